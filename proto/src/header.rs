@@ -1,0 +1,238 @@
+//! What goes ahead of a body: name, size, digest, time, mode and kind of one entry.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use crate::{Digest, RelPath, codec, limits};
+
+/// One entry of a tree, as its sender describes it.
+///
+/// The size is `None` only for a stream whose end is not known yet. The digest is `None` where finding it out
+/// would mean reading a large file twice; it then comes after the body. Time and mode are `None` for streams.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "RawHeader")]
+pub struct Header {
+    /// Where it goes.
+    pub path: RelPath,
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes of a file's body.
+    pub size: Option<u64>,
+    /// The digest of a file's body, where it is known ahead.
+    pub digest: Option<Digest>,
+    /// When it was last modified.
+    pub modified: Option<Timestamp>,
+    /// Its permission bits.
+    pub mode: Option<Mode>,
+    /// Attributes that came after version 1. A receiver passes over tags that it does not know.
+    pub extensions: Vec<Extension>,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// A regular file; its body follows.
+    File,
+    /// A folder; no body.
+    Folder,
+    /// A symbolic link with its target, kept verbatim; no body.
+    Symlink(#[serde(with = "link_target")] Vec<u8>),
+}
+
+/// A moment, as nanoseconds can tell it, before or after 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "(i64, u32)", into = "(i64, u32)")]
+pub struct Timestamp {
+    seconds: i64,
+    nanos: u32,
+}
+
+/// Permission bits, setuid, setgid and sticky included: at most `0o7777`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct Mode(u32);
+
+/// An attribute by tag; its meaning is the tag's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extension {
+    /// Which attribute.
+    pub tag: u16,
+    /// Its value.
+    pub value: Vec<u8>,
+}
+
+/// A header that contradicts itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// A folder or link with a size or a digest.
+    #[error("only a file has a size and a digest")]
+    BodyWithoutFile,
+    /// A size over [`limits::FILE`].
+    #[error("the size is beyond every file")]
+    TooLarge,
+    /// Too many extensions, or too many bytes of them.
+    #[error("too many extensions")]
+    TooManyExtensions,
+    /// A symlink with an empty target, a NUL in it, or over [`limits::LINK_TARGET`] bytes.
+    #[error("the link's target is empty, too long or has a NUL byte in it")]
+    LinkTarget,
+    /// Nanoseconds of a second or more.
+    #[error("the time has too many nanoseconds")]
+    Nanos,
+    /// Mode bits over `0o7777`.
+    #[error("the mode has bits that no mode has")]
+    Mode,
+}
+
+impl Header {
+    /// The header of a file, folder or link about which nothing else is known yet.
+    pub fn new(path: RelPath, kind: Kind) -> Self {
+        Header { path, kind, size: None, digest: None, modified: None, mode: None, extensions: Vec::new() }
+    }
+
+    /// Whether a body follows an answer that asks for one.
+    pub fn has_body(&self) -> bool {
+        self.kind == Kind::File
+    }
+
+    fn check(&self) -> Result<(), HeaderError> {
+        if !self.has_body() && (self.size.is_some() || self.digest.is_some()) {
+            return Err(HeaderError::BodyWithoutFile);
+        }
+        if self.size.is_some_and(|size| size > limits::FILE) {
+            return Err(HeaderError::TooLarge);
+        }
+        let extension_bytes: usize = self.extensions.iter().map(|e| e.value.len() + 8).sum();
+        if self.extensions.len() > limits::EXTENSIONS || extension_bytes > limits::EXTENSION_BYTES {
+            return Err(HeaderError::TooManyExtensions);
+        }
+        if let Kind::Symlink(target) = &self.kind
+            && (target.is_empty() || target.len() > limits::LINK_TARGET || target.contains(&0))
+        {
+            return Err(HeaderError::LinkTarget);
+        }
+        Ok(())
+    }
+}
+
+impl Timestamp {
+    /// A moment `seconds` and `nanos` after the start of 1970, UTC; the nanoseconds always count forward.
+    pub fn new(seconds: i64, nanos: u32) -> Result<Self, HeaderError> {
+        if nanos < 1_000_000_000 { Ok(Timestamp { seconds, nanos }) } else { Err(HeaderError::Nanos) }
+    }
+
+    /// Whole seconds since the start of 1970, rounded down.
+    pub fn seconds(self) -> i64 {
+        self.seconds
+    }
+
+    /// Nanoseconds after that second.
+    pub fn nanos(self) -> u32 {
+        self.nanos
+    }
+}
+
+impl Mode {
+    /// The permission bits of a mode, its file-type bits cut off.
+    pub fn from_bits(bits: u32) -> Self {
+        Mode(bits & 0o7777)
+    }
+
+    /// The bits.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<(i64, u32)> for Timestamp {
+    type Error = HeaderError;
+
+    fn try_from((seconds, nanos): (i64, u32)) -> Result<Self, HeaderError> {
+        Timestamp::new(seconds, nanos)
+    }
+}
+
+impl From<Timestamp> for (i64, u32) {
+    fn from(time: Timestamp) -> Self {
+        (time.seconds, time.nanos)
+    }
+}
+
+impl TryFrom<u32> for Mode {
+    type Error = HeaderError;
+
+    fn try_from(bits: u32) -> Result<Self, HeaderError> {
+        if bits <= 0o7777 { Ok(Mode(bits)) } else { Err(HeaderError::Mode) }
+    }
+}
+
+impl From<Mode> for u32 {
+    fn from(mode: Mode) -> Self {
+        mode.0
+    }
+}
+
+#[derive(Deserialize)]
+struct RawHeader {
+    path: RelPath,
+    kind: Kind,
+    size: Option<u64>,
+    digest: Option<Digest>,
+    modified: Option<Timestamp>,
+    mode: Option<Mode>,
+    extensions: Vec<Extension>,
+}
+
+impl TryFrom<RawHeader> for Header {
+    type Error = HeaderError;
+
+    fn try_from(raw: RawHeader) -> Result<Self, HeaderError> {
+        let RawHeader { path, kind, size, digest, modified, mode, extensions } = raw;
+        let header = Header { path, kind, size, digest, modified, mode, extensions };
+        header.check().map(|()| header)
+    }
+}
+
+impl Serialize for Extension {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.tag, Bytes(&self.value)).serialize(serializer)
+    }
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+struct OwnedBytes(Vec<u8>);
+
+impl<'de> Deserialize<'de> for OwnedBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        codec::byte_string(deserializer, limits::EXTENSION_BYTES).map(OwnedBytes)
+    }
+}
+
+impl<'de> Deserialize<'de> for Extension {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (tag, OwnedBytes(value)) = Deserialize::deserialize(deserializer)?;
+        Ok(Extension { tag, value })
+    }
+}
+
+mod link_target {
+    use super::*;
+
+    pub(super) fn serialize<S: Serializer>(target: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(target)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let target = codec::byte_string(deserializer, limits::LINK_TARGET)?;
+        if target.is_empty() || target.contains(&0) {
+            return Err(D::Error::custom(HeaderError::LinkTarget));
+        }
+        Ok(target)
+    }
+}

@@ -1,0 +1,66 @@
+//! Every number that a peer could grow, with the reason for its value.
+
+use std::time::Duration;
+
+/// Bytes of a control message's payload. The largest honest one is an offer with a 4 KiB name and extensions.
+pub const CONTROL: usize = 64 * 1024;
+
+/// Bytes of one chunk: large enough that framing costs nothing, small enough for a bounded pool of buffers.
+pub const CHUNK: usize = 1024 * 1024;
+
+/// Offers without a final answer. At 4,096 a path with 100 ms of delay still passes 40,000 small files a second.
+pub const OFFERS: usize = 4096;
+
+/// Bytes of offer payloads without a final answer: what a receiver must remember about them.
+pub const OFFER_BYTES: usize = 2 * 1024 * 1024;
+
+/// Bytes of small bodies that a sender holds ready while their verdicts are under way.
+pub const BODIES_READY: u64 = 8 * 1024 * 1024;
+
+/// Distance of checkpoints in a body. A kill costs at most this much plus what was on its way.
+pub const CHECKPOINT: u64 = 32 * 1024 * 1024;
+
+/// Bytes of one name, as on every common file system.
+pub const NAME: usize = 255;
+
+/// Bytes of a whole path, `PATH_MAX` on Linux.
+pub const PATH: usize = 4096;
+
+/// Levels of a path: deeper trees exist only by accident or malice.
+pub const DEPTH: usize = 128;
+
+/// Bytes of a symlink's target: `PATH_MAX` without its NUL.
+pub const LINK_TARGET: usize = 4095;
+
+/// Bytes of a sentence to the peer.
+pub const DETAIL: usize = 1024;
+
+/// Bytes of a peer's own name and of its agent string.
+pub const AGENT: usize = 128;
+
+/// Extensions of one header; each attribute of a file is one.
+pub const EXTENSIONS: usize = 64;
+
+/// Bytes of all extensions of one header, so that an offer stays within [`CONTROL`].
+pub const EXTENSION_BYTES: usize = 48 * 1024;
+
+/// Features that a side can name.
+pub const FEATURES: usize = 256;
+
+/// Addresses in one invite link.
+pub const ADDRESSES: usize = 32;
+
+/// The longest body: what a signed file offset can say.
+pub const FILE: u64 = i64::MAX as u64;
+
+/// From accept to the end of the TLS handshake.
+pub const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// From the handshake to a complete `Hello`, and from `Hello` to `Welcome`.
+pub const FIRST_MESSAGE: Duration = Duration::from_secs(10);
+
+/// A side that has sent nothing for this long sends a `Ping`.
+pub const PING: Duration = Duration::from_secs(5);
+
+/// A side that has heard nothing for this long, pings included, holds the connection for dead.
+pub const SILENCE: Duration = Duration::from_secs(15);
