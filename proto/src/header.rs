@@ -120,6 +120,11 @@ impl Timestamp {
         if nanos < 1_000_000_000 { Ok(Timestamp { seconds, nanos }) } else { Err(HeaderError::Nanos) }
     }
 
+    /// A moment whose nanoseconds may be too many: they are cut to the end of the second.
+    pub fn saturating(seconds: i64, nanos: u32) -> Self {
+        Timestamp { seconds, nanos: nanos.min(999_999_999) }
+    }
+
     /// Whole seconds since the start of 1970, rounded down.
     pub fn seconds(self) -> i64 {
         self.seconds
@@ -179,6 +184,7 @@ struct RawHeader {
     digest: Option<Digest>,
     modified: Option<Timestamp>,
     mode: Option<Mode>,
+    #[serde(deserialize_with = "codec::list::<{ limits::EXTENSIONS }, _, _>")]
     extensions: Vec<Extension>,
 }
 

@@ -1,0 +1,127 @@
+//! What uploads write down: files that are held, and bodies that are under way. The server keeps it in its
+//! catalogue.
+
+use std::time::SystemTime;
+
+use ferry_proto::{Digest, Mode, RelPath, Timestamp};
+
+use crate::{StageId, Stamp};
+
+/// The book in which [`Uploads`](crate::Uploads) writes. Every method is atomic and durable when it returns.
+pub trait Ledger: Send + Sync + 'static {
+    /// The row of a name.
+    fn find(&self, path: &RelPath) -> Result<Option<Row>, LedgerError>;
+
+    /// Writes rows in one transaction, each in the place of the name's older one, and forgets the checkpoints of
+    /// bodies that became files with them.
+    fn record(&self, batch: &[Filed]) -> Result<(), LedgerError>;
+
+    /// The checkpoints of a client's bodies for a name.
+    fn checkpoints_for(&self, client: &str, path: &RelPath) -> Result<Vec<Checkpoint>, LedgerError>;
+
+    /// Every checkpoint.
+    fn checkpoints(&self) -> Result<Vec<Checkpoint>, LedgerError>;
+
+    /// Writes how far a body is durable.
+    fn save_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), LedgerError>;
+
+    /// Forgets a body.
+    fn drop_checkpoint(&self, id: StageId) -> Result<(), LedgerError>;
+}
+
+/// What the ledger knows of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// What it is.
+    pub kind: RowKind,
+    /// The time its sender gave.
+    pub modified: Option<Timestamp>,
+    /// The mode its sender gave, all of it: the disk's may be narrower or wider.
+    pub mode: Option<Mode>,
+    /// The version that this row speaks of.
+    pub stamp: Stamp,
+}
+
+/// What kind of thing a row speaks of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowKind {
+    /// A file.
+    File {
+        /// Its bytes.
+        size: u64,
+        /// Their digest.
+        digest: Digest,
+    },
+    /// A folder.
+    Folder,
+    /// A symbolic link to this target.
+    Symlink(Vec<u8>),
+}
+
+/// A row to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filed {
+    /// The name.
+    pub path: RelPath,
+    /// What it holds now.
+    pub row: Row,
+    /// The client that sent it.
+    pub client: String,
+    /// The staged body that became it.
+    pub staged: Option<StageId>,
+}
+
+/// What a body must agree with to be gone on with: bytes of two sources are never joined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BodyKey {
+    /// The client that sends it.
+    pub client: String,
+    /// Where it goes.
+    pub path: RelPath,
+    /// Bytes of the whole file.
+    pub size: u64,
+    /// When the source was last modified.
+    pub modified: Option<Timestamp>,
+    /// Its digest, when it was known ahead.
+    pub digest: Option<Digest>,
+}
+
+/// A body under way that is durable up to an offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The staged body.
+    pub id: StageId,
+    /// What it is part of.
+    pub key: BodyKey,
+    /// Durable bytes.
+    pub offset: u64,
+    /// When this was written down.
+    pub at: SystemTime,
+}
+
+/// The ledger cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// No space is left for it.
+    #[error("no space is left for the catalogue")]
+    Full,
+    /// Anything else.
+    #[error("{0}")]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl BodyKey {
+    /// Whether a body begun under `self` may be gone on with under `other`. A digest that only one of the two
+    /// knows decides nothing: the prefix is compared in any case.
+    pub fn agrees_with(&self, other: &BodyKey) -> bool {
+        let digests = match (self.digest, other.digest) {
+            (Some(a), Some(b)) => a == b,
+            _ => true,
+        };
+        digests
+            && self.client == other.client
+            && self.path == other.path
+            && self.size == other.size
+            && self.modified == other.modified
+    }
+}

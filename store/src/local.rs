@@ -1,0 +1,428 @@
+//! The store that is a folder.
+//!
+//! Bodies are staged in `.ferry/staging` below it, on the same file system, so that publishing is a rename.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{Read, Write},
+    os::fd::OwnedFd,
+    path::Path,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use ferry_proto::{Mode, RelPath, Timestamp, limits};
+use rustix::{
+    fs::{
+        self, AtFlags, FileType, FlockOperation, OFlags, RenameFlags, Stat, Timespec, Timestamps, UTIME_OMIT,
+    },
+    io::Errno,
+};
+
+use crate::{Entry, EntryKind, Meta, StageId, Staged, Stamp, Store, StoreError, folder::Folder};
+
+/// Bytes read at a time where a whole file is read.
+const READ: usize = 256 * 1024;
+
+/// How the names of links begin that are being made in staging.
+const LINK: &str = "link-";
+
+/// A folder that files are received into.
+#[derive(Debug)]
+pub struct LocalStore {
+    root: Folder,
+    staging: Folder,
+    /// Folders made here whose own names are not durable yet.
+    fresh: Mutex<BTreeSet<RelPath>>,
+    links: AtomicU64,
+    _lock: OwnedFd,
+}
+
+/// A body in `.ferry/staging`.
+#[derive(Debug)]
+pub struct LocalStaged {
+    id: StageId,
+    file: File,
+}
+
+impl LocalStore {
+    /// Opens the folder, which must exist, and makes `.ferry/staging` in it. [`StoreError::Exists`] if another
+    /// process has it open as a store.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        let root = Folder::open(root)?;
+        root.make(b".ferry")?;
+        let private = root.open_at(b".ferry", OFlags::DIRECTORY | OFlags::RDONLY, fs::Mode::empty())?;
+        // Keys and bodies that are not whole are nobody's business.
+        fs::fchmod(&private, fs::Mode::from_raw_mode(0o700))?;
+        match fs::mkdirat(&private, "staging", fs::Mode::from_raw_mode(0o700)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(other) => return Err(other.into()),
+        }
+        let lock_flags = OFlags::CREATE | OFlags::RDWR;
+        let lock = root.open_at(b".ferry/lock", lock_flags, fs::Mode::from_raw_mode(0o600))?;
+        match fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(StoreError::Exists),
+            Err(other) => return Err(other.into()),
+        }
+        // What an earlier process renamed or made is durable from here on, so only what happens from now on has
+        // to be kept track of.
+        fs::syncfs(&root)?;
+        let staging =
+            root.open_at(b".ferry/staging", OFlags::DIRECTORY | OFlags::RDONLY, fs::Mode::empty())?;
+        let staging = Folder::of(staging);
+        for name in names(&staging)?.iter().filter(|name| name.starts_with(LINK.as_bytes())) {
+            fs::unlinkat(&staging, &name[..], AtFlags::empty())?;
+        }
+        Ok(LocalStore { root, staging, fresh: Mutex::default(), links: AtomicU64::new(0), _lock: lock })
+    }
+
+    /// The folder that holds `key`, made if it is missing.
+    fn parent(&self, key: &RelPath) -> Result<Folder, StoreError> {
+        let parent = key.parent();
+        match self.root.folder(parent.as_ref()) {
+            Err(Errno::NOENT) => {}
+            result => return Ok(result?),
+        }
+        let Some(parent) = parent else { return Err(StoreError::NotFound) };
+        self.make_folder(&parent)?;
+        Ok(self.root.folder(Some(&parent))?)
+    }
+
+    fn open_meta(&self, key: &RelPath) -> Result<OwnedFd, StoreError> {
+        // Non-blocking, so that a FIFO that someone put there does not hold this thread.
+        Ok(self.root.open_at(key.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK, fs::Mode::empty())?)
+    }
+
+    /// Refuses to replace what only its owner should remove.
+    fn check_replaceable(folder: &Folder, name: &[u8]) -> Result<(), StoreError> {
+        match folder.stat(name) {
+            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile | FileType::Symlink => Ok(()),
+                _ => Err(StoreError::Kind),
+            },
+            Err(Errno::NOENT) => Ok(()),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    fn rename_in(&self, staged: &str, folder: &Folder, name: &[u8], replace: bool) -> Result<(), StoreError> {
+        if replace {
+            Self::check_replaceable(folder, name)?;
+            fs::renameat(&self.staging, staged, folder, name)?;
+        } else {
+            fs::renameat_with(&self.staging, staged, folder, name, RenameFlags::NOREPLACE)?;
+        }
+        Ok(())
+    }
+
+    fn entry(folder: &Folder, name: &[u8]) -> Result<Option<Entry>, StoreError> {
+        let stat = match folder.stat(name) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(other) => return Err(other.into()),
+        };
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => EntryKind::File(stat.st_size as u64),
+            FileType::Directory => EntryKind::Folder,
+            FileType::Symlink => EntryKind::Symlink(fs::readlinkat(folder, name, Vec::new())?.into_bytes()),
+            _ => EntryKind::Other,
+        };
+        let modified = Timestamp::saturating(stat.st_mtime, stat.st_mtime_nsec as u32);
+        Ok(Some(Entry { kind, stamp: stamp(&stat), modified, mode: Mode::from_bits(stat.st_mode) }))
+    }
+}
+
+impl Store for LocalStore {
+    type Staged = LocalStaged;
+
+    fn checkpoint_distance(&self) -> u64 {
+        limits::CHECKPOINT
+    }
+
+    fn stage(&self, id: StageId) -> Result<LocalStaged, StoreError> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR;
+        let file = self.staging.open_at(id.to_string().as_bytes(), flags, fs::Mode::from_raw_mode(0o600))?;
+        Ok(LocalStaged { id, file: file.into() })
+    }
+
+    fn reopen(&self, id: StageId, length: u64) -> Result<LocalStaged, StoreError> {
+        let file = self.staging.open_at(id.to_string().as_bytes(), OFlags::RDWR, fs::Mode::empty())?;
+        let file = File::from(file);
+        let metadata = file.metadata()?;
+        if !metadata.is_file() || metadata.len() < length {
+            return Err(StoreError::NotFound);
+        }
+        file.set_len(length)?;
+        fs::seek(&file, fs::SeekFrom::End(0))?;
+        Ok(LocalStaged { id, file })
+    }
+
+    fn discard(&self, id: StageId) -> Result<(), StoreError> {
+        match fs::unlinkat(&self.staging, id.to_string(), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    fn staged(&self) -> Result<Vec<(StageId, SystemTime)>, StoreError> {
+        let mut found = Vec::new();
+        for name in names(&self.staging)? {
+            let Some(id) = std::str::from_utf8(&name).ok().and_then(StageId::parse) else { continue };
+            let Ok(stat) = self.staging.stat(&name) else { continue };
+            let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+            found.push((id, SystemTime::UNIX_EPOCH + seconds));
+        }
+        Ok(found)
+    }
+
+    fn seal(&self, staged: &mut LocalStaged, meta: Meta) -> Result<(), StoreError> {
+        apply(&staged.file, meta, 0o600)?;
+        // Not only the data: time and mode are part of what the receipt says.
+        fs::fsync(&staged.file)?;
+        Ok(())
+    }
+
+    fn publish(&self, staged: &mut LocalStaged, key: &RelPath, replace: bool) -> Result<Stamp, StoreError> {
+        let folder = self.parent(key)?;
+        self.rename_in(&staged.id.to_string(), &folder, key.name(), replace)?;
+        // Renaming may have changed its ctime, so the stamp is taken after it.
+        Ok(stamp(&fs::fstat(&staged.file)?))
+    }
+
+    fn make_folder(&self, key: &RelPath) -> Result<(), StoreError> {
+        let mut above: Option<RelPath> = None;
+        let mut folder = self.root.folder(None)?;
+        for name in key.components() {
+            let path = match &above {
+                None => RelPath::new(name),
+                Some(above) => above.join(name),
+            };
+            let path = path.map_err(|_| StoreError::Name)?;
+            if folder.make(name)? {
+                lock(&self.fresh).insert(path.clone());
+            }
+            let next = folder.open_at(name, OFlags::DIRECTORY | OFlags::RDONLY, fs::Mode::empty())?;
+            folder = Folder::of(next);
+            above = Some(path);
+        }
+        Ok(())
+    }
+
+    fn make_link(
+        &self,
+        key: &RelPath,
+        target: &[u8],
+        meta: Meta,
+        replace: bool,
+    ) -> Result<Stamp, StoreError> {
+        let folder = self.parent(key)?;
+        // Made in staging and renamed, so that it replaces an older one in one step.
+        let staged = format!("{LINK}{}", self.links.fetch_add(1, Ordering::Relaxed));
+        fs::symlinkat(target, &self.staging, &staged)?;
+        let made = (|| {
+            if let Some(modified) = meta.modified {
+                fs::utimensat(&self.staging, &staged, &timestamps(modified), AtFlags::SYMLINK_NOFOLLOW)?;
+            }
+            self.rename_in(&staged, &folder, key.name(), replace)
+        })();
+        if let Err(error) = made {
+            fs::unlinkat(&self.staging, &staged, AtFlags::empty())?;
+            return Err(error);
+        }
+        Ok(stamp(&folder.stat(key.name())?))
+    }
+
+    fn set_meta(&self, key: &RelPath, meta: Meta) -> Result<Stamp, StoreError> {
+        let file = self.open_meta(key)?;
+        let keep = match FileType::from_raw_mode(fs::fstat(&file)?.st_mode) {
+            FileType::Directory => 0o700,
+            FileType::RegularFile => 0o600,
+            _ => return Err(StoreError::Kind),
+        };
+        apply(&file, meta, keep)?;
+        fs::fsync(&file)?;
+        Ok(stamp(&fs::fstat(&file)?))
+    }
+
+    fn settle(&self, published: &[(&RelPath, &Stamp)]) -> Vec<Result<(), StoreError>> {
+        let mut to_sync: BTreeSet<Option<RelPath>> = BTreeSet::new();
+        let mut now_durable = Vec::new();
+        for (key, _) in published {
+            to_sync.insert(key.parent());
+            let fresh = lock(&self.fresh);
+            let mut above = Some((*key).clone());
+            while let Some(folder) = above.take() {
+                above = folder.parent();
+                if fresh.contains(&folder) {
+                    to_sync.insert(above.clone());
+                    now_durable.push(folder);
+                }
+            }
+        }
+        let mut folders = BTreeMap::new();
+        let mut failed = Vec::new();
+        for path in to_sync {
+            match self.root.folder(path.as_ref()).and_then(|folder| folder.sync().map(|()| folder)) {
+                Ok(folder) => drop(folders.insert(path, folder)),
+                Err(errno) => failed.push((path, errno)),
+            }
+        }
+        if failed.is_empty() {
+            let mut fresh = lock(&self.fresh);
+            fresh.retain(|folder| !now_durable.contains(folder));
+        }
+        published
+            .iter()
+            .map(|(key, expected)| {
+                let is_above =
+                    |path: &Option<RelPath>| path.as_ref().is_none_or(|path| key.below(path).is_some());
+                if let Some((_, errno)) = failed.iter().find(|(path, _)| is_above(path)) {
+                    return Err((*errno).into());
+                }
+                let folder = folders.get(&key.parent()).ok_or(StoreError::Moved)?;
+                match folder.stat(key.name()) {
+                    Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Ok(()),
+                    Ok(stat) if stamp(&stat) == **expected => Ok(()),
+                    Ok(_) | Err(Errno::NOENT) => Err(StoreError::Moved),
+                    Err(other) => Err(other.into()),
+                }
+            })
+            .collect()
+    }
+
+    fn stat(&self, key: &RelPath) -> Result<Option<Entry>, StoreError> {
+        match self.root.folder(key.parent().as_ref()) {
+            Ok(folder) => Self::entry(&folder, key.name()),
+            Err(Errno::NOENT) => Ok(None),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    fn read(
+        &self,
+        key: &RelPath,
+        offset: u64,
+        sink: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), StoreError> {
+        let mut file = File::from(self.open_meta(key)?);
+        if !file.metadata()?.is_file() {
+            return Err(StoreError::Kind);
+        }
+        fs::seek(&file, fs::SeekFrom::Start(offset))?;
+        read_all(&mut file, sink)
+    }
+
+    fn list(&self, key: Option<&RelPath>) -> Result<Vec<(Vec<u8>, Entry)>, StoreError> {
+        let folder = self.root.folder(key)?;
+        let mut entries = Vec::new();
+        for name in names(&folder)? {
+            if key.is_none() && name.eq_ignore_ascii_case(b".ferry") {
+                continue;
+            }
+            if let Some(entry) = Self::entry(&folder, &name)? {
+                entries.push((name, entry));
+            }
+        }
+        Ok(entries)
+    }
+
+    fn remove(&self, key: &RelPath) -> Result<(), StoreError> {
+        let folder = self.root.folder(key.parent().as_ref())?;
+        match fs::unlinkat(&folder, key.name(), AtFlags::empty()) {
+            Err(Errno::ISDIR) => Ok(fs::unlinkat(&folder, key.name(), AtFlags::REMOVEDIR)?),
+            result => Ok(result?),
+        }
+    }
+
+    fn free_space(&self) -> Option<u64> {
+        let free = fs::fstatvfs(&self.root).ok()?;
+        Some(free.f_bavail.saturating_mul(free.f_frsize))
+    }
+}
+
+impl Staged for LocalStaged {
+    fn id(&self) -> StageId {
+        self.id
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        Ok(self.file.write_all(bytes)?)
+    }
+
+    fn replay(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
+        fs::seek(&self.file, fs::SeekFrom::Start(0))?;
+        // Reading to the end leaves the descriptor where appending goes on.
+        read_all(&mut self.file, &mut |bytes| {
+            sink(bytes);
+            true
+        })
+    }
+
+    fn sync(&mut self) -> Result<(), StoreError> {
+        Ok(fs::fdatasync(&self.file)?)
+    }
+}
+
+/// Device, inode, size, mtime and ctime: what changes when anybody touches the file.
+fn stamp(stat: &Stat) -> Stamp {
+    let parts = [
+        stat.st_dev,
+        stat.st_ino,
+        stat.st_size as u64,
+        stat.st_mtime as u64,
+        stat.st_mtime_nsec as u64,
+        stat.st_ctime as u64,
+        stat.st_ctime_nsec as u64,
+    ];
+    Stamp(parts.iter().flat_map(|part| part.to_le_bytes()).collect())
+}
+
+fn apply(file: impl std::os::fd::AsFd, meta: Meta, owner_keeps: u32) -> Result<(), StoreError> {
+    if let Some(mode) = meta.mode {
+        fs::fchmod(&file, fs::Mode::from_raw_mode((mode.bits() & 0o777) | owner_keeps))?;
+    }
+    if let Some(modified) = meta.modified {
+        fs::futimens(&file, &timestamps(modified))?;
+    }
+    Ok(())
+}
+
+fn timestamps(modified: Timestamp) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: modified.seconds(), tv_nsec: modified.nanos().into() },
+    }
+}
+
+fn names(folder: &Folder) -> Result<Vec<Vec<u8>>, StoreError> {
+    let mut names = Vec::new();
+    for entry in fs::Dir::read_from(folder)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn read_all(file: &mut File, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
+    let mut buffer = vec![0; READ];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(read) if sink(&buffer[..read]) => {}
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

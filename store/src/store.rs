@@ -1,0 +1,150 @@
+//! What a store is: the contract that uploads stand on.
+
+use std::time::SystemTime;
+
+use ferry_proto::{Mode, RelPath, Timestamp};
+
+use crate::StoreError;
+
+/// Where received files live.
+///
+/// A body is staged under an id of its own, written from front to back, sealed, and then published under its
+/// key. Between two calls anyone else may move, change or remove what is published: a store holds no answer over
+/// from one call to the next. No signature speaks of descriptors, renames or inodes, so that a store need not be
+/// a file system.
+///
+/// The order that makes a file durable is [`seal`](Store::seal), [`publish`](Store::publish),
+/// [`settle`](Store::settle); after `settle` a power cut loses none of it.
+pub trait Store: Send + Sync + 'static {
+    /// A staged body that is open for writing.
+    type Staged: Staged;
+
+    /// Distance of checkpoints in bytes; a multiple of [`ferry_proto::limits::CHECKPOINT`].
+    fn checkpoint_distance(&self) -> u64;
+
+    /// Begins a body of no bytes.
+    fn stage(&self, id: StageId) -> Result<Self::Staged, StoreError>;
+
+    /// Opens a staged body again, cut back to `length` bytes. [`StoreError::NotFound`] if it does not exist or is
+    /// shorter.
+    fn reopen(&self, id: StageId, length: u64) -> Result<Self::Staged, StoreError>;
+
+    /// Removes a staged body; one that does not exist is no error.
+    fn discard(&self, id: StageId) -> Result<(), StoreError>;
+
+    /// Every staged body, with the time of its last change.
+    fn staged(&self) -> Result<Vec<(StageId, SystemTime)>, StoreError>;
+
+    /// Gives a staged body its time and mode and makes its bytes durable.
+    fn seal(&self, staged: &mut Self::Staged, meta: Meta) -> Result<(), StoreError>;
+
+    /// Gives a sealed body its name, making the folders above it. With `replace` it takes the place of a file or
+    /// link, else [`StoreError::Exists`]; never that of anything else ([`StoreError::Kind`]). Nobody ever sees
+    /// the name without a whole file.
+    fn publish(&self, staged: &mut Self::Staged, key: &RelPath, replace: bool) -> Result<Stamp, StoreError>;
+
+    /// Makes a folder and those above it; one that exists is no error.
+    fn make_folder(&self, key: &RelPath) -> Result<(), StoreError>;
+
+    /// Makes a symbolic link, under the same rules as [`publish`](Store::publish).
+    fn make_link(&self, key: &RelPath, target: &[u8], meta: Meta, replace: bool)
+    -> Result<Stamp, StoreError>;
+
+    /// Sets time and mode of a file or folder.
+    fn set_meta(&self, key: &RelPath, meta: Meta) -> Result<Stamp, StoreError>;
+
+    /// Makes names durable, and says of each whether it still leads to what has this stamp
+    /// ([`StoreError::Moved`] if not; a folder's stamp is not compared).
+    fn settle(&self, published: &[(&RelPath, &Stamp)]) -> Vec<Result<(), StoreError>>;
+
+    /// What has this name; `None` if nothing has.
+    fn stat(&self, key: &RelPath) -> Result<Option<Entry>, StoreError>;
+
+    /// Reads a file from `offset` until its end or until `sink` says `false`.
+    fn read(&self, key: &RelPath, offset: u64, sink: &mut dyn FnMut(&[u8]) -> bool)
+    -> Result<(), StoreError>;
+
+    /// The names in a folder, `None` being the root.
+    fn list(&self, key: Option<&RelPath>) -> Result<Vec<(Vec<u8>, Entry)>, StoreError>;
+
+    /// Removes a file, a link or an empty folder.
+    fn remove(&self, key: &RelPath) -> Result<(), StoreError>;
+
+    /// Bytes that can still be written, where the store knows.
+    fn free_space(&self) -> Option<u64>;
+}
+
+/// A staged body that is open for writing.
+pub trait Staged: Send + 'static {
+    /// Which one.
+    fn id(&self) -> StageId;
+
+    /// Appends bytes.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
+
+    /// Reads everything appended so far, from the first byte.
+    fn replay(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<(), StoreError>;
+
+    /// Makes what has been appended durable.
+    fn sync(&mut self) -> Result<(), StoreError>;
+}
+
+/// Names a staged body; chosen at random by whoever begins it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StageId(pub u128);
+
+/// What a store knows a version of a file by, and nobody else can read: another stamp means that the file was
+/// touched by somebody. It is kept in the ledger as bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp(pub Vec<u8>);
+
+/// The attributes that a store sets; `None` leaves one as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Meta {
+    /// When it was last modified.
+    pub modified: Option<Timestamp>,
+    /// Its permission bits. A store keeps read and write (for a folder, enter) for the owner whatever they say, and
+    /// never sets setuid, setgid or sticky.
+    pub mode: Option<Mode>,
+}
+
+/// What a name holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is.
+    pub kind: EntryKind,
+    /// Its version.
+    pub stamp: Stamp,
+    /// When it was last modified.
+    pub modified: Timestamp,
+    /// Its permission bits, as the store has them.
+    pub mode: Mode,
+}
+
+/// What kind of thing a name holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file of this many bytes.
+    File(u64),
+    /// A folder.
+    Folder,
+    /// A symbolic link to this target.
+    Symlink(Vec<u8>),
+    /// Anything else: a FIFO, a socket, a device.
+    Other,
+}
+
+impl std::fmt::Display for StageId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl StageId {
+    /// The id that prints like this.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_ours =
+            text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        is_ours.then(|| u128::from_str_radix(text, 16).ok().map(StageId)).flatten()
+    }
+}

@@ -1,0 +1,281 @@
+//! The committer: turns complete bodies into durable files, as many at a time as have come in meanwhile.
+//!
+//! The order is the promise: bytes synced, then renamed, then the folders synced, then the rows, then the
+//! replies. A lone file is committed at once; grouping waits for nothing but the disk.
+
+use std::{
+    collections::HashSet,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+use ferry_proto::{Code, Conflict, RelPath};
+
+use super::{
+    Fault, Outcome, Reply,
+    decide::{Target, siblings},
+    owners::Ownership,
+};
+use crate::{EntryKind, Filed, Ledger, Meta, Row, RowKind, Staged, Stamp, Store, StoreError};
+
+/// Jobs in one batch: each holds an open file, and none of them is answered before all are durable.
+const BATCH: usize = 256;
+
+/// Something to be made durable, and who wants to know.
+pub(super) struct Job<S: Store> {
+    pub(super) target: Target,
+    pub(super) work: Work<S>,
+    pub(super) reply: Reply,
+}
+
+/// What is to be made durable.
+pub(super) enum Work<S: Store> {
+    /// A complete body takes its name.
+    Body { staged: S::Staged, ownership: Option<Ownership>, meta: Meta, kind: RowKind },
+    /// A folder is made, or gets another time and mode.
+    Folder { meta: Meta },
+    /// A symbolic link is made.
+    Link { link: Vec<u8>, meta: Meta },
+    /// A file that is held gets another time, mode or row.
+    Refresh { path: RelPath, seen: Stamp, meta: Meta, kind: RowKind, outcome: Outcome },
+}
+
+/// The thread that commits, and the way to it.
+pub(super) struct Committer<S: Store> {
+    queue: Mutex<Option<SyncSender<Job<S>>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl<S: Store> Committer<S> {
+    pub(super) fn start(store: Arc<S>, ledger: Arc<dyn Ledger>) -> Self {
+        let (queue, jobs) = sync_channel(BATCH);
+        let thread = std::thread::spawn(move || run(&*store, &*ledger, &jobs));
+        Committer { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) }
+    }
+
+    /// Waits while the queue is full.
+    pub(super) fn hand_in(&self, job: Job<S>) {
+        let queue = lock(&self.queue).clone();
+        let refused = match queue {
+            Some(queue) => queue.send(job).err().map(|error| error.0),
+            None => Some(job),
+        };
+        if let Some(job) = refused {
+            job.reply.give(Outcome::Failed(Code::Stopping, "the server is stopping".into()));
+        }
+    }
+
+    /// Takes no more jobs and waits for those it has.
+    pub(super) fn close(&self) {
+        drop(lock(&self.queue).take());
+        if let Some(thread) = lock(&self.thread).take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the committer ended in a panic");
+        }
+    }
+}
+
+fn run<S: Store>(store: &S, ledger: &dyn Ledger, jobs: &Receiver<Job<S>>) {
+    let mut held_over = None;
+    while let Some(first) = held_over.take().or_else(|| jobs.recv().ok()) {
+        let mut names = HashSet::from([first.target.path.clone()]);
+        let mut batch = vec![first];
+        while batch.len() < BATCH {
+            let Ok(job) = jobs.try_recv() else { break };
+            if !names.insert(job.target.path.clone()) {
+                // The same name twice: the later one must see the earlier one done.
+                held_over = Some(job);
+                break;
+            }
+            batch.push(job);
+        }
+        // A panic here is a fault of ours; the jobs in the batch fail by dropping their replies, the server lives.
+        if catch_unwind(AssertUnwindSafe(|| commit(store, ledger, batch))).is_err() {
+            tracing::error!("a batch ended in a panic");
+        }
+    }
+}
+
+/// A job on its way through a batch.
+struct Pending {
+    path: RelPath,
+    stamp: Stamp,
+    row: Filed,
+    outcome: Outcome,
+    reply: Reply,
+    /// Kept until the row is written, so that nobody goes on with a body that is a file already.
+    _ownership: Option<Ownership>,
+}
+
+fn commit<S: Store>(store: &S, ledger: &dyn Ledger, mut batch: Vec<Job<S>>) {
+    let sealed: Vec<Result<(), StoreError>> = batch
+        .iter_mut()
+        .map(|job| match &mut job.work {
+            Work::Body { staged, meta, .. } => store.seal(staged, *meta),
+            _ => Ok(()),
+        })
+        .collect();
+
+    let mut pending = Vec::with_capacity(batch.len());
+    for (job, sealed) in batch.into_iter().zip(sealed) {
+        let Job { target, work, reply } = job;
+        match sealed.map_err(Fault::from).and_then(|()| publish(store, ledger, &target, work)) {
+            Ok(Published::New { path, stamp, row, outcome, ownership }) => {
+                pending.push(Pending { path, stamp, row, outcome, reply, _ownership: ownership });
+            }
+            Ok(Published::Already(outcome)) => reply.give(outcome),
+            Err(fault) => reply.give(fault.into()),
+        }
+    }
+
+    let names: Vec<(&RelPath, &Stamp)> = pending.iter().map(|p| (&p.path, &p.stamp)).collect();
+    let settled = store.settle(&names);
+    let mut durable = Vec::with_capacity(pending.len());
+    for (job, settled) in pending.into_iter().zip(settled) {
+        match settled {
+            Ok(()) => durable.push(job),
+            Err(error) => job.reply.give(Fault::from(error).into()),
+        }
+    }
+
+    let (rows, told): (Vec<Filed>, Vec<_>) =
+        durable.into_iter().map(|job| (job.row, (job.outcome, job.reply, job._ownership))).unzip();
+    if rows.is_empty() {
+        return;
+    }
+    let recorded = ledger.record(&rows).map_err(Fault::from);
+    for (outcome, reply, ownership) in told {
+        drop(ownership);
+        reply.give(match &recorded {
+            Ok(()) => outcome,
+            Err(fault) => Outcome::Failed(fault.code, fault.detail.clone()),
+        });
+    }
+}
+
+enum Published {
+    New { path: RelPath, stamp: Stamp, row: Filed, outcome: Outcome, ownership: Option<Ownership> },
+    Already(Outcome),
+}
+
+fn publish<S: Store>(
+    store: &S,
+    ledger: &dyn Ledger,
+    target: &Target,
+    work: Work<S>,
+) -> Result<Published, Fault> {
+    let filed = |path: &RelPath, kind, meta: Meta, stamp: &Stamp, staged| Filed {
+        path: path.clone(),
+        row: Row { kind, modified: meta.modified, mode: meta.mode, stamp: stamp.clone() },
+        client: target.terms.client.clone(),
+        staged,
+    };
+    match work {
+        Work::Body { mut staged, ownership, meta, kind } => {
+            let id = staged.id();
+            let placed = place(store, ledger, target, &kind, |path, replace| {
+                store.publish(&mut staged, path, replace)
+            });
+            if !matches!(placed, Ok(Placed::At(..))) {
+                // Nothing has taken its name, so nothing of it stays.
+                store.discard(id)?;
+                ledger.drop_checkpoint(id)?;
+            }
+            let digest = match &kind {
+                RowKind::File { digest, .. } => Some(*digest),
+                _ => None,
+            };
+            match placed? {
+                Placed::Twin(path) => Ok(Published::Already(Outcome::Held(digest, target.shown(&path)))),
+                Placed::At(path, stamp) => {
+                    let row = filed(&path, kind, meta, &stamp, Some(id));
+                    let outcome = Outcome::Stored(digest, target.shown(&path));
+                    Ok(Published::New { path, stamp, row, outcome, ownership })
+                }
+            }
+        }
+        Work::Folder { meta } => {
+            store.make_folder(&target.path)?;
+            let stamp = store.set_meta(&target.path, meta)?;
+            let row = filed(&target.path, RowKind::Folder, meta, &stamp, None);
+            let outcome = Outcome::Stored(None, None);
+            Ok(Published::New { path: target.path.clone(), stamp, row, outcome, ownership: None })
+        }
+        Work::Link { link, meta } => {
+            let kind = RowKind::Symlink(link.clone());
+            match place(store, ledger, target, &kind, |path, replace| {
+                store.make_link(path, &link, meta, replace)
+            })? {
+                Placed::Twin(path) => Ok(Published::Already(Outcome::Held(None, target.shown(&path)))),
+                Placed::At(path, stamp) => {
+                    let row = filed(&path, kind, meta, &stamp, None);
+                    let outcome = Outcome::Stored(None, target.shown(&path));
+                    Ok(Published::New { path, stamp, row, outcome, ownership: None })
+                }
+            }
+        }
+        Work::Refresh { path, seen, meta, kind, outcome } => {
+            if store.stat(&path)?.is_none_or(|entry| entry.stamp != seen) {
+                return Err(StoreError::Moved.into());
+            }
+            let stamp = store.set_meta(&path, meta)?;
+            let row = filed(&path, kind, meta, &stamp, None);
+            Ok(Published::New { path, stamp, row, outcome, ownership: None })
+        }
+    }
+}
+
+enum Placed {
+    At(RelPath, Stamp),
+    /// This sibling holds the same already.
+    Twin(RelPath),
+}
+
+/// Finds the name under which something may be put, and puts it there.
+fn place<S: Store>(
+    store: &S,
+    ledger: &dyn Ledger,
+    target: &Target,
+    kind: &RowKind,
+    mut put: impl FnMut(&RelPath, bool) -> Result<Stamp, StoreError>,
+) -> Result<Placed, Fault> {
+    match put(&target.path, target.may_replace()) {
+        Ok(stamp) => return Ok(Placed::At(target.path.clone(), stamp)),
+        Err(StoreError::Exists) if target.terms.conflict == Conflict::KeepBoth => {}
+        Err(StoreError::Exists) if target.terms.conflict == Conflict::Replace => {
+            return Err(Fault::new(Code::NotAllowed, "the grant does not allow overwriting"));
+        }
+        Err(other) => return Err(other.into()),
+    }
+    for path in std::iter::once(target.path.clone()).chain(siblings(&target.path)) {
+        if holds(store, ledger, &path, kind)? {
+            return Ok(Placed::Twin(path));
+        }
+        match put(&path, false) {
+            Ok(stamp) => return Ok(Placed::At(path, stamp)),
+            Err(StoreError::Exists) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Err(Fault::new(Code::Exists, "every name for another copy is taken"))
+}
+
+/// Whether a name holds this already, by a row that still agrees with the disk.
+fn holds<S: Store>(store: &S, ledger: &dyn Ledger, path: &RelPath, kind: &RowKind) -> Result<bool, Fault> {
+    Ok(match (store.stat(path)?, kind) {
+        (Some(entry), RowKind::Symlink(link)) => entry.kind == EntryKind::Symlink(link.clone()),
+        (Some(entry), kind) => {
+            ledger.find(path)?.is_some_and(|row| row.stamp == entry.stamp && row.kind == *kind)
+        }
+        (None, _) => false,
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,208 @@
+//! The only writer of files and of their rows: one rule for resuming, limits, conflicts and commits, whatever
+//! protocol the bytes came by.
+//!
+//! An offer is decided ([`Uploads::begin`]), a body is opened, appended to and completed ([`Upload`]), and the
+//! committer turns what is complete into durable files, many at a time.
+
+mod body;
+mod commit;
+mod decide;
+mod owners;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use ferry_proto::{Code, Conflict, Digest, RelPath};
+
+pub use self::{
+    body::{Ticket, Upload},
+    decide::Busy,
+    owners::Lease,
+};
+use self::{commit::Committer, owners::Owners};
+use crate::{Ledger, LedgerError, Store, StoreError};
+
+/// Space that bodies leave free, so that the catalogue can still be written when the disk is full.
+const SPACE_KEPT_FREE: u64 = 8 * 1024 * 1024;
+
+/// Uploads into one store, with one ledger.
+pub struct Uploads<S: Store> {
+    shared: Arc<Shared<S>>,
+}
+
+impl<S: Store> Clone for Uploads<S> {
+    fn clone(&self) -> Self {
+        Uploads { shared: self.shared.clone() }
+    }
+}
+
+struct Shared<S: Store> {
+    store: Arc<S>,
+    ledger: Arc<dyn Ledger>,
+    owners: Arc<Owners>,
+    committer: Committer<S>,
+}
+
+/// Under which conditions a client puts files.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// The client's name.
+    pub client: String,
+    /// The folder that is the root for it; `None` is the store's own.
+    pub folder: Option<RelPath>,
+    /// Whether it may replace what is there.
+    pub overwrite: bool,
+    /// What it wants where another file has the name.
+    pub conflict: Conflict,
+    /// Only decide.
+    pub dry_run: bool,
+    /// The largest file.
+    pub max_file: u64,
+}
+
+/// What becomes of an offer at first.
+pub enum Begin {
+    /// The answer was given to the reply, or will be.
+    Answered,
+    /// The body is wanted.
+    Send(Box<Ticket>, Reply),
+    /// Another connection has this very body under way: ask again with this a little later, meanwhile do others.
+    Busy(Busy, Reply),
+}
+
+/// The answer to an offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The name holds it already; the path, below the client's root, if it is another than offered.
+    Held(Option<Digest>, Option<RelPath>),
+    /// The digest is needed first.
+    NeedDigest,
+    /// It is durable now; the path, below the client's root, if it is another than offered.
+    Stored(Option<Digest>, Option<RelPath>),
+    /// It is not, and no part of it can be seen.
+    Failed(Code, String),
+}
+
+/// Takes the one answer to an offer, on whichever thread finds it. Dropped without one, it tells a failure:
+/// nobody waits for ever.
+pub struct Reply(Option<Box<dyn FnOnce(Outcome) + Send>>);
+
+impl Reply {
+    /// `take` is called once.
+    pub fn new(take: impl FnOnce(Outcome) + Send + 'static) -> Self {
+        Reply(Some(Box::new(take)))
+    }
+
+    /// Gives the answer.
+    pub fn give(mut self, outcome: Outcome) {
+        if let Some(take) = self.0.take() {
+            take(outcome);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(take) = self.0.take() {
+            take(Outcome::Failed(Code::Internal, "the server has lost track of this file".into()));
+        }
+    }
+}
+
+/// Why a file fails: what the peer is told, and for the log what is behind it.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) code: Code,
+    pub(crate) detail: String,
+}
+
+impl Fault {
+    fn new(code: Code, detail: impl Into<String>) -> Self {
+        Fault { code, detail: detail.into() }
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Fault::new(error.code(), error.to_string())
+    }
+}
+
+impl From<LedgerError> for Fault {
+    fn from(error: LedgerError) -> Self {
+        tracing::error!(%error, "the catalogue cannot be used");
+        match error {
+            LedgerError::Full => Fault::new(Code::StorageFull, "no space is left for the catalogue"),
+            LedgerError::Other(_) => Fault::new(Code::StorageFailed, "the server's catalogue cannot be used"),
+        }
+    }
+}
+
+impl From<Fault> for Outcome {
+    fn from(fault: Fault) -> Self {
+        Outcome::Failed(fault.code, fault.detail)
+    }
+}
+
+impl<S: Store> Uploads<S> {
+    /// Begins with what an earlier process left: bodies with a checkpoint stay, cut back to it; others go.
+    pub fn open(store: Arc<S>, ledger: Arc<dyn Ledger>) -> Result<Self, StoreError> {
+        recover(&*store, &*ledger)?;
+        let owners = Arc::new(Owners::default());
+        let committer = Committer::start(store.clone(), ledger.clone());
+        Ok(Uploads { shared: Arc::new(Shared { store, ledger, owners, committer }) })
+    }
+
+    /// The store that it writes to.
+    pub fn store(&self) -> &S {
+        &self.shared.store
+    }
+
+    /// Removes staged bodies that nobody has gone on with for this long. Returns how many.
+    pub fn sweep(&self, retention: Duration) -> Result<usize, StoreError> {
+        let Shared { store, ledger, owners, .. } = &*self.shared;
+        let now = SystemTime::now();
+        let mut swept = 0;
+        for checkpoint in ledger.checkpoints().map_err(ledger_failed)? {
+            let age = now.duration_since(checkpoint.at).unwrap_or_default();
+            if age >= retention && owners.is_free(checkpoint.id) {
+                store.discard(checkpoint.id)?;
+                ledger.drop_checkpoint(checkpoint.id).map_err(ledger_failed)?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Waits until everything that was handed in is committed or has failed, and takes no more.
+    pub fn close(&self) {
+        self.shared.committer.close();
+    }
+}
+
+fn recover<S: Store>(store: &S, ledger: &dyn Ledger) -> Result<(), StoreError> {
+    let checkpoints = ledger.checkpoints().map_err(ledger_failed)?;
+    let mut kept = std::collections::HashSet::new();
+    for checkpoint in checkpoints {
+        match store.reopen(checkpoint.id, checkpoint.offset) {
+            Ok(_) => drop(kept.insert(checkpoint.id)),
+            Err(StoreError::NotFound) => ledger.drop_checkpoint(checkpoint.id).map_err(ledger_failed)?,
+            Err(other) => return Err(other),
+        }
+    }
+    for (id, _) in store.staged()? {
+        if !kept.contains(&id) {
+            store.discard(id)?;
+        }
+    }
+    Ok(())
+}
+
+fn ledger_failed(error: LedgerError) -> StoreError {
+    match error {
+        LedgerError::Full => StoreError::Full,
+        LedgerError::Other(error) => StoreError::Io(std::io::Error::other(error)),
+    }
+}

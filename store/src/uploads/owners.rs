@@ -1,0 +1,143 @@
+//! Who is writing a staged body. One connection owns it at a time; a dead one does not lock its successor out.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::StageId;
+
+/// An owner that is silent for this long after it was asked for a sign of life loses its bodies.
+const TAKE_OVER: Duration = Duration::from_secs(10);
+
+/// What was in the network's buffers when the owner was asked has been read by then; later bytes mean life.
+const BUFFERED: Duration = Duration::from_secs(3);
+
+/// A connection that may own staged bodies, and its signs of life.
+pub struct Lease {
+    start: Instant,
+    heard: AtomicU64,
+    answered: AtomicU64,
+    ask: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Lease {
+    /// `ask` asks the peer for a sign of life, without waiting for it.
+    pub fn new(ask: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        let (heard, answered) = (AtomicU64::new(0), AtomicU64::new(0));
+        Arc::new(Lease { start: Instant::now(), heard, answered, ask: Box::new(ask) })
+    }
+
+    /// Something came from the peer.
+    pub fn heard(&self) {
+        self.heard.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// The peer answered when it was asked.
+    pub fn answered(&self) {
+        self.answered.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        self.start.elapsed().as_millis() as u64
+    }
+
+    fn is_alive_since(&self, asked: Instant) -> bool {
+        let asked = asked.saturating_duration_since(self.start).as_millis() as u64;
+        self.answered.load(Ordering::Relaxed) > asked
+            || self.heard.load(Ordering::Relaxed) > asked + BUFFERED.as_millis() as u64
+    }
+}
+
+/// Every staged body that can be gone on with, and the connection that writes it.
+#[derive(Default)]
+pub(super) struct Owners {
+    claims: Mutex<HashMap<StageId, Claim>>,
+}
+
+struct Claim {
+    lease: Arc<Lease>,
+    valid: Arc<Mutex<bool>>,
+}
+
+/// The right to write a staged body. It ends when this is dropped, or when another connection takes over.
+pub(super) struct Ownership {
+    id: StageId,
+    valid: Arc<Mutex<bool>>,
+    owners: Arc<Owners>,
+}
+
+/// What came of a claim.
+pub(super) enum Claimed {
+    /// It is ours.
+    Ours(Ownership),
+    /// Its owner was asked for a sign of life.
+    Asked,
+    /// Its owner lives.
+    Taken,
+}
+
+impl Owners {
+    /// Claims a body. `asked` is when its owner was first asked for a sign of life.
+    pub(super) fn claim(
+        self: &Arc<Self>,
+        id: StageId,
+        lease: &Arc<Lease>,
+        asked: Option<Instant>,
+    ) -> Claimed {
+        let mut claims = lock(&self.claims);
+        if let Some(claim) = claims.get(&id) {
+            match asked {
+                _ if Arc::ptr_eq(&claim.lease, lease) => return Claimed::Taken,
+                None => {
+                    (claim.lease.ask)();
+                    return Claimed::Asked;
+                }
+                Some(asked) if claim.lease.is_alive_since(asked) => return Claimed::Taken,
+                Some(asked) if asked.elapsed() < TAKE_OVER => return Claimed::Asked,
+                Some(_) => {
+                    // Waits for a write in progress; every later one fails.
+                    *lock(&claim.valid) = false;
+                }
+            }
+        }
+        let valid = Arc::new(Mutex::new(true));
+        claims.insert(id, Claim { lease: lease.clone(), valid: valid.clone() });
+        Claimed::Ours(Ownership { id, valid, owners: self.clone() })
+    }
+
+    /// Whether nobody owns it.
+    pub(super) fn is_free(&self, id: StageId) -> bool {
+        !lock(&self.claims).contains_key(&id)
+    }
+}
+
+impl Ownership {
+    /// Of which body.
+    pub(super) fn id(&self) -> StageId {
+        self.id
+    }
+
+    /// Does something to the body while nobody can take it over; `None` if somebody has.
+    pub(super) fn hold<T>(&self, deed: impl FnOnce() -> T) -> Option<T> {
+        let valid = lock(&self.valid);
+        valid.then(deed)
+    }
+}
+
+impl Drop for Ownership {
+    fn drop(&mut self) {
+        let mut claims = lock(&self.owners.claims);
+        if claims.get(&self.id).is_some_and(|claim| Arc::ptr_eq(&claim.valid, &self.valid)) {
+            claims.remove(&self.id);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
