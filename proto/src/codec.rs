@@ -1,9 +1,12 @@
 //! The one place that knows how control payloads become bytes: bincode 2, standard configuration (little endian,
 //! variable-length integers), with a limit.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
-use serde::{Deserializer, Serialize, de::DeserializeOwned, de::Error, de::Visitor};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error, SeqAccess, Visitor},
+};
 
 use crate::{frame::DecodeError, limits};
 
@@ -47,6 +50,41 @@ pub(crate) fn byte_string<'de, D: Deserializer<'de>>(
     }
 
     deserializer.deserialize_byte_buf(ByteString(limit))
+}
+
+/// For `#[serde(deserialize_with = "codec::list::<LIMIT, _, _>")]`: a sequence of at most `LIMIT` elements. The
+/// number that is claimed reserves no more memory than the limit.
+pub(crate) fn list<'de, const LIMIT: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    struct List<T, const LIMIT: usize>(PhantomData<T>);
+
+    impl<'de, const LIMIT: usize, T: Deserialize<'de>> Visitor<'de> for List<T, LIMIT> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {LIMIT} elements")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Vec<T>, A::Error> {
+            let claimed = elements.size_hint().unwrap_or(0);
+            if claimed > LIMIT {
+                return Err(A::Error::invalid_length(claimed, &self));
+            }
+            let mut list = Vec::with_capacity(claimed);
+            while let Some(element) = elements.next_element()? {
+                if list.len() == LIMIT {
+                    return Err(A::Error::invalid_length(LIMIT + 1, &self));
+                }
+                list.push(element);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_seq(List::<T, LIMIT>(PhantomData))
 }
 
 /// For `#[serde(with = "codec::sentence")]`: text of at most [`limits::DETAIL`] bytes, cut where it is longer.

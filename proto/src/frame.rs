@@ -137,13 +137,14 @@ impl Decoder {
             if !self.fill(input, FrameHeader::LEN + header.payload_len()) {
                 return Ok(None);
             }
-            let payload = self.pending.split_off(FrameHeader::LEN);
+            let frame = if header.is_chunk() {
+                Some(Frame::Chunk(self.pending.split_off(FrameHeader::LEN)))
+            } else {
+                header.message(&self.pending[FrameHeader::LEN..])?.map(Frame::Control)
+            };
             self.pending.clear();
-            if header.is_chunk() {
-                return Ok(Some(Frame::Chunk(payload)));
-            }
-            if let Some(message) = header.message(&payload)? {
-                return Ok(Some(Frame::Control(message)));
+            if frame.is_some() {
+                return Ok(frame);
             }
         }
     }

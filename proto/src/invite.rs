@@ -154,14 +154,20 @@ fn is_address(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let host_is_fine = match bracketed {
-        Some(v6) => v6.split('%').next().is_some_and(|a| a.parse::<std::net::Ipv6Addr>().is_ok()),
-        None => {
-            !host.is_empty()
-                && host.len() <= 253
-                && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+        Some(v6) => {
+            let (address, zone) = v6.split_once('%').unwrap_or((v6, "zone"));
+            address.parse::<std::net::Ipv6Addr>().is_ok() && is_name(zone)
         }
+        None => is_name(host),
     };
-    host_is_fine && port.parse::<u16>().is_ok_and(|port| port != 0)
+    let port_is_fine =
+        port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port != 0);
+    host_is_fine && port_is_fine
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=253).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
 }
 
 fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
@@ -179,12 +185,16 @@ mod tests {
     fn a_damaged_link_says_what_is_wrong() {
         let whole = format!("ferry://host:7117/{FINGERPRINT}/{SECRET}");
         assert!(whole.parse::<Invite>().is_ok());
+        assert!(format!("ferry://[fe80::1%eth0]:1/{FINGERPRINT}/{SECRET}").parse::<Invite>().is_ok());
         for (link, error) in [
             ("http://host".to_owned(), InviteError::Scheme),
             (format!("ferry://host:7117/{FINGERPRINT}"), InviteError::Parts),
             (format!("{whole}/more"), InviteError::Parts),
             (format!("ferry://host/{FINGERPRINT}/{SECRET}"), InviteError::Address),
             (format!("ferry://host:0/{FINGERPRINT}/{SECRET}"), InviteError::Address),
+            (format!("ferry://host:+1/{FINGERPRINT}/{SECRET}"), InviteError::Address),
+            (format!("ferry://[fe80::1%]:1/{FINGERPRINT}/{SECRET}"), InviteError::Address),
+            (format!("ferry://[fe80::1%\x1b[31m]:1/{FINGERPRINT}/{SECRET}"), InviteError::Address),
             (format!("ferry://a b:1/{FINGERPRINT}/{SECRET}"), InviteError::Address),
             (format!("ferry://:1/{FINGERPRINT}/{SECRET}"), InviteError::Address),
             (format!("ferry://host:1,/{FINGERPRINT}/{SECRET}"), InviteError::Address),

@@ -20,6 +20,7 @@ mod message;
 mod path;
 mod receiver;
 mod sender;
+pub mod units;
 
 pub use code::Code;
 pub use digest::{Algorithm, Digest, Hasher};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Code, Digest, Header, RelPath, Secret, codec};
+use crate::{Code, Digest, Header, RelPath, Secret, codec, limits};
 
 /// The protocol version that this crate speaks.
 pub const VERSION: u16 = 1;
@@ -55,6 +55,7 @@ pub struct Welcome {
     #[serde(with = "codec::label")]
     pub name: String,
     /// Features of the client's that the server shares.
+    #[serde(deserialize_with = "codec::list::<{ limits::FEATURES }, _, _>")]
     pub features: Vec<u16>,
     /// What the server takes.
     pub limits: Limits,
@@ -217,7 +218,7 @@ pub struct End {
     pub digest: Digest,
 }
 
-/// The body that was open, or the next one that was asked for, will not be completed.
+/// A body that was asked for will not be completed: the open one, or one that has not begun.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Abort {
     /// Which offer.
@@ -357,6 +358,7 @@ struct HelloBody {
     agent: String,
     #[serde(with = "codec::label")]
     name: String,
+    #[serde(deserialize_with = "codec::list::<{ limits::FEATURES }, _, _>")]
     features: Vec<u16>,
     invite: Option<Secret>,
 }
@@ -382,9 +384,6 @@ impl Payload for Hello {
             return Ok(Hello::of_another_version(versions));
         }
         let HelloBody { run, agent, name, features, invite } = codec::decode(rest)?;
-        if features.len() > crate::limits::FEATURES {
-            return Err(crate::DecodeError::Malformed("too many features".into()));
-        }
         Ok(Hello { versions, run, agent, name, features, invite })
     }
 }
@@ -434,11 +433,19 @@ impl Serialize for Request {
 
 impl<'de> Deserialize<'de> for Request {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (id, number, arguments) = <(u32, u16, Vec<u8>)>::deserialize(deserializer)?;
+        let (id, number, Arguments(arguments)) = <(u32, u16, Arguments)>::deserialize(deserializer)?;
         let verb = match number {
             PUT => Verb::Put(codec::decode(&arguments).map_err(serde::de::Error::custom)?),
             other => Verb::Unknown(other),
         };
         Ok(Request { id, verb })
+    }
+}
+
+struct Arguments(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Arguments {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        codec::byte_string(deserializer, limits::CONTROL).map(Arguments)
     }
 }

@@ -149,7 +149,6 @@ impl Receiver {
         match answer {
             Answer::Send { offset, .. } if !self.dry_run => entry.state = State::Asked(offset),
             Answer::Held { .. } => {
-                self.answered += 1;
                 self.forget(seq);
             }
             Answer::Send { .. } | Answer::NeedDigest | Answer::Refused { .. } => self.forget(seq),
@@ -252,12 +251,8 @@ impl Receiver {
             State::Open => false,
             State::Deciding | State::Settling => return Err(Violation("an abort of what was not asked for")),
         };
-        if let Some(open) = &self.open {
-            if open.seq != seq {
-                return Err(Violation("an abort of another body than the open one"));
-            }
-            self.open = None;
-        }
+        // One that has not begun may be given up while another body is open.
+        self.open.take_if(|open| open.seq == seq);
         self.forget(seq);
         Ok(if had_failed { Arrival::Nothing } else { Arrival::Abort { seq, code } })
     }

@@ -31,6 +31,7 @@ pub struct Sender {
 struct Entry {
     cost: usize,
     ready: u64,
+    size: Option<u64>,
     digest: Option<Digest>,
     is_file: bool,
     state: State,
@@ -135,13 +136,13 @@ impl Sender {
         debug_assert!(self.has_room() && !self.done);
         let seq = Seq(self.next);
         self.next += 1;
-        let (digest, is_file) = (header.digest, header.has_body());
+        let (size, digest, is_file) = (header.size, header.digest, header.has_body());
         let start = out.len();
         Message::from(Offer { seq, header }).encode(out);
         let cost = out.len() - start;
         self.offer_bytes += cost;
         self.bodies_ready += ready;
-        self.offers.insert(seq, Entry { cost, ready, digest, is_file, state: State::Offered });
+        self.offers.insert(seq, Entry { cost, ready, size, digest, is_file, state: State::Offered });
         seq
     }
 
@@ -178,12 +179,16 @@ impl Sender {
         Some(End { digest }.into())
     }
 
-    /// Gives up a body that was asked for, begun or not. Final. `None` if it has failed meanwhile.
+    /// Gives up a body that was asked for, begun or not; another one may be open. Final. `None` if it has failed
+    /// meanwhile. Not before its verdict and not after its end: there the receiver has the last word.
     pub fn abort(&mut self, seq: Seq, code: Code) -> Option<Message> {
-        self.offers.contains_key(&seq).then(|| {
-            self.forget(seq);
-            Abort { seq, code }.into()
-        })
+        let entry = self.offers.get(&seq)?;
+        debug_assert!(
+            matches!(entry.state, State::Asked(_) | State::Open),
+            "an abort of what was not asked for"
+        );
+        self.forget(seq);
+        Some(Abort { seq, code }.into())
     }
 
     /// The closing message, once, when nothing more will be offered and everything is settled.
@@ -219,11 +224,14 @@ impl Sender {
                 if (offset == 0) != prefix.is_none() {
                     return Err(Violation("an offset without a prefix digest, or the reverse"));
                 }
+                if offset > entry.size.unwrap_or(0) {
+                    return Err(Violation("an offset behind the end of the file"));
+                }
                 entry.state = State::Asked(offset);
                 Ok(Progress::Send { seq, offset, prefix })
             }
             Answer::Held { digest, path } => {
-                if digest != entry.digest {
+                if digest != entry.digest || digest.is_some() != entry.is_file {
                     return Err(Violation("held, with another digest than offered"));
                 }
                 self.held_or_received += 1;

@@ -1,2 +1,26 @@
-//! placeholder
-fn main() {}
+//! The program `ferryd`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ferry_server::{cli::Cli, config::Command};
+
+fn main() -> ExitCode {
+    let command = match Cli::parse().resolve() {
+        Ok(command) => command,
+        Err(error) => return fail(&error, 2),
+    };
+    let result = match command {
+        Command::Serve(config) => ferry_server::serve(config),
+        Command::Invite(config, terms) => ferry_server::invite(&config, terms),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
+}
+
+fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("ferryd: {error:#}");
+    ExitCode::from(code)
+}

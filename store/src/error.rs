@@ -55,6 +55,8 @@ impl From<Errno> for StoreError {
             Errno::EXIST | Errno::NOTEMPTY => StoreError::Exists,
             // A link in the way is ELOOP, one that leads outside is EXDEV: neither is followed.
             Errno::NOTDIR | Errno::ISDIR | Errno::LOOP | Errno::XDEV => StoreError::Kind,
+            // What opening a socket, or a device that nothing drives, says.
+            Errno::NXIO | Errno::NODEV => StoreError::Kind,
             Errno::NAMETOOLONG | Errno::ILSEQ | Errno::INVAL => StoreError::Name,
             Errno::NOSPC | Errno::DQUOT | Errno::FBIG => StoreError::Full,
             Errno::ACCESS | Errno::PERM | Errno::ROFS => StoreError::Denied(errno.into()),

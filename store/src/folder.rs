@@ -49,6 +49,9 @@ impl Folder {
         let mut names = path.split(|&b| b == b'/').peekable();
         let mut folder: Option<OwnedFd> = None;
         while let Some(name) = names.next() {
+            if name == b".." {
+                return Err(Errno::XDEV);
+            }
             let at = folder.as_ref().map_or(self.0.as_fd(), |fd| fd.as_fd());
             if names.peek().is_none() {
                 return rustix::fs::openat(at, name, flags, mode);
@@ -87,5 +90,71 @@ impl Folder {
 impl AsFd for Folder {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Read, os::unix::fs::symlink};
+
+    use super::*;
+    use crate::StoreError;
+
+    #[test]
+    fn hostile_06_without_openat2_the_same_is_opened_and_the_same_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::create_dir(&outside).unwrap();
+        fs::write(root.join("a/b/file"), "inside").unwrap();
+        fs::write(outside.join("file"), "outside").unwrap();
+        symlink(&outside, root.join("absolute")).unwrap();
+        symlink("../outside", root.join("relative")).unwrap();
+        symlink("b", root.join("a/within")).unwrap();
+        symlink("../outside/file", root.join("file")).unwrap();
+        symlink("/proc/self/root", root.join("magic")).unwrap();
+
+        let folder = Folder::open(&root).unwrap();
+        let ways = [Folder::open_at, Folder::open_by_component];
+        let (file, directory) = (OFlags::RDONLY, OFlags::RDONLY | OFlags::DIRECTORY);
+        let new = OFlags::CREATE | OFlags::WRONLY;
+        for open in ways {
+            let open = |path: &str, flags: OFlags| {
+                let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+                let mode = if flags.contains(OFlags::CREATE) { 0o600 } else { 0 };
+                open(&folder, path.as_bytes(), flags, Mode::from_raw_mode(mode))
+            };
+            let mut bytes = String::new();
+            fs::File::from(open("a/b/file", file).unwrap()).read_to_string(&mut bytes).unwrap();
+            assert_eq!(bytes, "inside");
+            open("a/b", directory).unwrap();
+            open(".", directory).unwrap();
+            for (path, flags) in [
+                ("absolute", directory),
+                ("absolute/file", file),
+                ("absolute/new", new),
+                ("relative", directory),
+                ("relative/file", file),
+                ("relative/new", new),
+                ("a/within", directory),
+                ("a/within/file", file),
+                ("a/within/new", new),
+                ("file", file),
+                ("file", new),
+                ("magic", directory),
+                ("magic/etc/passwd", file),
+                ("a/b/file/x", file),
+                ("..", directory),
+                ("../outside/file", file),
+                ("a/../../outside/file", file),
+            ] {
+                let refused = open(path, flags).map_err(StoreError::from);
+                assert!(matches!(refused, Err(StoreError::Kind)), "{path}: {refused:?}");
+            }
+            assert!(open("/etc/passwd", file).is_err());
+            assert!(matches!(open("a/none/file", file), Err(Errno::NOENT)));
+        }
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+        assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "outside");
     }
 }

@@ -3,13 +3,19 @@
 //! - [`source`]: what is to be sent: walking, reading, and noticing when a file changes under the reader;
 //! - [`Store`] and [`LocalStore`]: where bodies are staged and published, below one folder and never outside it;
 //! - [`Uploads`]: the only writer of files and of their rows, over a store and a [`Ledger`];
-//! - [`conformance`]: what every store has to do, as tests.
+//!
+//! With the feature `conformance` there is also what tests stand on: `conformance`, what every store has to do, and
+//! `doubles`, stand-ins for stores and ledgers.
 
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+#[cfg(any(test, feature = "conformance"))]
+pub mod doubles;
 mod error;
 mod folder;
 mod ledger;
 mod local;
+mod lock;
 pub mod source;
 mod store;
 mod uploads;

@@ -23,7 +23,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{Entry, EntryKind, Meta, StageId, Staged, Stamp, Store, StoreError, folder::Folder};
+use crate::{Entry, EntryKind, Meta, StageId, Staged, Stamp, Store, StoreError, folder::Folder, lock::lock};
 
 /// Bytes read at a time where a whole file is read.
 const READ: usize = 256 * 1024;
@@ -203,8 +203,12 @@ impl Store for LocalStore {
                 Some(above) => above.join(name),
             };
             let path = path.map_err(|_| StoreError::Name)?;
-            if folder.make(name)? {
-                lock(&self.fresh).insert(path.clone());
+            {
+                // Held while it is made, so that nobody settles what is in it without knowing that it is fresh.
+                let mut fresh = lock(&self.fresh);
+                if folder.make(name)? {
+                    fresh.insert(path.clone());
+                }
             }
             let next = folder.open_at(name, OFlags::DIRECTORY | OFlags::RDONLY, fs::Mode::empty())?;
             folder = Folder::of(next);
@@ -237,33 +241,24 @@ impl Store for LocalStore {
         Ok(stamp(&folder.stat(key.name())?))
     }
 
-    fn set_meta(&self, key: &RelPath, meta: Meta) -> Result<Stamp, StoreError> {
+    fn set_meta(&self, key: &RelPath, meta: Meta, seen: Option<&Stamp>) -> Result<Stamp, StoreError> {
         let file = self.open_meta(key)?;
-        let keep = match FileType::from_raw_mode(fs::fstat(&file)?.st_mode) {
+        let stat = fs::fstat(&file)?;
+        let keep = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => 0o700,
             FileType::RegularFile => 0o600,
             _ => return Err(StoreError::Kind),
         };
+        if seen.is_some_and(|seen| *seen != stamp(&stat)) {
+            return Err(StoreError::Moved);
+        }
         apply(&file, meta, keep)?;
         fs::fsync(&file)?;
         Ok(stamp(&fs::fstat(&file)?))
     }
 
     fn settle(&self, published: &[(&RelPath, &Stamp)]) -> Vec<Result<(), StoreError>> {
-        let mut to_sync: BTreeSet<Option<RelPath>> = BTreeSet::new();
-        let mut now_durable = Vec::new();
-        for (key, _) in published {
-            to_sync.insert(key.parent());
-            let fresh = lock(&self.fresh);
-            let mut above = Some((*key).clone());
-            while let Some(folder) = above.take() {
-                above = folder.parent();
-                if fresh.contains(&folder) {
-                    to_sync.insert(above.clone());
-                    now_durable.push(folder);
-                }
-            }
-        }
+        let (to_sync, now_durable) = to_sync(published.iter().map(|(key, _)| *key), &lock(&self.fresh));
         let mut folders = BTreeMap::new();
         let mut failed = Vec::new();
         for path in to_sync {
@@ -282,11 +277,14 @@ impl Store for LocalStore {
                 let is_above =
                     |path: &Option<RelPath>| path.as_ref().is_none_or(|path| key.below(path).is_some());
                 if let Some((_, errno)) = failed.iter().find(|(path, _)| is_above(path)) {
-                    return Err((*errno).into());
+                    return Err(match (*errno).into() {
+                        // The folder is gone, or something else has its name.
+                        StoreError::NotFound | StoreError::Kind => StoreError::Moved,
+                        other => other,
+                    });
                 }
                 let folder = folders.get(&key.parent()).ok_or(StoreError::Moved)?;
                 match folder.stat(key.name()) {
-                    Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Ok(()),
                     Ok(stat) if stamp(&stat) == **expected => Ok(()),
                     Ok(_) | Err(Errno::NOENT) => Err(StoreError::Moved),
                     Err(other) => Err(other.into()),
@@ -368,18 +366,41 @@ impl Staged for LocalStaged {
     }
 }
 
-/// Device, inode, size, mtime and ctime: what changes when anybody touches the file.
+/// Device, inode, size, mtime and ctime: what changes when anybody touches the file. Of a folder only the first
+/// two: the others change with what is in it.
 fn stamp(stat: &Stat) -> Stamp {
+    let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     let parts = [
         stat.st_dev,
         stat.st_ino,
         stat.st_size as u64,
         stat.st_mtime as u64,
-        stat.st_mtime_nsec as u64,
+        stat.st_mtime_nsec,
         stat.st_ctime as u64,
-        stat.st_ctime_nsec as u64,
+        stat.st_ctime_nsec,
     ];
+    let parts = if is_folder { &parts[..2] } else { &parts[..] };
     Stamp(parts.iter().flat_map(|part| part.to_le_bytes()).collect())
+}
+
+/// The folders to be synced so that these names are durable, and the fresh folders that are durable then.
+fn to_sync<'a>(
+    keys: impl Iterator<Item = &'a RelPath>,
+    fresh: &BTreeSet<RelPath>,
+) -> (BTreeSet<Option<RelPath>>, BTreeSet<RelPath>) {
+    let (mut to_sync, mut now_durable) = (BTreeSet::new(), BTreeSet::new());
+    for key in keys {
+        to_sync.insert(key.parent());
+        let mut next = Some(key.clone());
+        while let Some(path) = next {
+            next = path.parent();
+            if fresh.contains(&path) {
+                to_sync.insert(next.clone());
+                now_durable.insert(path);
+            }
+        }
+    }
+    (to_sync, now_durable)
 }
 
 fn apply(file: impl std::os::fd::AsFd, meta: Meta, owner_keeps: u32) -> Result<(), StoreError> {
@@ -423,6 +444,61 @@ fn read_all(file: &mut File, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), 
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh(store: &LocalStore) -> Vec<String> {
+        lock(&store.fresh).iter().map(RelPath::to_string).collect()
+    }
+
+    fn put(store: &LocalStore, id: u128, name: &str) -> (RelPath, Stamp) {
+        let key = RelPath::new(name).unwrap();
+        let mut staged = store.stage(StageId(id)).unwrap();
+        store.seal(&mut staged, Meta::default()).unwrap();
+        let stamp = store.publish(&mut staged, &key, false).unwrap();
+        (key, stamp)
+    }
+
+    #[test]
+    fn promise_2_fresh_folders_up_the_chain_are_synced_too() {
+        let path = |name| RelPath::new(name).unwrap();
+        let fresh = ["a/b", "a/b/c", "x"].map(path).into();
+        let keys = ["a/b/c/file", "a/b/c/other", "x", "old/file"].map(path);
+        let (synced, durable) = to_sync(keys.iter(), &fresh);
+        let expected = [None, Some("a"), Some("a/b"), Some("a/b/c"), Some("old")];
+        assert_eq!(synced, expected.map(|folder| folder.map(path)).into());
+        assert_eq!(durable, fresh);
+    }
+
+    #[test]
+    fn promise_2_a_folder_is_fresh_until_something_in_it_is_settled() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(dir.path()).unwrap();
+        let (deep, deep_stamp) = put(&store, 1, "a/b/c/file");
+        let (other, other_stamp) = put(&store, 2, "other/file");
+        assert_eq!(fresh(&store), ["a", "a/b", "a/b/c", "other"]);
+
+        assert!(store.settle(&[(&deep, &deep_stamp)])[0].is_ok());
+        assert_eq!(fresh(&store), ["other"], "what was not settled is not durable either");
+        assert!(store.settle(&[(&other, &other_stamp)])[0].is_ok());
+        assert_eq!(fresh(&store), [""; 0]);
+
+        put(&store, 3, "a/file");
+        assert_eq!(fresh(&store), [""; 0], "a folder that was there is not fresh");
+    }
+
+    #[test]
+    fn promise_2_a_fresh_folder_that_could_not_be_synced_stays_fresh() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(dir.path()).unwrap();
+        let (key, stamp) = put(&store, 1, "a/b/file");
+        std::fs::rename(dir.path().join("a"), dir.path().join("away")).unwrap();
+        assert!(matches!(store.settle(&[(&key, &stamp)])[..], [Err(StoreError::Moved)]));
+        assert_eq!(fresh(&store), ["a", "a/b"]);
+
+        std::fs::rename(dir.path().join("away"), dir.path().join("a")).unwrap();
+        assert!(store.settle(&[(&key, &stamp)])[0].is_ok());
+        assert_eq!(fresh(&store), [""; 0]);
+    }
 }

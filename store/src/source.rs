@@ -140,18 +140,16 @@ impl Walk {
             }
         };
         self.leave(entry.depth());
-        let found = self.describe(&entry);
-        let is_folder = entry.file_type().is_dir();
-        match found {
-            Ok(Some(item)) if is_folder => self.open.push(Some(Arc::new(Pending { item }))),
-            Ok(Some(item)) => self.ready.push_back(Found::Item(item)),
-            Ok(None) if is_folder => self.open.push(None),
-            Ok(None) => {}
-            Err(found) => {
+        let is_folder = entry.file_type().is_dir() || self.is_followed_root(&entry);
+        match self.describe(&entry) {
+            Ok(None) => self.open.push(None),
+            Ok(Some(Found::Item(item))) if is_folder => self.open.push(Some(Arc::new(Pending { item }))),
+            Ok(Some(found)) => self.ready.push_back(found),
+            Err(error) => {
                 if is_folder {
                     self.entries.skip_current_dir();
                 }
-                self.ready.push_back(found);
+                self.ready.push_back(Found::Problem(entry.into_path(), error));
             }
         }
     }
@@ -167,33 +165,39 @@ impl Walk {
         }
     }
 
-    fn describe(&self, entry: &DirEntry) -> Result<Option<Item>, Found> {
-        let problem = |error: SourceError| Found::Problem(entry.path().to_owned(), error);
+    /// A root that is a link to a folder is entered, and yet shown as a link.
+    fn is_followed_root(&self, entry: &DirEntry) -> bool {
+        self.base.is_none() && entry.depth() == 0 && entry.path().is_dir()
+    }
+
+    /// `None` for a root that is not sent itself.
+    fn describe(&self, entry: &DirEntry) -> Result<Option<Found>, SourceError> {
         let below = entry.path().strip_prefix(&self.root).unwrap_or(Path::new("")).as_os_str().as_bytes();
         let path = match (&self.base, below) {
             (Some(base), b"") => base.clone(),
-            (Some(base), below) => base.join(below).map_err(|e| problem(e.into()))?,
-            (None, b"") => return Ok(None),
-            (None, below) => RelPath::new(below).map_err(|e| problem(e.into()))?,
+            (Some(base), below) => base.join(below)?,
+            (None, b"") if self.is_followed_root(entry) => return Ok(None),
+            (None, b"") => return Err(io::Error::from(io::ErrorKind::NotADirectory).into()),
+            (None, below) => RelPath::new(below)?,
         };
         let kind = match entry.file_type() {
             t if t.is_file() => Kind::File,
             t if t.is_dir() => Kind::Folder,
             t if t.is_symlink() && self.links == Links::Keep => {
-                let target = std::fs::read_link(entry.path()).map_err(|e| problem(e.into()))?;
+                let target = std::fs::read_link(entry.path())?;
                 Kind::Symlink(target.into_os_string().as_bytes().to_vec())
             }
-            t => return Err(Found::Skipped(entry.path().to_owned(), what_it_is(t))),
+            t => return Ok(Some(Found::Skipped(entry.path().to_owned(), what_it_is(t)))),
         };
-        let metadata = entry.metadata().map_err(|e| problem(io::Error::from(e).into()))?;
-        Ok(Some(Item {
+        let metadata = entry.metadata().map_err(io::Error::from)?;
+        Ok(Some(Found::Item(Item {
             source: entry.path().to_owned(),
             path,
             kind,
             identity: Identity::of(&metadata),
             mode: Mode::from_bits(metadata.mode()),
             folder: self.open.last().cloned().flatten(),
-        }))
+        })))
     }
 }
 
@@ -286,9 +290,9 @@ impl Source {
         self.mode
     }
 
-    /// What has become of it since.
-    pub fn change(&self) -> io::Result<Change> {
-        Ok(self.identity.change(&Identity::of(&self.file.metadata()?)))
+    /// What has become of it since it had this identity.
+    pub fn change_since(&self, identity: &Identity) -> io::Result<Change> {
+        Ok(identity.change(&Identity::of(&self.file.metadata()?)))
     }
 }
 

@@ -50,11 +50,12 @@ pub trait Store: Send + Sync + 'static {
     fn make_link(&self, key: &RelPath, target: &[u8], meta: Meta, replace: bool)
     -> Result<Stamp, StoreError>;
 
-    /// Sets time and mode of a file or folder.
-    fn set_meta(&self, key: &RelPath, meta: Meta) -> Result<Stamp, StoreError>;
+    /// Sets time and mode of a file or folder; with `seen`, only if that is still its stamp, else
+    /// [`StoreError::Moved`].
+    fn set_meta(&self, key: &RelPath, meta: Meta, seen: Option<&Stamp>) -> Result<Stamp, StoreError>;
 
     /// Makes names durable, and says of each whether it still leads to what has this stamp
-    /// ([`StoreError::Moved`] if not; a folder's stamp is not compared).
+    /// ([`StoreError::Moved`] if not).
     fn settle(&self, published: &[(&RelPath, &Stamp)]) -> Vec<Result<(), StoreError>>;
 
     /// What has this name; `None` if nothing has.
@@ -94,7 +95,7 @@ pub trait Staged: Send + 'static {
 pub struct StageId(pub u128);
 
 /// What a store knows a version of a file by, and nobody else can read: another stamp means that the file was
-/// touched by somebody. It is kept in the ledger as bytes.
+/// touched by somebody. A folder keeps its stamp whatever happens in it. It is kept in the ledger as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp(pub Vec<u8>);
 

@@ -8,9 +8,9 @@ use super::{
     Fault, Lease, Outcome, Reply, SPACE_KEPT_FREE, Shared, Uploads,
     commit::{Job, Work},
     decide::{Target, body_key, meta_of},
-    owners::{Claimed, Ownership},
+    owners::{Claimed, Ownership, hold},
 };
-use crate::{BodyKey, Checkpoint, RowKind, StageId, Staged, Store};
+use crate::{BodyKey, Checkpoint, Ledger, RowKind, StageId, Staged, Store, StoreError};
 
 /// A body that is wanted and has not begun.
 pub struct Ticket {
@@ -42,14 +42,12 @@ impl Ticket {
         offset: u64,
     ) -> Self {
         let mut hasher = algorithm(&header).hasher();
-        let replayed = shared
-            .store
-            .reopen(ownership.id(), offset)
-            .and_then(|mut staged| staged.replay(&mut |bytes| hasher.update(bytes)));
+        let replayed = hold(Some(&ownership), || shared.store.reopen(ownership.id(), offset))
+            .and_then(|mut staged| Ok(staged.replay(&mut |bytes| hasher.update(bytes))?));
         let resume = match replayed {
             Ok(()) => Some(Resume { ownership, offset, hasher }),
-            Err(error) => {
-                tracing::warn!(path = %target.path, %error, "a staged body cannot be gone on with");
+            Err(fault) => {
+                tracing::warn!(path = %target.path, error = fault.detail, "a staged body cannot be gone on with");
                 None
             }
         };
@@ -100,7 +98,7 @@ impl<S: Store> Upload<S> {
             if offset == ours {
                 let key = body_key(&target, &header)
                     .ok_or_else(|| Fault::new(Code::Internal, "a stream resumed"))?;
-                let staged = shared.store.reopen(ownership.id(), offset)?;
+                let staged = hold(Some(&ownership), || shared.store.reopen(ownership.id(), offset))?;
                 let resumable = Some(Resumable { key, ownership, is_saved: true });
                 return Ok(Upload {
                     shared,
@@ -113,7 +111,7 @@ impl<S: Store> Upload<S> {
                 });
             }
             // The sender's bytes are others than the staged ones.
-            shared.discard(ownership.id());
+            shared.discard(ownership.id(), Some(&ownership));
         }
         let id = StageId(random_id());
         let key = body_key(&target, &header).filter(|key| key.size > shared.store.checkpoint_distance());
@@ -143,9 +141,7 @@ impl<S: Store> Upload<S> {
             }
         };
         result.map_err(|fault| {
-            if fault.code != Code::TakenOver {
-                self.abandon();
-            }
+            self.abandon();
             fault.into()
         })
     }
@@ -165,12 +161,7 @@ impl<S: Store> Upload<S> {
         }
         let staged =
             self.staged.as_mut().ok_or_else(|| Fault::new(Code::Cancelled, "the body was given up"))?;
-        match &self.resumable {
-            None => staged.append(bytes)?,
-            Some(Resumable { ownership, .. }) => {
-                ownership.hold(|| staged.append(bytes)).ok_or_else(taken_over)??
-            }
-        }
+        hold(self.resumable.as_ref().map(|resumable| &resumable.ownership), || staged.append(bytes))?;
         self.hasher.update(bytes);
         self.length = length;
         Ok(())
@@ -182,12 +173,10 @@ impl<S: Store> Upload<S> {
         let checkpoint =
             Checkpoint { id: ownership.id(), key: key.clone(), offset: self.length, at: SystemTime::now() };
         let ledger = &self.shared.ledger;
-        ownership
-            .hold(|| -> Result<(), Fault> {
-                staged.sync()?;
-                Ok(ledger.save_checkpoint(&checkpoint)?)
-            })
-            .ok_or_else(taken_over)??;
+        hold(Some(ownership), || -> Result<(), Fault> {
+            staged.sync()?;
+            Ok(ledger.save_checkpoint(&checkpoint)?)
+        })?;
         *is_saved = true;
         Ok(())
     }
@@ -227,10 +216,10 @@ impl<S: Store> Upload<S> {
         self.staged.take().ok_or_else(|| Fault::new(Code::Cancelled, "the body was given up"))
     }
 
-    /// Removes what has arrived.
+    /// Removes what has arrived, unless another connection has taken it over.
     pub fn abandon(&mut self) {
         if let Some(staged) = self.staged.take() {
-            self.shared.discard(staged.id());
+            self.shared.discard(staged.id(), self.resumable.as_ref().map(|resumable| &resumable.ownership));
         }
     }
 }
@@ -245,23 +234,28 @@ impl<S: Store> Drop for Upload<S> {
 }
 
 impl<S: Store> Shared<S> {
-    /// Removes a staged body and its checkpoint. What cannot be removed now is removed at the next start.
-    pub(super) fn discard(&self, id: StageId) {
-        if let Err(error) = self.store.discard(id) {
-            tracing::warn!(%id, %error, "a staged body cannot be removed");
-        }
-        if let Err(error) = self.ledger.drop_checkpoint(id) {
-            tracing::warn!(%id, %error, "a checkpoint cannot be removed");
-        }
+    /// Removes a staged body and its checkpoint, unless they are another connection's by now.
+    fn discard(&self, id: StageId, ownership: Option<&Ownership>) {
+        // Taken over means that there is nothing of ours to be removed.
+        let _ = hold::<_, StoreError>(ownership, || {
+            discard(&*self.store, &*self.ledger, id);
+            Ok(())
+        });
+    }
+}
+
+/// Removes a staged body and its checkpoint. What cannot be removed now is removed at the next start.
+pub(super) fn discard<S: Store>(store: &S, ledger: &dyn Ledger, id: StageId) {
+    if let Err(error) = store.discard(id) {
+        tracing::warn!(%id, %error, "a staged body cannot be removed");
+    }
+    if let Err(error) = ledger.drop_checkpoint(id) {
+        tracing::warn!(%id, %error, "a checkpoint cannot be removed");
     }
 }
 
 fn algorithm(header: &Header) -> Algorithm {
     header.digest.map_or(Algorithm::Sha256, |digest| digest.algorithm())
-}
-
-fn taken_over() -> Fault {
-    Fault::new(Code::TakenOver, "another connection of the same client took this file over")
 }
 
 /// Ids only have to differ from each other, in one folder.

@@ -7,7 +7,7 @@ use std::{
     collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::JoinHandle,
@@ -17,10 +17,11 @@ use ferry_proto::{Code, Conflict, RelPath};
 
 use super::{
     Fault, Outcome, Reply,
+    body::discard,
     decide::{Target, siblings},
-    owners::Ownership,
+    owners::{Ownership, hold},
 };
-use crate::{EntryKind, Filed, Ledger, Meta, Row, RowKind, Staged, Stamp, Store, StoreError};
+use crate::{EntryKind, Filed, Ledger, Meta, Row, RowKind, Staged, Stamp, Store, StoreError, lock::lock};
 
 /// Jobs in one batch: each holds an open file, and none of them is answered before all are durable.
 const BATCH: usize = 256;
@@ -101,22 +102,21 @@ fn run<S: Store>(store: &S, ledger: &dyn Ledger, jobs: &Receiver<Job<S>>) {
     }
 }
 
-/// A job on its way through a batch.
+/// What has its name and is not durable yet.
 struct Pending {
-    path: RelPath,
-    stamp: Stamp,
-    row: Filed,
+    row: Box<Filed>,
     outcome: Outcome,
-    reply: Reply,
     /// Kept until the row is written, so that nobody goes on with a body that is a file already.
-    _ownership: Option<Ownership>,
+    ownership: Option<Ownership>,
 }
 
 fn commit<S: Store>(store: &S, ledger: &dyn Ledger, mut batch: Vec<Job<S>>) {
-    let sealed: Vec<Result<(), StoreError>> = batch
+    let sealed: Vec<Result<(), Fault>> = batch
         .iter_mut()
         .map(|job| match &mut job.work {
-            Work::Body { staged, meta, .. } => store.seal(staged, *meta),
+            Work::Body { staged, ownership, meta, .. } => hold(ownership.as_ref(), || {
+                store.seal(staged, *meta).inspect_err(|_| discard(store, ledger, staged.id()))
+            }),
             _ => Ok(()),
         })
         .collect();
@@ -124,27 +124,25 @@ fn commit<S: Store>(store: &S, ledger: &dyn Ledger, mut batch: Vec<Job<S>>) {
     let mut pending = Vec::with_capacity(batch.len());
     for (job, sealed) in batch.into_iter().zip(sealed) {
         let Job { target, work, reply } = job;
-        match sealed.map_err(Fault::from).and_then(|()| publish(store, ledger, &target, work)) {
-            Ok(Published::New { path, stamp, row, outcome, ownership }) => {
-                pending.push(Pending { path, stamp, row, outcome, reply, _ownership: ownership });
-            }
+        match sealed.and_then(|()| publish(store, ledger, &target, work)) {
+            Ok(Published::New(new)) => pending.push((new, reply)),
             Ok(Published::Already(outcome)) => reply.give(outcome),
             Err(fault) => reply.give(fault.into()),
         }
     }
 
-    let names: Vec<(&RelPath, &Stamp)> = pending.iter().map(|p| (&p.path, &p.stamp)).collect();
+    let names: Vec<_> = pending.iter().map(|(new, _)| (&new.row.path, &new.row.row.stamp)).collect();
     let settled = store.settle(&names);
-    let mut durable = Vec::with_capacity(pending.len());
-    for (job, settled) in pending.into_iter().zip(settled) {
+    let (mut rows, mut told) = (Vec::with_capacity(pending.len()), Vec::with_capacity(pending.len()));
+    for ((new, reply), settled) in pending.into_iter().zip(settled) {
         match settled {
-            Ok(()) => durable.push(job),
-            Err(error) => job.reply.give(Fault::from(error).into()),
+            Ok(()) => {
+                rows.push(*new.row);
+                told.push((new.outcome, reply, new.ownership));
+            }
+            Err(error) => reply.give(Fault::from(error).into()),
         }
     }
-
-    let (rows, told): (Vec<Filed>, Vec<_>) =
-        durable.into_iter().map(|job| (job.row, (job.outcome, job.reply, job._ownership))).unzip();
     if rows.is_empty() {
         return;
     }
@@ -159,7 +157,7 @@ fn commit<S: Store>(store: &S, ledger: &dyn Ledger, mut batch: Vec<Job<S>>) {
 }
 
 enum Published {
-    New { path: RelPath, stamp: Stamp, row: Filed, outcome: Outcome, ownership: Option<Ownership> },
+    New(Pending),
     Already(Outcome),
 }
 
@@ -169,23 +167,23 @@ fn publish<S: Store>(
     target: &Target,
     work: Work<S>,
 ) -> Result<Published, Fault> {
-    let filed = |path: &RelPath, kind, meta: Meta, stamp: &Stamp, staged| Filed {
-        path: path.clone(),
-        row: Row { kind, modified: meta.modified, mode: meta.mode, stamp: stamp.clone() },
-        client: target.terms.client.clone(),
-        staged,
+    let filed = |path, kind, meta: Meta, stamp, staged| {
+        let row = Row { kind, modified: meta.modified, mode: meta.mode, stamp };
+        Box::new(Filed { path, row, client: target.terms.client.clone(), staged })
     };
     match work {
         Work::Body { mut staged, ownership, meta, kind } => {
             let id = staged.id();
-            let placed = place(store, ledger, target, &kind, |path, replace| {
-                store.publish(&mut staged, path, replace)
+            let placed = hold(ownership.as_ref(), || {
+                let placed = place(store, ledger, target, &kind, |path, replace| {
+                    store.publish(&mut staged, path, replace)
+                });
+                if !matches!(placed, Ok(Placed::At(..))) {
+                    // Nothing has taken its name, so nothing of it stays.
+                    discard(store, ledger, id);
+                }
+                placed
             });
-            if !matches!(placed, Ok(Placed::At(..))) {
-                // Nothing has taken its name, so nothing of it stays.
-                store.discard(id)?;
-                ledger.drop_checkpoint(id)?;
-            }
             let digest = match &kind {
                 RowKind::File { digest, .. } => Some(*digest),
                 _ => None,
@@ -193,18 +191,17 @@ fn publish<S: Store>(
             match placed? {
                 Placed::Twin(path) => Ok(Published::Already(Outcome::Held(digest, target.shown(&path)))),
                 Placed::At(path, stamp) => {
-                    let row = filed(&path, kind, meta, &stamp, Some(id));
                     let outcome = Outcome::Stored(digest, target.shown(&path));
-                    Ok(Published::New { path, stamp, row, outcome, ownership })
+                    let row = filed(path, kind, meta, stamp, Some(id));
+                    Ok(Published::New(Pending { row, outcome, ownership }))
                 }
             }
         }
         Work::Folder { meta } => {
             store.make_folder(&target.path)?;
-            let stamp = store.set_meta(&target.path, meta)?;
-            let row = filed(&target.path, RowKind::Folder, meta, &stamp, None);
-            let outcome = Outcome::Stored(None, None);
-            Ok(Published::New { path: target.path.clone(), stamp, row, outcome, ownership: None })
+            let stamp = store.set_meta(&target.path, meta, None)?;
+            let row = filed(target.path.clone(), RowKind::Folder, meta, stamp, None);
+            Ok(Published::New(Pending { row, outcome: Outcome::Stored(None, None), ownership: None }))
         }
         Work::Link { link, meta } => {
             let kind = RowKind::Symlink(link.clone());
@@ -213,19 +210,16 @@ fn publish<S: Store>(
             })? {
                 Placed::Twin(path) => Ok(Published::Already(Outcome::Held(None, target.shown(&path)))),
                 Placed::At(path, stamp) => {
-                    let row = filed(&path, kind, meta, &stamp, None);
                     let outcome = Outcome::Stored(None, target.shown(&path));
-                    Ok(Published::New { path, stamp, row, outcome, ownership: None })
+                    let row = filed(path, kind, meta, stamp, None);
+                    Ok(Published::New(Pending { row, outcome, ownership: None }))
                 }
             }
         }
         Work::Refresh { path, seen, meta, kind, outcome } => {
-            if store.stat(&path)?.is_none_or(|entry| entry.stamp != seen) {
-                return Err(StoreError::Moved.into());
-            }
-            let stamp = store.set_meta(&path, meta)?;
-            let row = filed(&path, kind, meta, &stamp, None);
-            Ok(Published::New { path, stamp, row, outcome, ownership: None })
+            let stamp = store.set_meta(&path, meta, Some(&seen))?;
+            let row = filed(path, kind, meta, stamp, None);
+            Ok(Published::New(Pending { row, outcome, ownership: None }))
         }
     }
 }
@@ -274,8 +268,4 @@ fn holds<S: Store>(store: &S, ledger: &dyn Ledger, path: &RelPath, kind: &RowKin
         }
         (None, _) => false,
     })
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

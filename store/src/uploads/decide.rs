@@ -6,6 +6,7 @@ use ferry_proto::{Code, Conflict, Digest, Header, Kind, RelPath};
 
 use super::{
     Begin, Fault, Lease, Outcome, Reply, Shared, Terms, Ticket, Uploads,
+    body::discard,
     commit::{Job, Work},
     owners::Claimed,
 };
@@ -102,10 +103,11 @@ impl<S: Store> Shared<S> {
             }
             Ok(Decision::Commit(work)) => self.committer.hand_in(Job { target, work, reply }),
             Ok(Decision::Want(staged)) => {
+                let now = Instant::now();
                 let claimed = staged.map(|(id, offset)| (self.owners.claim(id, lease, asked), offset));
                 let ticket = match claimed {
                     Some((Claimed::Asked, _)) => {
-                        let since = asked.unwrap_or_else(Instant::now);
+                        let since = asked.unwrap_or(now);
                         return Begin::Busy(Busy { header, since }, reply);
                     }
                     Some((Claimed::Ours(ownership), offset)) => {
@@ -241,8 +243,7 @@ impl<S: Store> Shared<S> {
                     best = Some((checkpoint.id, checkpoint.offset));
                 }
             } else if self.owners.is_free(checkpoint.id) {
-                self.store.discard(checkpoint.id)?;
-                self.ledger.drop_checkpoint(checkpoint.id)?;
+                discard(&*self.store, &*self.ledger, checkpoint.id);
             }
         }
         Ok(best)
@@ -280,10 +281,12 @@ impl<S: Store> Shared<S> {
             Some(Entry { kind: EntryKind::Folder | EntryKind::Other, .. }) => {
                 return Err(Fault::new(Code::KindConflict, "something that is no link has this name"));
             }
-            Some(Entry { kind: EntryKind::Symlink(held), modified, .. }) if held == link => {
-                if header.modified.is_none_or(|offered| offered == modified) || !target.may_replace() {
-                    return Ok(Decision::Answer(Outcome::Held(None, None)));
-                }
+            Some(Entry { kind: EntryKind::Symlink(held), modified, .. })
+                if held == link
+                    && (header.modified.is_none_or(|offered| offered == modified)
+                        || !target.may_replace()) =>
+            {
+                return Ok(Decision::Answer(Outcome::Held(None, None)));
             }
             Some(_) => target.refuse_conflict()?,
         }

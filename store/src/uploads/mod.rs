@@ -101,6 +101,11 @@ impl Reply {
             take(outcome);
         }
     }
+
+    /// Gives none: nobody waits for it any more.
+    pub fn withdraw(mut self) {
+        self.0 = None;
+    }
 }
 
 impl Drop for Reply {

@@ -3,13 +3,16 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use crate::StageId;
+use ferry_proto::Code;
+
+use super::Fault;
+use crate::{StageId, lock::lock};
 
 /// An owner that is silent for this long after it was asked for a sign of life loses its bodies.
 const TAKE_OVER: Duration = Duration::from_secs(10);
@@ -42,14 +45,15 @@ impl Lease {
         self.answered.store(self.now(), Ordering::Relaxed);
     }
 
+    /// In nanoseconds: on a short path an answer comes within the millisecond of the question.
     fn now(&self) -> u64 {
-        self.start.elapsed().as_millis() as u64
+        self.start.elapsed().as_nanos() as u64
     }
 
     fn is_alive_since(&self, asked: Instant) -> bool {
-        let asked = asked.saturating_duration_since(self.start).as_millis() as u64;
+        let asked = asked.saturating_duration_since(self.start).as_nanos() as u64;
         self.answered.load(Ordering::Relaxed) > asked
-            || self.heard.load(Ordering::Relaxed) > asked + BUFFERED.as_millis() as u64
+            || self.heard.load(Ordering::Relaxed) > asked + BUFFERED.as_nanos() as u64
     }
 }
 
@@ -121,12 +125,23 @@ impl Ownership {
     pub(super) fn id(&self) -> StageId {
         self.id
     }
+}
 
-    /// Does something to the body while nobody can take it over; `None` if somebody has.
-    pub(super) fn hold<T>(&self, deed: impl FnOnce() -> T) -> Option<T> {
-        let valid = lock(&self.valid);
-        valid.then(deed)
+/// Does something to a staged body while nobody can take it over; fails if somebody has. Without an ownership it
+/// is a body that nobody else can go on with.
+pub(super) fn hold<T, E>(
+    ownership: Option<&Ownership>,
+    deed: impl FnOnce() -> Result<T, E>,
+) -> Result<T, Fault>
+where
+    Fault: From<E>,
+{
+    let valid = ownership.map(|ownership| lock(&ownership.valid));
+    if valid.is_some_and(|valid| !*valid) {
+        let detail = "another connection of the same client took this file over";
+        return Err(Fault::new(Code::TakenOver, detail));
     }
+    Ok(deed()?)
 }
 
 impl Drop for Ownership {
@@ -136,8 +151,4 @@ impl Drop for Ownership {
             claims.remove(&self.id);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

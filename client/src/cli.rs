@@ -1,0 +1,135 @@
+//! The command line of ferry. Nothing outside this module and `config` sees it.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Send files, photos and folders to a host you own, and have it proved that they arrived.
+#[derive(Debug, Parser)]
+#[command(name = "ferry", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Sub,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 everything asked for is on the server, 1 some files failed, 2 usage, 3 server not reached or lost, \
+4 not trusted or not allowed, 5 interrupted (run it again to go on), 6 local error before anything was sent";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sub {
+    /// Get to know a server by an invite link from `ferryd invite`
+    Pair(PairArgs),
+    /// Send files and folders
+    Send(Box<SendArgs>),
+    /// Show the servers that are known here
+    Remotes {
+        #[command(subcommand)]
+        command: Option<RemotesSub>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RemotesSub {
+    /// Forget a server
+    Remove {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PairArgs {
+    /// The link; `-` reads it from standard input, without it ferry asks (arguments are visible to other users)
+    pub(crate) link: Option<String>,
+    /// The name that the server gets here [default: what it calls itself]
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    /// Files and folders (`-` is standard input), and at the end the place: REMOTE[:PATH] or an invite link
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) words: Vec<OsString>,
+    /// The place, when it is not the last word
+    #[arg(long, value_name = "PLACE", env = "FERRY_REMOTE", hide_env_values = true)]
+    pub(crate) to: Option<String>,
+    /// A folder below the place
+    #[arg(long, value_name = "PATH")]
+    pub(crate) dir: Option<OsString>,
+    /// The name for standard input, or for the one source there is
+    #[arg(long)]
+    pub(crate) name: Option<OsString>,
+    /// Connections at a time
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) jobs: usize,
+    /// Read and digest every file anew instead of trusting what is known about unchanged ones
+    #[arg(long)]
+    pub(crate) checksum: bool,
+    /// What to do where another file has the name
+    #[arg(long, value_name = "POLICY", default_value = "replace")]
+    pub(crate) on_conflict: ConflictArg,
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Bytes a second at the most, for example 2MB
+    #[arg(long, value_name = "RATE")]
+    pub(crate) limit_rate: Option<String>,
+    /// How often a lost connection is tried again since the last progress: a number, or `forever`
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(crate) retry: String,
+    /// Give a connection up that makes no progress for this long
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+    /// What to do with symbolic links
+    #[arg(long, value_name = "HOW", default_value = "keep")]
+    pub(crate) links: LinksArg,
+    /// Write a checksum file of everything that is on the server now, for `sha256sum -c`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) receipts: Option<PathBuf>,
+    /// Tell everything as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Tell only what went wrong
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Tell what becomes of every file
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// When to show progress
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) progress: ProgressArg,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ConflictArg {
+    /// The new file takes the name
+    Replace,
+    /// Both stay: the new one is called `name (2)`
+    KeepBoth,
+    /// The old one stays
+    Skip,
+    /// The old one stays, and that is an error
+    Fail,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LinksArg {
+    /// Send links as links
+    Keep,
+    /// Send what they point to
+    Follow,
+    /// Leave them out
+    Skip,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressArg {
+    /// On a terminal bars, else a line now and then
+    Auto,
+    /// Bars, even where no terminal is seen
+    Always,
+    /// None
+    Never,
+}

@@ -1,0 +1,70 @@
+//! `ferry pair`: gets to know a server by an invite, and lets it get to know this client.
+
+use std::io::{IsTerminal, Write};
+
+use ferry_proto::{Code, Invite};
+use ferry_session::identity::Identity;
+
+use crate::{
+    config::{Home, LinkFrom},
+    dial::{DialError, Dialer, Session},
+    exit::{Exit, Failure},
+    remotes::{Remotes, is_name},
+};
+
+pub(super) fn run(home: &Home, link: LinkFrom, name: Option<&str>) -> Result<Exit, Failure> {
+    if let Some(name) = name.filter(|name| !is_name(name)) {
+        return Err(Failure::usage(format!(
+            "--as {name}: a name has letters, digits, `.`, `_` and `-` only"
+        )));
+    }
+    let invite: Invite = match link {
+        LinkFrom::Argument(link) => link,
+        LinkFrom::Stdin => read_line()?,
+        LinkFrom::Prompt => {
+            if std::io::stdin().is_terminal() {
+                eprint!("invite link: ");
+                let _ = std::io::stderr().flush();
+            }
+            read_line()?
+        }
+    }
+    .parse()
+    .map_err(|error| Failure::usage(format!("{error}")))?;
+    let identity =
+        Identity::load_or_create(&home.identity).map_err(|error| Failure::local(error.to_string()))?;
+    let mut remotes = Remotes::load(&home.config)?;
+    let dialer = Dialer::new(
+        &identity,
+        invite.addresses.clone(),
+        invite.fingerprint,
+        Some(invite.secret.clone()),
+        None,
+    )?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::local(format!("cannot start the runtime: {error}")))?;
+    let welcome = runtime.block_on(async {
+        match dialer.dial().await {
+            Ok(Session { outbox, welcome, .. }) => {
+                outbox.goodbye(Code::Bye, "").await;
+                Ok(welcome)
+            }
+            Err(DialError::Later(sentence)) => Err(Failure::new(Exit::Unreachable, sentence)),
+            Err(DialError::Final(failure)) => Err(failure),
+        }
+    })?;
+    let name = remotes.add(&invite, name, &welcome.name)?;
+    eprintln!("paired: the server is known as `{name}` here; `ferry send PHOTOS {name}:` sends to it");
+    Ok(Exit::Well)
+}
+
+fn read_line() -> Result<String, Failure> {
+    let mut line = String::new();
+    match std::io::stdin().read_line(&mut line) {
+        Ok(0) => Err(Failure::usage("no invite link was given")),
+        Ok(_) => Ok(line),
+        Err(error) => Err(Failure::local(format!("cannot read standard input: {error}"))),
+    }
+}

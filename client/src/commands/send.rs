@@ -1,0 +1,289 @@
+//! `ferry send`: puts the run together, keeps it going over lost connections, and tells how it ended.
+
+use std::{sync::Arc, time::Duration};
+
+use ferry_proto::Invite;
+use ferry_session::{
+    SessionError,
+    identity::Identity,
+    send::{self, Options},
+};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    config::{Form, Send},
+    dial::{self, DialError, Dialer, Session},
+    digests::Digests,
+    exit::{Exit, Failure},
+    output::Narrator,
+    pace::Pace,
+    place::{self, Place, Server, SourceArg},
+    queue::Queue,
+    receipts::Receipts,
+    remotes::Remotes,
+};
+
+/// The pause after the first lost connection; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What every connection of a run shares.
+#[derive(Clone)]
+struct Run {
+    dialer: Dialer,
+    queue: Arc<Queue>,
+    pace: Arc<Pace>,
+    narrator: Arc<Narrator>,
+    options: Options,
+    retry: Option<u32>,
+    timeout: Option<Duration>,
+}
+
+pub(super) fn run(config: Send) -> Result<Exit, Failure> {
+    let mut remotes = Remotes::load(&config.home.config)?;
+    let (words, Place { server, folder }) =
+        place::split(config.words, config.to.as_deref(), config.dir, &remotes)?;
+    let sources = place::name_sources(&words, folder.as_ref(), config.name.as_ref())?;
+    let identity =
+        Identity::load_or_create(&config.home.identity).map_err(|error| Failure::local(error.to_string()))?;
+    let digests = Digests::open(&config.home.state)?;
+    let receipts = config.receipts.as_deref().map(Receipts::create).transpose()?;
+    let narrator = Arc::new(Narrator::new(config.output, config.dry_run, receipts));
+    let (addresses, fingerprint, invite) = match server {
+        Server::Remote(remote) => (remote.addresses, remote.fingerprint, None),
+        Server::Invite(invite) => (invite.addresses.clone(), invite.fingerprint, Some(invite)),
+    };
+    let secret = invite.as_ref().map(|invite| invite.secret.clone());
+    let run = Run {
+        dialer: Dialer::new(&identity, addresses, fingerprint, secret, config.timeout)?,
+        queue: Queue::new(digests, narrator.clone()),
+        pace: Arc::new(Pace::new(config.limit_rate)),
+        narrator,
+        options: Options {
+            on_conflict: config.on_conflict,
+            dry_run: config.dry_run,
+            links: config.links,
+            checksum: config.checksum,
+        },
+        retry: config.retry,
+        timeout: config.timeout,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::local(format!("cannot start the runtime: {error}")))?;
+    let looks_ahead = config.output.form == Form::Bars;
+    let result = runtime.block_on(run.clone().go(sources, config.jobs, &mut remotes, invite, looks_ahead));
+    run.queue.stop();
+    run.queue.save();
+    let exit = match result {
+        Ok(()) if run.queue.has_failures() => Exit::SomeFailed,
+        Ok(()) if run.queue.is_finished() => Exit::Well,
+        Ok(()) => Exit::Unreachable,
+        Err(failure) => {
+            run.narrator.finish(failure.code)?;
+            return Err(failure);
+        }
+    };
+    run.narrator.finish(exit)?;
+    // Threads that wait for a slow disk or for standard input are not waited for.
+    runtime.shutdown_background();
+    Ok(exit)
+}
+
+impl Run {
+    async fn go(
+        self,
+        sources: Vec<SourceArg>,
+        jobs: usize,
+        remotes: &mut Remotes,
+        invite: Option<Invite>,
+        looks_ahead: bool,
+    ) -> Result<(), Failure> {
+        let signals = Signals::new()?;
+        tokio::select! {
+            biased;
+            () = signals.wait() => {
+                Err(Failure::new(Exit::Interrupted, "interrupted; what has arrived stays"))
+            }
+            result = self.connect_and_send(sources, jobs, remotes, invite, looks_ahead) => result,
+        }
+    }
+
+    /// The first connection decides whether anything is done at all; then the walk starts.
+    async fn connect_and_send(
+        self,
+        sources: Vec<SourceArg>,
+        jobs: usize,
+        remotes: &mut Remotes,
+        invite: Option<Invite>,
+        looks_ahead: bool,
+    ) -> Result<(), Failure> {
+        let mut patience = Patience::new(self.retry);
+        let first = loop {
+            match self.dialer.dial().await {
+                Ok(session) => break session,
+                Err(DialError::Final(failure)) => return Err(failure),
+                Err(DialError::Later(sentence)) => patience.pause(0, sentence, &self.narrator).await?,
+            }
+        };
+        if let Some(invite) = &invite {
+            let name = remotes.add(invite, None, &first.welcome.name)?;
+            self.narrator.say(&format!("paired: the server is known as `{name}` here"));
+        }
+        self.start_walking(sources, looks_ahead);
+        let mut connections = JoinSet::new();
+        let mut first = Some(first);
+        for _ in 0..jobs {
+            connections.spawn(self.clone().keep_sending(first.take()));
+        }
+        while let Some(ended) = connections.join_next().await {
+            // One that gives up speaks for all: they have the same server.
+            ended.map_err(|_| {
+                Failure::new(Exit::SomeFailed, "internal error: a connection ended in a panic")
+            })??;
+        }
+        Ok(())
+    }
+
+    fn start_walking(&self, sources: Vec<SourceArg>, looks_ahead: bool) {
+        if looks_ahead {
+            let (narrator, sources, links) = (self.narrator.clone(), sources.clone(), self.options.links);
+            std::thread::spawn(move || look_ahead(&sources, links, &narrator));
+        }
+        let (queue, links) = (self.queue.clone(), self.options.links);
+        std::thread::spawn(move || queue.walk(sources, links));
+    }
+
+    /// One connection after the other until everything is settled.
+    async fn keep_sending(self, mut session: Option<Session>) -> Result<(), Failure> {
+        let mut patience = Patience::new(self.retry);
+        loop {
+            let dialled = match session.take() {
+                Some(session) => Ok(session),
+                None => self.dialer.dial().await,
+            };
+            let problem = match dialled {
+                Ok(session) => match self.send_on(session).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => dial::refused(&error, "the server"),
+                },
+                Err(problem) => problem,
+            };
+            match problem {
+                DialError::Final(failure) => return Err(failure),
+                DialError::Later(sentence) => {
+                    patience.pause(self.queue.progress(), sentence, &self.narrator).await?;
+                }
+            }
+        }
+    }
+
+    async fn send_on(&self, session: Session) -> Result<(), SessionError> {
+        let Session { incoming, outbox, welcome } = session;
+        let manifest = self.queue.clone();
+        let sending = send::send(incoming, outbox, welcome.limits, self.options, manifest, self.pace.clone());
+        tokio::select! {
+            result = sending => result,
+            () = self.stalled() => Err(SessionError::Silent),
+        }
+    }
+
+    /// Ends when nothing has moved for the time that the user gave.
+    async fn stalled(&self) {
+        let Some(timeout) = self.timeout else { return std::future::pending().await };
+        let mut seen = (self.narrator.bytes(), self.queue.progress());
+        let mut since = Instant::now();
+        loop {
+            sleep(timeout.min(Duration::from_secs(1))).await;
+            let now = (self.narrator.bytes(), self.queue.progress());
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            } else if since.elapsed() >= timeout {
+                return;
+            }
+        }
+    }
+}
+
+/// How often a lost connection is tried again, and how long before.
+struct Patience {
+    tries: Option<u32>,
+    used: u32,
+    progress: u64,
+}
+
+impl Patience {
+    fn new(tries: Option<u32>) -> Self {
+        Patience { tries, used: 0, progress: 0 }
+    }
+
+    /// Waits before the next try, longer each time; an error when the tries are used up. Progress gives them back.
+    async fn pause(&mut self, progress: u64, problem: String, narrator: &Narrator) -> Result<(), Failure> {
+        if progress > self.progress {
+            (self.progress, self.used) = (progress, 0);
+        }
+        if self.tries.is_some_and(|tries| self.used >= tries) {
+            return Err(Failure::new(Exit::Unreachable, problem));
+        }
+        let longest = FIRST_PAUSE.saturating_mul(1 << self.used.min(16)).min(LONGEST_PAUSE);
+        // Clients that lost the same server do not come back all at once.
+        let pause = longest.mul_f64(0.5 + fastrand::f64() / 2.0);
+        self.used += 1;
+        narrator.say(&format!("{problem}; trying again in {:.1} s", pause.as_secs_f64()));
+        sleep(pause).await;
+        Ok(())
+    }
+}
+
+/// Counts what there is, so that progress can tell how much is left.
+fn look_ahead(sources: &[SourceArg], links: ferry_store::source::Links, narrator: &Narrator) {
+    let (mut entries, mut bytes) = (0, 0);
+    for source in sources {
+        let SourceArg::Tree { root, base } = source else {
+            entries += 1;
+            continue;
+        };
+        for found in ferry_store::source::Walk::new(root, base.clone(), links) {
+            let ferry_store::source::Found::Item(item) = found else { continue };
+            entries += 1;
+            if item.kind == ferry_proto::Kind::File {
+                bytes += item.identity.size;
+            }
+            if entries % 1000 == 0 {
+                narrator.expected(entries, bytes, false);
+            }
+            // Nothing is done about it here, so a folder around it may come at once.
+            drop(item.settle());
+        }
+    }
+    narrator.expected(entries, bytes, true);
+}
+
+/// Ctrl-C and its kin.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let open =
+            |kind| signal(kind).map_err(|error| Failure::local(format!("cannot wait for signals: {error}")));
+        Ok(Signals { interrupt: open(SignalKind::interrupt())?, terminate: open(SignalKind::terminate())? })
+    }
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

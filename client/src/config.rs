@@ -1,0 +1,217 @@
+//! Arguments and environment become one plain configuration before anything starts.
+
+use std::{ffi::OsString, io::IsTerminal, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
+
+use etcetera::base_strategy::{BaseStrategy, Xdg};
+use ferry_proto::{Conflict, RelPath, escape, units};
+use ferry_store::source::Links;
+
+use crate::{
+    cli::{Cli, ConflictArg, LinksArg, PairArgs, ProgressArg, RemotesSub, SendArgs, Sub},
+    exit::Failure,
+};
+
+/// What to do, with everything decided.
+#[derive(Debug)]
+pub enum Command {
+    /// Get to know a server.
+    Pair {
+        /// Files of this client.
+        home: Home,
+        /// Where the link comes from.
+        link: LinkFrom,
+        /// The server's name here.
+        name: Option<String>,
+    },
+    /// Send.
+    Send(Box<Send>),
+    /// Show the known servers.
+    Remotes(Home),
+    /// Forget one.
+    Forget(Home, String),
+}
+
+/// Where an invite link comes from.
+#[derive(Debug)]
+pub enum LinkFrom {
+    /// The command line.
+    Argument(String),
+    /// Standard input.
+    Stdin,
+    /// A prompt.
+    Prompt,
+}
+
+/// Where this client keeps its files.
+#[derive(Debug, Clone)]
+pub struct Home {
+    /// Remotes and defaults.
+    pub config: PathBuf,
+    /// The key.
+    pub identity: PathBuf,
+    /// Digest cache and resume state.
+    pub state: PathBuf,
+}
+
+/// What to send and how.
+#[derive(Debug)]
+pub struct Send {
+    /// Files of this client.
+    pub home: Home,
+    /// Sources, and perhaps the place as the last one.
+    pub words: Vec<OsString>,
+    /// The place, when it is not the last word.
+    pub to: Option<String>,
+    /// A folder below the place.
+    pub dir: Option<RelPath>,
+    /// The name for the one source.
+    pub name: Option<RelPath>,
+    /// Connections at a time.
+    pub jobs: usize,
+    /// Digest everything anew.
+    pub checksum: bool,
+    /// Where another file has the name.
+    pub on_conflict: Conflict,
+    /// Only ask.
+    pub dry_run: bool,
+    /// Bytes a second.
+    pub limit_rate: Option<u64>,
+    /// Tries after a lost connection since the last progress; `None` is for ever.
+    pub retry: Option<u32>,
+    /// How long without progress.
+    pub timeout: Option<Duration>,
+    /// Symbolic links.
+    pub links: Links,
+    /// Where receipts are written.
+    pub receipts: Option<PathBuf>,
+    /// What is told.
+    pub output: Output,
+}
+
+/// What is told, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Output {
+    /// In which form.
+    pub form: Form,
+    /// Nothing but errors.
+    pub quiet: bool,
+    /// Every file.
+    pub verbose: bool,
+}
+
+/// The form of what is told while it goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Bars on a terminal.
+    Bars,
+    /// A line now and then.
+    Lines,
+    /// Nothing until the end.
+    Silent,
+    /// JSON, one object a line.
+    Json,
+}
+
+impl Cli {
+    /// Decides everything.
+    pub fn resolve(self) -> Result<Command, Failure> {
+        let home = Home::from_environment()?;
+        match self.command {
+            Sub::Pair(PairArgs { link, name }) => {
+                let link = match link {
+                    Some(dash) if dash == "-" => LinkFrom::Stdin,
+                    Some(link) => LinkFrom::Argument(link),
+                    None => LinkFrom::Prompt,
+                };
+                Ok(Command::Pair { home, link, name })
+            }
+            Sub::Send(args) => Ok(Command::Send(Box::new(send(home, *args)?))),
+            Sub::Remotes { command: None } => Ok(Command::Remotes(home)),
+            Sub::Remotes { command: Some(RemotesSub::Remove { name }) } => Ok(Command::Forget(home, name)),
+        }
+    }
+}
+
+impl Home {
+    fn from_environment() -> Result<Self, Failure> {
+        if let Some(home) = std::env::var_os("FERRY_HOME").filter(|home| !home.is_empty()) {
+            let home = PathBuf::from(home);
+            return Ok(Home {
+                config: home.join("config.toml"),
+                identity: home.join("identity.key"),
+                state: home,
+            });
+        }
+        let xdg =
+            Xdg::new().map_err(|_| Failure::local("no home folder is known: set HOME, or FERRY_HOME"))?;
+        Ok(Home {
+            config: xdg.config_dir().join("ferry/config.toml"),
+            identity: xdg.data_dir().join("ferry/identity.key"),
+            state: xdg.state_dir().unwrap_or_else(|| xdg.data_dir()).join("ferry"),
+        })
+    }
+}
+
+fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
+    let retry = match args.retry.as_str() {
+        "forever" => None,
+        number => Some(number.parse().map_err(|_| Failure::usage("--retry takes a number or `forever`"))?),
+    };
+    if args.jobs == 0 || args.jobs > 64 {
+        return Err(Failure::usage("--jobs takes 1 to 64"));
+    }
+    let limit_rate = args.limit_rate.as_deref().map(units::size).transpose();
+    let limit_rate = limit_rate.map_err(|error| Failure::usage(format!("--limit-rate: {error}")))?;
+    if limit_rate == Some(0) {
+        return Err(Failure::usage("--limit-rate takes more than 0"));
+    }
+    let timeout = args.timeout.as_deref().map(units::duration).transpose();
+    Ok(Send {
+        home,
+        words: args.words,
+        to: args.to.filter(|to| !to.is_empty()),
+        dir: args.dir.map(|dir| path(&dir, "--dir")).transpose()?,
+        name: args.name.map(|name| path(&name, "--name")).transpose()?,
+        jobs: args.jobs,
+        checksum: args.checksum,
+        on_conflict: match args.on_conflict {
+            ConflictArg::Replace => Conflict::Replace,
+            ConflictArg::KeepBoth => Conflict::KeepBoth,
+            ConflictArg::Skip => Conflict::Skip,
+            ConflictArg::Fail => Conflict::Fail,
+        },
+        dry_run: args.dry_run,
+        limit_rate,
+        retry,
+        timeout: timeout.map_err(|error| Failure::usage(format!("--timeout: {error}")))?,
+        links: match args.links {
+            LinksArg::Keep => Links::Keep,
+            LinksArg::Follow => Links::Follow,
+            LinksArg::Skip => Links::Skip,
+        },
+        receipts: args.receipts,
+        output: Output {
+            form: form(args.json, args.quiet, args.progress),
+            quiet: args.quiet,
+            verbose: args.verbose,
+        },
+    })
+}
+
+fn form(json: bool, quiet: bool, progress: ProgressArg) -> Form {
+    match progress {
+        _ if json => Form::Json,
+        ProgressArg::Never => Form::Silent,
+        ProgressArg::Always => Form::Bars,
+        ProgressArg::Auto if quiet => Form::Silent,
+        ProgressArg::Auto if std::io::stderr().is_terminal() => Form::Bars,
+        ProgressArg::Auto => Form::Lines,
+    }
+}
+
+/// A path on the server, as an argument.
+pub(crate) fn path(text: &std::ffi::OsStr, what: &str) -> Result<RelPath, Failure> {
+    let bytes = text.as_bytes();
+    let trimmed = bytes.strip_suffix(b"/").unwrap_or(bytes);
+    RelPath::new(trimmed).map_err(|error| Failure::usage(format!("{what} {}: {error}", escape::bytes(bytes))))
+}

@@ -1,0 +1,148 @@
+//! Dialling: a stream to a server that proves its pinned key, and the session on it.
+
+use std::{io::ErrorKind, sync::Arc, time::Duration};
+
+use ferry_proto::{Code, Fingerprint, Hello, RunId, Secret, Versions, Welcome, escape};
+use ferry_session::{Incoming, Outbox, SessionError, greet, identity::Identity, tls};
+use tokio::{net::TcpStream, time::timeout};
+
+use crate::exit::{Exit, Failure};
+
+/// How long one address may take to answer.
+const CONNECT: Duration = Duration::from_secs(10);
+
+const AGENT: &str = concat!("ferry/", env!("CARGO_PKG_VERSION"));
+
+/// How to reach a server, and as whom.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    addresses: Vec<String>,
+    fingerprint: Fingerprint,
+    tls: Arc<tls::ClientConfig>,
+    run: RunId,
+    invite: Option<Secret>,
+    patience: Duration,
+}
+
+/// A session that stands.
+pub(crate) struct Session {
+    pub(crate) incoming: Incoming,
+    pub(crate) outbox: Outbox,
+    pub(crate) welcome: Welcome,
+}
+
+/// Why there is none.
+pub(crate) enum DialError {
+    /// It may work a little later.
+    Later(String),
+    /// It will not work by trying again.
+    Final(Failure),
+}
+
+impl Dialer {
+    pub(crate) fn new(
+        identity: &Identity,
+        addresses: Vec<String>,
+        fingerprint: Fingerprint,
+        invite: Option<Secret>,
+        patience: Option<Duration>,
+    ) -> Result<Self, Failure> {
+        let tls =
+            tls::client_config(identity, fingerprint).map_err(|error| Failure::local(error.to_string()))?;
+        let run = ferry_session::random::bytes().map_err(|error| Failure::local(error.to_string()))?;
+        let patience = patience.map_or(CONNECT, |patience| patience.min(CONNECT));
+        Ok(Dialer { addresses, fingerprint, tls, run, invite, patience })
+    }
+
+    /// Tries every address until one answers. An answer from a peer with another key ends it.
+    pub(crate) async fn dial(&self) -> Result<Session, DialError> {
+        let mut problems = Vec::new();
+        for address in &self.addresses {
+            match timeout(self.patience, TcpStream::connect(address.as_str())).await {
+                Ok(Ok(stream)) => match self.greet(stream, address).await {
+                    Err(DialError::Later(problem)) => problems.push(problem),
+                    result => return result,
+                },
+                Ok(Err(error)) => problems.push(format!("{address}: {}", plain(&error))),
+                Err(_) => problems.push(format!("{address}: no answer")),
+            }
+        }
+        Err(DialError::Later(format!("cannot reach the server ({})", problems.join("; "))))
+    }
+
+    async fn greet(&self, stream: TcpStream, address: &str) -> Result<Session, DialError> {
+        // What belongs together is packed before it is written.
+        let _ = stream.set_nodelay(true);
+        let stream = tls::connect(stream, self.tls.clone()).await.map_err(|error| match error {
+            tls::TlsError::WrongKey { .. } => self.wrong_server(address),
+            tls::TlsError::Handshake(error) => unproved(address, &error),
+            tls::TlsError::Setup(error) => DialError::Final(Failure::local(error.to_string())),
+            error => DialError::Later(format!("{address}: {error}")),
+        })?;
+        let (mut incoming, outbox) = ferry_session::open(stream);
+        let hello = Hello {
+            versions: Versions::ours(),
+            run: self.run,
+            agent: AGENT.to_owned(),
+            name: hostname(),
+            features: Vec::new(),
+            invite: self.invite.clone(),
+        };
+        match greet::introduce(&mut incoming, &outbox, hello).await {
+            Ok(welcome) => Ok(Session { incoming, outbox, welcome }),
+            // The server's TLS refused this client's key after the handshake had ended here.
+            Err(SessionError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                Err(unproved(address, &error))
+            }
+            Err(error) => Err(refused(&error, address)),
+        }
+    }
+
+    fn wrong_server(&self, address: &str) -> DialError {
+        DialError::Final(Failure::new(
+            Exit::NotTrusted,
+            format!(
+                "{address} is not the server that was paired with: its key is another one than {}. Nothing was sent. \
+                 If the server was set up anew, ask its owner for an invite and run `ferry pair`; if not, someone may \
+                 be between you and it",
+                self.fingerprint
+            ),
+        ))
+    }
+}
+
+fn unproved(address: &str, error: &dyn std::fmt::Display) -> DialError {
+    DialError::Final(Failure::new(
+        Exit::NotTrusted,
+        format!(
+            "{address} does not prove that it is the server that was paired with ({error}). Nothing was sent"
+        ),
+    ))
+}
+
+/// What a session's end before or after its welcome means.
+pub(crate) fn refused(error: &SessionError, address: &str) -> DialError {
+    match error {
+        SessionError::Goodbye { code, detail } if !error.is_lost_connection() => {
+            let sentence = if detail.is_empty() { code.phrase() } else { detail };
+            let exit = match code {
+                Code::Internal | Code::Protocol => Exit::Unreachable,
+                _ => Exit::NotTrusted,
+            };
+            DialError::Final(Failure::new(exit, format!("{address} says: {}", escape::text(sentence))))
+        }
+        error if error.is_lost_connection() => DialError::Later(format!("{address}: {error}")),
+        error => DialError::Final(Failure::new(Exit::Unreachable, format!("{address}: {error}"))),
+    }
+}
+
+fn plain(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => "connection refused: is ferryd running there?".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,180 @@
+//! The digest cache: what unchanged files were found to hold, so that they need not be read again.
+//!
+//! It lives in SQLite, is never loaded whole, and serves several processes at once. Losing it costs time only.
+
+use std::{
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use ferry_proto::{Algorithm, Digest, Timestamp};
+use ferry_store::source::Identity;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::exit::Failure;
+
+/// A file that was touched this shortly before it was read may change again without its times showing it.
+const TOO_FRESH: Duration = Duration::from_secs(2);
+
+/// Digests written at a time.
+const BATCH: usize = 512;
+
+const BUSY: Duration = Duration::from_secs(10);
+
+const SCHEMA: &str = "
+    PRAGMA journal_mode = WAL;
+    PRAGMA synchronous = NORMAL;
+    CREATE TABLE IF NOT EXISTS digests (
+        device INTEGER NOT NULL,
+        inode INTEGER NOT NULL,
+        algorithm INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        modified_s INTEGER NOT NULL,
+        modified_ns INTEGER NOT NULL,
+        changed_s INTEGER NOT NULL,
+        changed_ns INTEGER NOT NULL,
+        digest BLOB NOT NULL,
+        PRIMARY KEY (device, inode, algorithm)
+    ) WITHOUT ROWID;
+";
+
+/// See the module.
+pub(crate) struct Digests {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    connection: Connection,
+    fresh: Vec<(Identity, Digest)>,
+}
+
+impl Digests {
+    /// Opens the cache in this folder, making both.
+    pub(crate) fn open(folder: &Path) -> Result<Self, Failure> {
+        let path = folder.join("digests.db");
+        let failed =
+            |error: &dyn std::fmt::Display| Failure::local(format!("cannot use {}: {error}", path.display()));
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| failed(&error))?;
+        let open = || -> rusqlite::Result<Connection> {
+            let connection = Connection::open(&path)?;
+            connection.busy_timeout(BUSY)?;
+            connection.execute_batch(SCHEMA)?;
+            Ok(connection)
+        };
+        let connection = open().map_err(|error| failed(&error))?;
+        Ok(Digests { inner: Mutex::new(Inner { connection, fresh: Vec::new() }) })
+    }
+
+    /// The digest of a file that is still the same.
+    pub(crate) fn find(&self, identity: &Identity) -> Option<Digest> {
+        self.lock().find(identity).unwrap_or_else(|error| {
+            tracing::debug!(%error, "the digest cache cannot be read");
+            None
+        })
+    }
+
+    /// Keeps the digest of a file that was just read, unless it was touched just before.
+    pub(crate) fn learn(&self, identity: &Identity, digest: Digest) {
+        if is_too_fresh(identity.modified) || is_too_fresh(identity.changed) {
+            return;
+        }
+        let mut inner = self.lock();
+        inner.fresh.push((*identity, digest));
+        if inner.fresh.len() >= BATCH {
+            inner.save();
+        }
+    }
+
+    /// Forgets a file.
+    pub(crate) fn forget(&self, identity: &Identity) {
+        let mut inner = self.lock();
+        inner.fresh.retain(|(known, _)| known != identity);
+        let forgotten = inner.connection.execute(
+            "DELETE FROM digests WHERE device = ?1 AND inode = ?2",
+            params![identity.device as i64, identity.inode as i64],
+        );
+        if let Err(error) = forgotten {
+            tracing::debug!(%error, "the digest cache cannot be written");
+        }
+    }
+
+    /// Writes what has not been written yet.
+    pub(crate) fn save(&self) {
+        self.lock().save();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn find(&self, identity: &Identity) -> rusqlite::Result<Option<Digest>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT digest FROM digests WHERE device = ?1 AND inode = ?2 AND algorithm = ?3 AND size = ?4
+             AND modified_s = ?5 AND modified_ns = ?6 AND changed_s = ?7 AND changed_ns = ?8",
+        )?;
+        let algorithm = Algorithm::Sha256;
+        let found = statement.query_row(
+            params![
+                identity.device as i64,
+                identity.inode as i64,
+                algorithm.number(),
+                identity.size as i64,
+                identity.modified.seconds(),
+                identity.modified.nanos(),
+                identity.changed.seconds(),
+                identity.changed.nanos(),
+            ],
+            |row| row.get::<_, [u8; 32]>(0),
+        );
+        Ok(found.optional()?.map(|bytes| Digest::new(algorithm, bytes)))
+    }
+
+    fn save(&mut self) {
+        let fresh = std::mem::take(&mut self.fresh);
+        if fresh.is_empty() {
+            return;
+        }
+        if let Err(error) = self.write(&fresh) {
+            tracing::debug!(%error, "the digest cache cannot be written");
+        }
+    }
+
+    fn write(&mut self, fresh: &[(Identity, Digest)]) -> rusqlite::Result<()> {
+        let transaction =
+            self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        {
+            let mut statement = transaction.prepare_cached(
+                "INSERT OR REPLACE INTO digests VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?;
+            for (identity, digest) in fresh {
+                statement.execute(params![
+                    identity.device as i64,
+                    identity.inode as i64,
+                    digest.algorithm().number(),
+                    identity.size as i64,
+                    identity.modified.seconds(),
+                    identity.modified.nanos(),
+                    identity.changed.seconds(),
+                    identity.changed.nanos(),
+                    &digest.bytes()[..],
+                ])?;
+            }
+        }
+        transaction.commit()
+    }
+}
+
+fn is_too_fresh(time: Timestamp) -> bool {
+    let Ok(seconds) = u64::try_from(time.seconds()) else { return false };
+    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, time.nanos()));
+    // A time in the future says nothing about how long ago it was.
+    time.is_none_or(|time| SystemTime::now().duration_since(time).unwrap_or_default() < TOO_FRESH)
+}

@@ -1,0 +1,130 @@
+//! For a terminal: one line for the whole, and one for each large file that is on its way.
+
+use std::{collections::HashMap, time::Duration};
+
+use ferry_proto::RelPath;
+use ferry_session::send::Task;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use super::{Entry, Teller, Totals, size};
+
+/// Smaller files are gone before their line could be read.
+const SHOWN_FROM: u64 = 4 * 1024 * 1024;
+
+/// Redraws a second.
+const DRAWS: u8 = 10;
+
+pub(super) struct Bars {
+    all: MultiProgress,
+    whole: ProgressBar,
+    files: HashMap<RelPath, ProgressBar>,
+    expected: Option<u64>,
+}
+
+impl Bars {
+    pub(super) fn new() -> Self {
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS));
+        let whole = all.add(ProgressBar::new(0));
+        whole.set_style(whole_style());
+        whole.enable_steady_tick(Duration::from_millis(200));
+        Bars { all, whole, files: HashMap::new(), expected: None }
+    }
+
+    fn update(&self, totals: &Totals) {
+        let held = if totals.held > 0 { format!(", {} held", totals.held) } else { String::new() };
+        let failed = if totals.failed > 0 { format!(", {} failed", totals.failed) } else { String::new() };
+        let of = self.expected.map_or(String::new(), |files| format!("/{files}"));
+        let done = totals.sent + totals.held + totals.failed;
+        self.whole.set_message(format!("{done}{of} entries{held}{failed}"));
+    }
+}
+
+impl Teller for Bars {
+    fn advanced(&mut self, task: &Task, offset: u64, bytes: u64, totals: &Totals) {
+        if task.size().is_none_or(|size| size >= SHOWN_FROM) {
+            let bar = self.files.entry(task.path().clone()).or_insert_with(|| {
+                let bar = self.all.add(ProgressBar::new(task.size().unwrap_or(0)));
+                bar.set_style(file_style(task.size().is_some()));
+                bar.set_message(task.path().to_string());
+                bar
+            });
+            if bytes == 0 {
+                // What was sent before counts as done, not as speed.
+                bar.set_position(offset);
+                bar.reset_eta();
+                self.whole.inc(offset);
+                self.whole.reset_eta();
+            } else {
+                bar.set_position(offset + bytes);
+            }
+        }
+        self.whole.inc(bytes);
+        self.update(totals);
+    }
+
+    fn finished(&mut self, entry: &Entry<'_>, totals: &Totals) {
+        let bar = RelPath::new(entry.name).ok().and_then(|path| self.files.remove(&path));
+        match bar {
+            Some(bar) => {
+                bar.finish_and_clear();
+                self.all.remove(&bar);
+            }
+            None if entry.status == super::Status::Held => self.whole.inc(entry.bytes),
+            None => {}
+        }
+        self.update(totals);
+    }
+
+    fn dropped(&mut self, path: &RelPath) {
+        if let Some(bar) = self.files.remove(path) {
+            self.whole.set_position(self.whole.position().saturating_sub(bar.position()));
+            bar.finish_and_clear();
+            self.all.remove(&bar);
+        }
+    }
+
+    fn expected(&mut self, files: u64, bytes: u64, is_all: bool) {
+        self.whole.set_length(bytes);
+        self.expected = is_all.then_some(files);
+    }
+
+    fn say(&mut self, sentence: &str) {
+        self.all.suspend(|| eprintln!("{sentence}"));
+    }
+
+    fn summary(&mut self, totals: &Totals, outcome: &str) {
+        for (_, bar) in self.files.drain() {
+            bar.finish_and_clear();
+        }
+        self.whole.finish_and_clear();
+        eprintln!("{}", totals.sentence());
+        if !outcome.is_empty() {
+            eprintln!("{outcome}");
+        }
+    }
+}
+
+fn whole_style() -> ProgressStyle {
+    style("{wide_bar:.green} {sizes}  {rate}  {eta}  {msg}")
+}
+
+fn file_style(has_size: bool) -> ProgressStyle {
+    match has_size {
+        true => style("  {wide_msg} {bar:16} {percent:>3}% {rate}"),
+        false => style("  {wide_msg} {sizes} {rate}"),
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .expect("the templates of this file are well-formed")
+        .with_key("sizes", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let whole =
+                state.len().filter(|&len| len > 0).map_or(String::new(), |len| format!(" of {}", size(len)));
+            let _ = write!(out, "{}{whole}", size(state.pos()));
+        })
+        .with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            let _ = write!(out, "{}/s", size(state.per_sec() as u64));
+        })
+        .progress_chars("━━─")
+}

@@ -1,0 +1,91 @@
+//! For scripts: one JSON object a line, on standard output. `docs/json.md` describes them.
+
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
+
+use ferry_proto::escape;
+use ferry_session::send::Task;
+use serde_json::{Map, Value, json};
+
+use super::{Entry, Status, Teller, Totals};
+
+/// How often a progress event is written.
+const NOW_AND_THEN: Duration = Duration::from_secs(1);
+
+pub(super) struct Json {
+    next: Instant,
+}
+
+impl Json {
+    pub(super) fn new() -> Self {
+        Json { next: Instant::now() + NOW_AND_THEN }
+    }
+}
+
+impl Teller for Json {
+    fn advanced(&mut self, _task: &Task, _offset: u64, _bytes: u64, totals: &Totals) {
+        if self.next <= Instant::now() {
+            self.next = Instant::now() + NOW_AND_THEN;
+            let entries = totals.sent + totals.held + totals.failed;
+            write(&json!({ "event": "progress", "entries": entries, "bytes": totals.bytes }));
+        }
+    }
+
+    fn finished(&mut self, entry: &Entry<'_>, _totals: &Totals) {
+        let mut object = Map::new();
+        let status = match entry.status {
+            Status::Sent => "sent",
+            Status::Held => "held",
+            Status::Failed => "failed",
+            Status::Skipped => "skipped",
+            Status::WouldSend => "would-send",
+        };
+        object.insert("status".into(), status.into());
+        object.insert("kind".into(), entry.kind.into());
+        match std::str::from_utf8(entry.name) {
+            Ok(name) => object.insert("name".into(), name.into()),
+            Err(_) => {
+                object.insert("name".into(), escape::bytes(entry.name).to_string().into());
+                object.insert("name_bytes".into(), entry.name.into())
+            }
+        };
+        if let Some(digest) = entry.digest {
+            object.insert("digest".into(), digest.to_string().into());
+        }
+        object.insert("bytes".into(), entry.bytes.into());
+        if let Some(code) = entry.code {
+            object.insert("code".into(), code.number().into());
+        }
+        if let Some(detail) = &entry.detail {
+            object.insert("detail".into(), detail.as_str().into());
+        }
+        write(&Value::Object(object));
+    }
+
+    fn say(&mut self, sentence: &str) {
+        eprintln!("{sentence}");
+    }
+
+    fn summary(&mut self, totals: &Totals, outcome: &str) {
+        let seconds = totals.start.elapsed().as_secs_f64();
+        let mut summary = json!({
+            "sent": totals.sent,
+            "held": totals.held,
+            "failed": totals.failed,
+            "skipped": totals.skipped,
+            "bytes": totals.bytes,
+            "seconds": seconds,
+        });
+        if let (Value::Object(summary), false) = (&mut summary, outcome.is_empty()) {
+            summary.insert("outcome".into(), outcome.into());
+        }
+        write(&json!({ "summary": summary }));
+    }
+}
+
+fn write(value: &Value) {
+    // Whoever closed the pipe does not want to hear more; what was sent stays sent.
+    let _ = writeln!(std::io::stdout().lock(), "{value}");
+}

@@ -1,0 +1,45 @@
+//! For logs and pipes: a plain line now and then, on standard error.
+
+use std::time::{Duration, Instant};
+
+use ferry_session::send::Task;
+
+use super::{Entry, Teller, Totals, size};
+
+/// How often a line says how far it is.
+const NOW_AND_THEN: Duration = Duration::from_secs(10);
+
+pub(super) struct Lines {
+    next: Option<Instant>,
+}
+
+impl Lines {
+    /// With or without a line now and then.
+    pub(super) fn new(now_and_then: bool) -> Self {
+        Lines { next: now_and_then.then(|| Instant::now() + NOW_AND_THEN) }
+    }
+}
+
+impl Teller for Lines {
+    fn advanced(&mut self, _task: &Task, _offset: u64, _bytes: u64, totals: &Totals) {
+        if self.next.is_some_and(|next| next <= Instant::now()) {
+            self.next = Some(Instant::now() + NOW_AND_THEN);
+            let rate = totals.bytes as f64 / totals.start.elapsed().as_secs_f64().max(0.001);
+            let done = totals.sent + totals.held;
+            eprintln!("{done} entries done, {} sent, {}/s", size(totals.bytes), size(rate as u64));
+        }
+    }
+
+    fn finished(&mut self, _entry: &Entry<'_>, _totals: &Totals) {}
+
+    fn say(&mut self, sentence: &str) {
+        eprintln!("{sentence}");
+    }
+
+    fn summary(&mut self, totals: &Totals, outcome: &str) {
+        eprintln!("{}", totals.sentence());
+        if !outcome.is_empty() {
+            eprintln!("{outcome}");
+        }
+    }
+}

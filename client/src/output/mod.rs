@@ -1,0 +1,323 @@
+//! What a run tells: to people as bars or lines, to scripts as JSON, to `sha256sum` as receipts.
+
+mod bars;
+mod json;
+mod lines;
+
+use std::{
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use ferry_proto::{Code, Digest, RelPath, escape};
+use ferry_session::send::{Fate, Origin, Task};
+use ferry_store::source::SourceError;
+
+use self::{bars::Bars, json::Json, lines::Lines};
+use crate::{
+    config::{Form, Output},
+    exit::{Exit, Failure},
+    receipts::Receipts,
+};
+
+/// Who is told what becomes of each entry.
+pub(crate) trait Report: Send + Sync + 'static {
+    /// Bytes of a body are leaving.
+    fn advanced(&self, task: &Task, offset: u64, bytes: u64);
+    /// A body was interrupted and will be tried again.
+    fn stalled(&self, task: &Task);
+    /// An entry is finished; whether that is a failure.
+    fn settled(&self, task: &Task, fate: &Fate) -> bool;
+    /// An entry is of no kind that is sent.
+    fn skipped(&self, source: &Path, what: &'static str);
+    /// An entry cannot be read or named.
+    fn unreadable(&self, source: &Path, error: &SourceError);
+}
+
+/// One way of telling it.
+trait Teller: Send {
+    fn advanced(&mut self, task: &Task, offset: u64, bytes: u64, totals: &Totals);
+    fn finished(&mut self, entry: &Entry<'_>, totals: &Totals);
+    /// A body is no longer on its way.
+    fn dropped(&mut self, _path: &RelPath) {}
+    /// What the walk has found so far; true when that is all.
+    fn expected(&mut self, _files: u64, _bytes: u64, _is_all: bool) {}
+    /// A sentence for people.
+    fn say(&mut self, sentence: &str);
+    fn summary(&mut self, totals: &Totals, outcome: &str);
+}
+
+/// One entry that is finished.
+struct Entry<'a> {
+    status: Status,
+    kind: &'static str,
+    /// The name on the server, below the client's folder.
+    name: &'a [u8],
+    digest: Option<&'a Digest>,
+    bytes: u64,
+    /// What went wrong, or is worth knowing.
+    detail: Option<String>,
+    code: Option<Code>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    Sent,
+    Held,
+    Failed,
+    Skipped,
+    WouldSend,
+}
+
+/// What has happened so far.
+#[derive(Debug, Clone)]
+struct Totals {
+    start: Instant,
+    sent: u64,
+    held: u64,
+    failed: u64,
+    skipped: u64,
+    /// Bytes of bodies that left.
+    bytes: u64,
+    /// Bytes of files that are sent or held.
+    settled_bytes: u64,
+    dry_run: bool,
+}
+
+/// Everything that is told about one run.
+pub(crate) struct Narrator {
+    inner: Mutex<Inner>,
+    output: Output,
+}
+
+struct Inner {
+    teller: Box<dyn Teller>,
+    totals: Totals,
+    receipts: Option<Receipts>,
+    receipts_failed: Option<String>,
+}
+
+impl Narrator {
+    pub(crate) fn new(output: Output, dry_run: bool, receipts: Option<Receipts>) -> Self {
+        let teller: Box<dyn Teller> = match output.form {
+            Form::Bars => Box::new(Bars::new()),
+            Form::Lines => Box::new(Lines::new(true)),
+            Form::Silent => Box::new(Lines::new(false)),
+            Form::Json => Box::new(Json::new()),
+        };
+        let totals = Totals {
+            start: Instant::now(),
+            sent: 0,
+            held: 0,
+            failed: 0,
+            skipped: 0,
+            bytes: 0,
+            settled_bytes: 0,
+            dry_run,
+        };
+        Narrator { inner: Mutex::new(Inner { teller, totals, receipts, receipts_failed: None }), output }
+    }
+
+    /// What a look ahead has found so far.
+    pub(crate) fn expected(&self, files: u64, bytes: u64, is_all: bool) {
+        self.lock().teller.expected(files, bytes, is_all);
+    }
+
+    /// Bytes of bodies that left so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.lock().totals.bytes
+    }
+
+    /// Tells people something that is no file's own.
+    pub(crate) fn say(&self, sentence: &str) {
+        if !self.output.quiet {
+            self.lock().teller.say(sentence);
+        }
+    }
+
+    /// The last line, and the receipts.
+    pub(crate) fn finish(&self, exit: Exit) -> Result<(), Failure> {
+        let outcome = match exit {
+            Exit::Well | Exit::SomeFailed => "",
+            Exit::Interrupted => "interrupted: run the same command again to go on",
+            _ => "not finished: run the same command again to go on",
+        };
+        let mut inner = self.lock();
+        let Inner { teller, totals, receipts, receipts_failed } = &mut *inner;
+        if !self.output.quiet || self.output.form == Form::Json {
+            teller.summary(totals, outcome);
+        }
+        if let Some(error) = receipts_failed.take() {
+            return Err(Failure::new(Exit::SomeFailed, format!("the receipts are not complete: {error}")));
+        }
+        receipts.take().map_or(Ok(()), Receipts::finish)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, entry: &Entry<'_>) {
+        let mut inner = self.lock();
+        let Inner { teller, totals, .. } = &mut *inner;
+        match entry.status {
+            Status::Sent | Status::WouldSend => totals.sent += 1,
+            Status::Held => totals.held += 1,
+            Status::Failed => totals.failed += 1,
+            Status::Skipped => totals.skipped += 1,
+        }
+        if matches!(entry.status, Status::Sent | Status::Held | Status::WouldSend) {
+            totals.settled_bytes += entry.bytes;
+        }
+        teller.finished(entry, totals);
+        if self.output.form == Form::Json {
+            return;
+        }
+        let name = escape::bytes(entry.name);
+        match (entry.status, &entry.detail) {
+            (Status::Failed, detail) => {
+                teller.say(&format!("ferry: {name}: {}", detail.as_deref().unwrap_or("failed")));
+            }
+            (_, Some(detail)) if !self.output.quiet => teller.say(&format!("ferry: {name}: {detail}")),
+            (Status::WouldSend, _) => println!("send  {name}"),
+            (Status::Held, _) if self.output.verbose => teller.say(&format!("held  {name}")),
+            (Status::Sent, _) if self.output.verbose => teller.say(&format!("sent  {name}")),
+            _ => {}
+        }
+    }
+}
+
+impl Report for Narrator {
+    fn advanced(&self, task: &Task, offset: u64, bytes: u64) {
+        let mut inner = self.lock();
+        let Inner { teller, totals, .. } = &mut *inner;
+        totals.bytes += bytes;
+        teller.advanced(task, offset, bytes, totals);
+    }
+
+    fn stalled(&self, task: &Task) {
+        self.lock().teller.dropped(task.path());
+    }
+
+    fn settled(&self, task: &Task, fate: &Fate) -> bool {
+        let kind = match &task.origin {
+            Origin::Tree(item) => match item.kind {
+                ferry_proto::Kind::File => "file",
+                ferry_proto::Kind::Folder => "folder",
+                ferry_proto::Kind::Symlink(_) => "symlink",
+            },
+            Origin::Stdin(_) => "file",
+        };
+        let entry = |status, name, digest, bytes| Entry {
+            status,
+            kind,
+            name,
+            digest,
+            bytes,
+            detail: None,
+            code: None,
+        };
+        let asked = task.path();
+        let described = match fate {
+            Fate::Sent { digest, bytes, path, grew } => {
+                let name = path.as_ref().unwrap_or(asked);
+                self.receipt(task, digest.as_ref(), name);
+                let grown =
+                    grew.then(|| "it grew while it was read; what it was at first was sent".to_owned());
+                Entry { detail: grown, ..entry(Status::Sent, name.as_bytes(), digest.as_ref(), *bytes) }
+            }
+            Fate::Held { digest, bytes, path } => {
+                let name = path.as_ref().unwrap_or(asked);
+                self.receipt(task, digest.as_ref(), name);
+                entry(Status::Held, name.as_bytes(), digest.as_ref(), *bytes)
+            }
+            Fate::WouldSend { bytes } => entry(Status::WouldSend, asked.as_bytes(), None, *bytes),
+            Fate::Failed { code, detail } => {
+                // Where the sentence comes from another machine, or says nothing, the code's own says it better.
+                let text = if detail.is_empty() { code.phrase() } else { detail };
+                let detail = Some(escape::text(text).to_string());
+                Entry { detail, code: Some(*code), ..entry(Status::Failed, asked.as_bytes(), None, 0) }
+            }
+        };
+        self.tell(&described);
+        described.status == Status::Failed
+    }
+
+    fn skipped(&self, source: &Path, what: &'static str) {
+        let detail = Some(format!("{what}: not sent"));
+        let name = std::os::unix::ffi::OsStrExt::as_bytes(source.as_os_str());
+        let status = Status::Skipped;
+        self.tell(&Entry { status, kind: "other", name, digest: None, bytes: 0, detail, code: None });
+    }
+
+    fn unreadable(&self, source: &Path, error: &SourceError) {
+        let name = std::os::unix::ffi::OsStrExt::as_bytes(source.as_os_str());
+        let (code, detail) = ferry_session::send::source_failure(error);
+        let (status, detail, code) = (Status::Failed, Some(detail), Some(code));
+        self.tell(&Entry { status, kind: "other", name, digest: None, bytes: 0, detail, code });
+    }
+}
+
+impl Narrator {
+    fn receipt(&self, task: &Task, digest: Option<&Digest>, name: &RelPath) {
+        let mut inner = self.lock();
+        if let (true, Some(digest), Some(receipts)) = (task.is_file(), digest, &mut inner.receipts)
+            && let Err(error) = receipts.add(digest, name)
+        {
+            inner.receipts_failed = Some(error.to_string());
+        }
+    }
+}
+
+impl Totals {
+    /// The last line for people.
+    fn sentence(&self) -> String {
+        let took = self.start.elapsed();
+        let verb = if self.dry_run { "would send" } else { "sent" };
+        let mut parts = vec![format!("{verb} {}", counted(self.sent))];
+        if self.held > 0 {
+            parts.push(format!("held {}", self.held));
+        }
+        if self.failed > 0 {
+            parts.push(format!("failed {}", self.failed));
+        }
+        if self.skipped > 0 {
+            parts.push(format!("skipped {}", self.skipped));
+        }
+        let rate = self.bytes as f64 / took.as_secs_f64().max(0.001);
+        let moved = match self.dry_run {
+            true => String::new(),
+            false => format!(": {} in {}, {}/s", size(self.bytes), time(took), size(rate as u64)),
+        };
+        parts.join(", ") + &moved
+    }
+}
+
+fn counted(entries: u64) -> String {
+    if entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") }
+}
+
+/// Bytes for people, in powers of 1000 as disks are sold.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = if unit == 0 || value >= 99.95 { 0 } else { 1 };
+    format!("{value:.digits$} {}", UNITS[unit])
+}
+
+/// A length of time for people.
+fn time(took: Duration) -> String {
+    let seconds = took.as_secs();
+    match seconds {
+        0..10 => format!("{:.1} s", took.as_secs_f64()),
+        10..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}

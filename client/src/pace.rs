@@ -1,0 +1,42 @@
+//! How fast bytes may leave, all connections together.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use ferry_session::send;
+use tokio::time::{Instant, sleep_until};
+
+/// As fast as it goes, or so many bytes a second.
+pub(crate) struct Pace {
+    rate: Option<u64>,
+    /// When everything that was allowed so far has left at the rate.
+    paid_until: Mutex<Option<Instant>>,
+}
+
+impl Pace {
+    pub(crate) fn new(rate: Option<u64>) -> Self {
+        Pace { rate, paid_until: Mutex::new(None) }
+    }
+}
+
+impl send::Pace for Pace {
+    fn allow(&self, bytes: usize) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let Some(rate) = self.rate else { return Box::pin(std::future::ready(())) };
+        Box::pin(async move {
+            let until = {
+                let mut paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
+                let now = Instant::now();
+                // Time in which nothing was sent is not saved up.
+                let from = paid_until.map_or(now, |until| until.max(now));
+                let until = from + Duration::from_secs_f64(bytes as f64 / rate as f64);
+                *paid_until = Some(until);
+                until
+            };
+            sleep_until(until).await;
+        })
+    }
+}

@@ -1,0 +1,184 @@
+//! Which words of a command line are sources, which is the place, and what each source is called there.
+
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use ferry_proto::{Invite, RelPath, escape};
+
+use crate::{
+    exit::Failure,
+    remotes::{Remote, Remotes, is_name},
+};
+
+/// Where to send.
+#[derive(Debug, Clone)]
+pub(crate) enum Server {
+    /// A known server.
+    Remote(Remote),
+    /// A server that is known by an invite, and will be paired with.
+    Invite(Invite),
+}
+
+/// A server, and a folder there.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) server: Server,
+    pub(crate) folder: Option<RelPath>,
+}
+
+/// Something to send, and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SourceArg {
+    /// Standard input.
+    Stdin(RelPath),
+    /// A tree. With no base what is in it goes to the top level.
+    Tree { root: PathBuf, base: Option<RelPath> },
+}
+
+/// Splits the words into sources and the place.
+pub(crate) fn split(
+    mut words: Vec<OsString>,
+    to: Option<&str>,
+    dir: Option<RelPath>,
+    remotes: &Remotes,
+) -> Result<(Vec<OsString>, Place), Failure> {
+    let mut place = None;
+    if words.len() > 1
+        && let Some(last) = words.last().and_then(|word| word.to_str())
+        && let Some(found) = parse(last, remotes)?
+    {
+        let (last, named) = (last.to_owned(), last.split(':').next().unwrap_or(last));
+        if !last.contains("://") && Path::new(&last).symlink_metadata().is_ok() {
+            return Err(Failure::usage(format!(
+                "`{0}` is a file here and a place too: write `./{0}` for the file, or `--to {0}` for the place",
+                escape::text(named),
+            )));
+        }
+        place = Some(found);
+        words.pop();
+    }
+    let place = match (place, to) {
+        (Some(place), _) => place,
+        (None, Some(to)) => parse(to, remotes)?.ok_or_else(|| unknown(to, remotes))?,
+        (None, None) => return Err(no_place(&words, remotes)),
+    };
+    let folder = match (place.folder, dir) {
+        (Some(folder), Some(dir)) => {
+            Some(folder.join(&dir).map_err(|error| Failure::usage(format!("--dir {dir}: {error}")))?)
+        }
+        (folder, dir) => folder.or(dir),
+    };
+    Ok((words, Place { folder, ..place }))
+}
+
+/// What each source is called at the place.
+pub(crate) fn name_sources(
+    words: &[OsString],
+    folder: Option<&RelPath>,
+    name: Option<&RelPath>,
+) -> Result<Vec<SourceArg>, Failure> {
+    if name.is_some() && words.len() != 1 {
+        return Err(Failure::usage("--name goes with one source"));
+    }
+    let mut named: Vec<SourceArg> = Vec::new();
+    for word in words {
+        let source = name_source(word, folder, name)?;
+        if let Some(twin) = named.iter().find(|other| would_mix(other, &source)) {
+            let (SourceArg::Tree { base: Some(base), .. } | SourceArg::Stdin(base)) = twin else { continue };
+            return Err(Failure::usage(format!(
+                "two sources would both become {base}: send them one after the other, into different folders"
+            )));
+        }
+        named.push(source);
+    }
+    Ok(named)
+}
+
+fn name_source(word: &OsStr, folder: Option<&RelPath>, name: Option<&RelPath>) -> Result<SourceArg, Failure> {
+    let below = |name: &[u8]| match folder {
+        Some(folder) => folder.join(name),
+        None => RelPath::new(name),
+    };
+    let named = |bytes: &[u8]| {
+        below(bytes).map_err(|error| Failure::usage(format!("{}: {error}", escape::bytes(bytes))))
+    };
+    if word == "-" {
+        let name =
+            name.ok_or_else(|| Failure::usage("`-` needs --name: what shall standard input be called?"))?;
+        return Ok(SourceArg::Stdin(named(name.as_bytes())?));
+    }
+    let root = PathBuf::from(word);
+    if let Some(name) = name {
+        return Ok(SourceArg::Tree { root, base: Some(named(name.as_bytes())?) });
+    }
+    let bytes = word.as_bytes();
+    let last = bytes.rsplit(|&b| b == b'/').next().unwrap_or(bytes);
+    // As with rsync: `a/b/`, `.`, `..` and `/` mean what is in them.
+    let base = match last {
+        b"" | b"." | b".." => folder.cloned(),
+        name => Some(named(name)?),
+    };
+    Ok(SourceArg::Tree { root, base })
+}
+
+/// Whether one of the two would take the place of the other. Two folders are merged, as with rsync.
+fn would_mix(one: &SourceArg, other: &SourceArg) -> bool {
+    let base = |source: &SourceArg| match source {
+        SourceArg::Stdin(path) => Some(path.clone()),
+        SourceArg::Tree { base, .. } => base.clone(),
+    };
+    let is_folder = |source: &SourceArg| match source {
+        SourceArg::Stdin(_) => false,
+        SourceArg::Tree { root, .. } => root.is_dir(),
+    };
+    base(one).is_some() && base(one) == base(other) && !(is_folder(one) && is_folder(other))
+}
+
+/// A place, if the text is one: `NAME[:PATH]` of a known remote, or a link.
+fn parse(text: &str, remotes: &Remotes) -> Result<Option<Place>, Failure> {
+    if text.starts_with("ferry://") {
+        let invite: Invite = text.parse().map_err(|error| Failure::usage(format!("{error}")))?;
+        return Ok(Some(Place { server: Server::Invite(invite), folder: None }));
+    }
+    let (name, path) = match text.split_once(':') {
+        Some((name, path)) => (name, path),
+        None => (text, ""),
+    };
+    let Some(remote) = remotes.find(name) else { return Ok(None) };
+    let path = path.trim_end_matches('/');
+    let folder = match path {
+        "" => None,
+        path => Some(crate::config::path(OsStr::new(path), name)?),
+    };
+    Ok(Some(Place { server: Server::Remote(remote.clone()), folder }))
+}
+
+fn unknown(text: &str, remotes: &Remotes) -> Failure {
+    let name = text.split(':').next().unwrap_or(text);
+    Failure::usage(format!("no server is known as `{}` here{}", escape::text(name), known(remotes)))
+}
+
+fn no_place(words: &[OsString], remotes: &Remotes) -> Failure {
+    let looks_like_place =
+        words.last().filter(|_| words.len() > 1).and_then(|word| word.to_str()).filter(|word| {
+            let name = word.split(':').next().unwrap_or(word);
+            is_name(name) && Path::new(word).symlink_metadata().is_err()
+        });
+    match looks_like_place {
+        Some(word) => unknown(word, remotes),
+        None => Failure::usage(format!("send where? Name a server last, or with --to{}", known(remotes))),
+    }
+}
+
+fn known(remotes: &Remotes) -> String {
+    let names: Vec<&str> = remotes.all().map(|(name, _)| name).collect();
+    match names.is_empty() {
+        true => {
+            "; none is known yet: `ferryd invite` on the server prints a link for `ferry pair`".to_owned()
+        }
+        false => format!("; known: {}", names.join(", ")),
+    }
+}

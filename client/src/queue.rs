@@ -1,0 +1,194 @@
+//! The queue of a run: filled by the walk, worked on by every connection, and told what became of each entry.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use ferry_proto::{Code, Digest};
+use ferry_session::send::{Fate, Manifest, Origin, Task};
+use ferry_store::source::{Found, Identity, Links, Walk};
+
+use crate::{digests::Digests, output::Report, place::SourceArg};
+
+/// How far the walk runs ahead of the connections.
+const AHEAD: usize = 4096;
+
+/// See the module.
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+    digests: Digests,
+    report: Arc<dyn Report>,
+    /// Counts what brings the run nearer to its end.
+    progress: AtomicU64,
+    /// The highest offset at which a body was gone on with.
+    resumed_at: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Task>,
+    outstanding: usize,
+    walking: bool,
+    stopped: bool,
+    failed: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(digests: Digests, report: Arc<dyn Report>) -> Arc<Self> {
+        Arc::new(Queue {
+            state: Mutex::new(State { walking: true, ..State::default() }),
+            changed: Condvar::new(),
+            digests,
+            report,
+            progress: AtomicU64::new(0),
+            resumed_at: AtomicU64::new(0),
+        })
+    }
+
+    /// Walks the sources, on the caller's thread, until all is queued or the run is over.
+    pub(crate) fn walk(&self, sources: Vec<SourceArg>, links: Links) {
+        for source in sources {
+            match source {
+                SourceArg::Stdin(path) => {
+                    if !self.add(Task::new(Origin::Stdin(path))) {
+                        return;
+                    }
+                }
+                SourceArg::Tree { root, base } => {
+                    for found in Walk::new(&root, base, links) {
+                        match found {
+                            Found::Item(item) => {
+                                if !self.add(Task::new(Origin::Tree(item))) {
+                                    return;
+                                }
+                            }
+                            Found::Skipped(path, what) => self.report.skipped(&path, what),
+                            Found::Problem(path, error) => {
+                                self.lock().failed = true;
+                                self.report.unreadable(&path, &error);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        self.lock().walking = false;
+        self.changed.notify_all();
+    }
+
+    /// Ends the run: nothing more is handed out.
+    pub(crate) fn stop(&self) {
+        self.lock().stopped = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether something was not sent that should have been.
+    pub(crate) fn has_failures(&self) -> bool {
+        self.lock().failed
+    }
+
+    /// Whether everything that was asked for is settled.
+    pub(crate) fn is_finished(&self) -> bool {
+        let state = self.lock();
+        !state.walking && state.ready.is_empty() && state.outstanding == 0
+    }
+
+    /// Grows whenever the run comes nearer to its end; resending what was lost does not count.
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
+    }
+
+    /// Keeps what was learned for the next run.
+    pub(crate) fn save(&self) {
+        self.digests.save();
+    }
+
+    /// Waits while the queue is full; false when the run is over.
+    fn add(&self, task: Task) -> bool {
+        let state = self.lock();
+        let is_full = |state: &mut State| state.ready.len() >= AHEAD && !state.stopped;
+        let mut state = self.changed.wait_while(state, is_full).unwrap_or_else(PoisonError::into_inner);
+        if state.stopped {
+            return false;
+        }
+        state.ready.push_back(task);
+        self.changed.notify_all();
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Manifest for Queue {
+    fn next(&self) -> Option<Task> {
+        let state = self.lock();
+        let must_wait = |state: &mut State| {
+            !state.stopped && state.ready.is_empty() && (state.walking || state.outstanding > 0)
+        };
+        let mut state = self.changed.wait_while(state, must_wait).unwrap_or_else(PoisonError::into_inner);
+        if state.stopped {
+            return None;
+        }
+        let was_full = state.ready.len() >= AHEAD;
+        let task = state.ready.pop_front()?;
+        state.outstanding += 1;
+        if was_full {
+            self.changed.notify_all();
+        }
+        Some(task)
+    }
+
+    fn put_back(&self, task: Task) {
+        if let Origin::Stdin(_) = task.origin {
+            let detail = "the connection was lost, and standard input cannot be read twice".to_owned();
+            return self.settle(task, Fate::Failed { code: Code::SourceVanished, detail });
+        }
+        self.report.stalled(&task);
+        let mut state = self.lock();
+        state.outstanding -= 1;
+        state.ready.push_front(task);
+        self.changed.notify_all();
+    }
+
+    fn settle(&self, task: Task, fate: Fate) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
+        let failed = self.report.settled(&task, &fate);
+        let mut state = self.lock();
+        state.failed |= failed;
+        state.outstanding -= 1;
+        if let Origin::Tree(item) = task.origin
+            && let Some(folder) = item.settle()
+        {
+            state.ready.push_front(Task::new(Origin::Tree(folder)));
+        }
+        if state.outstanding == 0 || !state.ready.is_empty() {
+            self.changed.notify_all();
+        }
+    }
+
+    fn known_digest(&self, identity: &Identity) -> Option<Digest> {
+        self.digests.find(identity)
+    }
+
+    fn learned(&self, identity: &Identity, digest: Digest) {
+        self.digests.learn(identity, digest);
+    }
+
+    fn forget(&self, identity: &Identity) {
+        self.digests.forget(identity);
+    }
+
+    fn advanced(&self, task: &Task, offset: u64, bytes: u64) {
+        if bytes == 0 && self.resumed_at.fetch_max(offset, Ordering::Relaxed) < offset {
+            self.progress.fetch_add(1, Ordering::Relaxed);
+        }
+        self.report.advanced(task, offset, bytes);
+    }
+}

@@ -1,0 +1,153 @@
+//! The servers that are known here, in `config.toml`.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, OpenOptions},
+    io::{ErrorKind, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use ferry_proto::{Fingerprint, Invite};
+use serde::{Deserialize, Serialize};
+
+use crate::exit::Failure;
+
+/// A server as the client knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Remote {
+    pub(crate) addresses: Vec<String>,
+    #[serde(with = "as_text")]
+    pub(crate) fingerprint: Fingerprint,
+}
+
+/// All of them, and the file that they are in.
+#[derive(Debug)]
+pub(crate) struct Remotes {
+    path: PathBuf,
+    file: File,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct File {
+    #[serde(default)]
+    remotes: BTreeMap<String, Remote>,
+    /// What other versions keep here stays.
+    #[serde(flatten)]
+    others: BTreeMap<String, toml::Value>,
+}
+
+impl Remotes {
+    /// Reads them; none if there is no file.
+    pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
+        let text = match fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(Failure::local(format!("cannot read {}: {error}", path.display()))),
+        };
+        let file = toml::from_str(&text)
+            .map_err(|error| Failure::local(format!("{} is damaged: {error}", path.display())))?;
+        Ok(Remotes { path: path.to_owned(), file })
+    }
+
+    /// The one with this name.
+    pub(crate) fn find(&self, name: &str) -> Option<&Remote> {
+        self.file.remotes.get(name)
+    }
+
+    /// The one with this key, and its name.
+    pub(crate) fn with_key(&self, fingerprint: Fingerprint) -> Option<(&str, &Remote)> {
+        let mut all = self.all();
+        all.find(|(_, remote)| remote.fingerprint == fingerprint)
+    }
+
+    /// All of them by name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Remote)> {
+        self.file.remotes.iter().map(|(name, remote)| (name.as_str(), remote))
+    }
+
+    /// Keeps the server of an invite, under the name that was asked for or one like what the server calls itself.
+    /// Returns the name.
+    pub(crate) fn add(
+        &mut self,
+        invite: &Invite,
+        asked: Option<&str>,
+        suggested: &str,
+    ) -> Result<String, Failure> {
+        let remote = Remote { addresses: invite.addresses.clone(), fingerprint: invite.fingerprint };
+        let known = self.with_key(invite.fingerprint).map(|(name, _)| name.to_owned());
+        let name = match (asked, known) {
+            (Some(asked), known) => {
+                if let Some(known) = known.filter(|known| known != asked) {
+                    self.file.remotes.remove(&known);
+                }
+                asked.to_owned()
+            }
+            (None, Some(known)) => known,
+            (None, None) => self.free_name(suggested),
+        };
+        self.file.remotes.insert(name.clone(), remote);
+        self.save()?;
+        Ok(name)
+    }
+
+    /// Forgets one; false if it was not known.
+    pub(crate) fn remove(&mut self, name: &str) -> Result<bool, Failure> {
+        let was_known = self.file.remotes.remove(name).is_some();
+        if was_known {
+            self.save()?;
+        }
+        Ok(was_known)
+    }
+
+    fn free_name(&self, suggested: &str) -> String {
+        let clean: String = suggested.chars().filter(|&c| is_name_char(c)).take(64).collect();
+        let clean = if clean.is_empty() { "server".to_owned() } else { clean };
+        let numbered = (2..).map(|number| format!("{clean}-{number}"));
+        let mut names = std::iter::once(clean.clone()).chain(numbered);
+        names.find(|name| !self.file.remotes.contains_key(name)).unwrap_or(clean)
+    }
+
+    fn save(&self) -> Result<(), Failure> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::local(format!("cannot write {}: {error}", self.path.display()))
+        };
+        let text = toml::to_string_pretty(&self.file).map_err(|error| failed(&error))?;
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| failed(&error))?;
+        let staged = self.path.with_extension(format!("toml.{}", std::process::id()));
+        let write = || -> std::io::Result<()> {
+            let mut file =
+                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&staged, &self.path)
+        };
+        write().map_err(|error| failed(&error))
+    }
+}
+
+/// Whether a text can be the name of a remote.
+pub(crate) fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(is_name_char)
+}
+
+fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
+mod as_text {
+    use ferry_proto::Fingerprint;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(
+        fingerprint: &Fingerprint,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(fingerprint)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Fingerprint, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}

@@ -1,0 +1,144 @@
+//! The checkpoints of bodies that are under way.
+
+use ferry_proto::RelPath;
+use ferry_store::{BodyKey, Checkpoint, StageId};
+use rusqlite::{Connection, named_params, params};
+
+use super::columns::{self, Column};
+
+/// The checkpoints of a client's bodies for a name.
+pub(super) fn of(db: &Connection, client: &str, path: &RelPath) -> rusqlite::Result<Vec<Checkpoint>> {
+    db.prepare_cached("SELECT * FROM bodies WHERE client = ?1 AND path = ?2")?
+        .query_map(params![client, Column(path)], checkpoint)?
+        .collect()
+}
+
+/// Every checkpoint.
+pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<Checkpoint>> {
+    db.prepare_cached("SELECT * FROM bodies")?.query_map([], checkpoint)?.collect()
+}
+
+/// Writes a body's checkpoint in the place of its older one.
+pub(super) fn save(db: &Connection, checkpoint: &Checkpoint) -> rusqlite::Result<()> {
+    let Checkpoint { id, key, offset, at } = checkpoint;
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO bodies
+            (id, client, path, size, modified, modified_nanos, algorithm, digest, offset, at)
+         VALUES (:id, :client, :path, :size, :modified, :modified_nanos, :algorithm, :digest, :offset, :at)",
+    )?
+    .execute(named_params! {
+        ":id": Column(*id),
+        ":client": key.client,
+        ":path": Column(&key.path),
+        ":size": Column(key.size),
+        ":modified": key.modified.map(|time| time.seconds()),
+        ":modified_nanos": key.modified.map(|time| time.nanos()),
+        ":algorithm": key.digest.map(|digest| digest.algorithm().number()),
+        ":digest": key.digest.map(|digest| *digest.bytes()),
+        ":offset": Column(*offset),
+        ":at": Column(*at),
+    })?;
+    Ok(())
+}
+
+/// Forgets a body; one that is not there is no error.
+pub(super) fn remove(db: &Connection, id: StageId) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM bodies WHERE id = ?1")?.execute([Column(id)])?;
+    Ok(())
+}
+
+fn checkpoint(row: &rusqlite::Row<'_>) -> rusqlite::Result<Checkpoint> {
+    Ok(Checkpoint {
+        id: row.get::<_, Column<_>>("id")?.0,
+        key: BodyKey {
+            client: row.get("client")?,
+            path: row.get::<_, Column<_>>("path")?.0,
+            size: row.get::<_, Column<_>>("size")?.0,
+            modified: columns::modified(row)?,
+            digest: columns::digest(row)?,
+        },
+        offset: row.get::<_, Column<_>>("offset")?.0,
+        at: row.get::<_, Column<_>>("at")?.0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    use ferry_proto::{Algorithm, Timestamp};
+    use ferry_store::{Filed, Ledger, Row, RowKind, Stamp};
+
+    use super::{
+        super::tests::{fresh, path},
+        *,
+    };
+
+    fn at(id: u128, client: &str, name: &str, offset: u64) -> Checkpoint {
+        let key = BodyKey {
+            client: client.into(),
+            path: path(name),
+            size: i64::MAX as u64,
+            modified: Timestamp::new(-1, 5).ok(),
+            digest: Some(Algorithm::Sha256.digest(name.as_bytes())),
+        };
+        let at = UNIX_EPOCH + Duration::from_millis(1_795_000_000_123);
+        Checkpoint { id: StageId(id), key, offset, at }
+    }
+
+    #[test]
+    fn promise_3_a_checkpoint_comes_back_as_it_was_saved() {
+        let (_folder, catalogue) = fresh();
+        let full = at(1, "laptop", "a", 32 << 20);
+        let mut bare = at(u128::MAX, "laptop", "a", 0);
+        (bare.key.modified, bare.key.digest) = (None, None);
+        catalogue.save_checkpoint(&full).unwrap();
+        catalogue.save_checkpoint(&bare).unwrap();
+        let mut found = catalogue.checkpoints_for("laptop", &path("a")).unwrap();
+        found.sort_by_key(|checkpoint| checkpoint.id);
+        assert_eq!(found, [full, bare]);
+    }
+
+    #[test]
+    fn a_later_checkpoint_takes_the_place_of_an_older_one() {
+        let (_folder, catalogue) = fresh();
+        catalogue.save_checkpoint(&at(1, "laptop", "a", 32 << 20)).unwrap();
+        catalogue.save_checkpoint(&at(1, "laptop", "a", 64 << 20)).unwrap();
+        assert_eq!(catalogue.checkpoints().unwrap(), [at(1, "laptop", "a", 64 << 20)]);
+    }
+
+    #[test]
+    fn bodies_are_told_apart_by_client_and_name() {
+        let (_folder, catalogue) = fresh();
+        for (id, client, name) in [(1, "laptop", "a"), (2, "laptop", "b"), (3, "phone", "a")] {
+            catalogue.save_checkpoint(&at(id, client, name, 1)).unwrap();
+        }
+        assert_eq!(catalogue.checkpoints_for("laptop", &path("a")).unwrap(), [at(1, "laptop", "a", 1)]);
+        assert_eq!(catalogue.checkpoints().unwrap().len(), 3);
+        catalogue.drop_checkpoint(StageId(1)).unwrap();
+        catalogue.drop_checkpoint(StageId(1)).unwrap();
+        assert_eq!(catalogue.checkpoints_for("laptop", &path("a")).unwrap(), []);
+        assert_eq!(catalogue.checkpoints().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_body_is_forgotten_in_the_transaction_that_makes_it_a_file() {
+        let (_folder, catalogue) = fresh();
+        catalogue.save_checkpoint(&at(1, "laptop", "a", 1)).unwrap();
+        catalogue.save_checkpoint(&at(2, "laptop", "b", 1)).unwrap();
+        let stored = |size| {
+            let kind = RowKind::File { size, digest: Algorithm::Sha256.digest(b"x") };
+            let row = Row { kind, modified: None, mode: None, stamp: Stamp(vec![1]) };
+            Filed { path: path("a"), row, client: "laptop".into(), staged: Some(StageId(1)) }
+        };
+        let failing = Filed { staged: None, ..stored(u64::MAX) };
+        catalogue.record(&[stored(1), failing]).unwrap_err();
+        assert_eq!(catalogue.checkpoints().unwrap().len(), 2);
+        catalogue.record(&[stored(1)]).unwrap();
+        assert_eq!(catalogue.checkpoints().unwrap(), [at(2, "laptop", "b", 1)]);
+        // The same content again makes no row, but its body is gone all the same.
+        catalogue.save_checkpoint(&Checkpoint { at: SystemTime::now(), ..at(1, "laptop", "a", 1) }).unwrap();
+        catalogue.record(&[stored(1)]).unwrap();
+        assert_eq!(catalogue.checkpoints().unwrap(), [at(2, "laptop", "b", 1)]);
+    }
+}

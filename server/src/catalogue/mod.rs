@@ -1,0 +1,143 @@
+//! The catalogue: the SQLite database in which the server keeps what it holds, what is under way, and who may come.
+//!
+//! - [`Catalogue`] is the [`Ledger`] of the server's uploads: the rows of files, with their history, and checkpoints;
+//! - clients, their keys and grants, and the invites that enrol them;
+//! - a few things that one command tells another, such as where the server listens.
+//!
+//! Several processes may have it open at once: `ferryd` while it serves, and its administrative commands. Each
+//! method is one transaction, durable when it returns. A user may read it with `sqlite3`; the comments in
+//! `schema.rs` go into the database with the tables.
+
+mod bodies;
+mod clients;
+mod columns;
+mod connection;
+mod error;
+mod files;
+mod grants;
+mod invites;
+mod names;
+mod schema;
+mod settings;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use ferry_proto::RelPath;
+use ferry_store::{Checkpoint, Filed, Ledger, LedgerError, Row, StageId};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+pub use self::{
+    clients::{Client, ClientEntry, ClientId},
+    error::CatalogueError,
+    grants::Grant,
+    invites::{EnrolError, Enrolled, NewInvite},
+};
+
+/// The database of the server.
+pub struct Catalogue {
+    path: PathBuf,
+    writer: Mutex<Connection>,
+    /// A connection of its own: in WAL mode it sees the last committed state while the other one is busy writing.
+    reader: Mutex<Connection>,
+}
+
+impl Catalogue {
+    /// Opens the database, makes it (for its owner alone) if it does not exist, and brings an older one up to date.
+    /// The folder must exist.
+    pub fn open(path: &Path) -> Result<Self, CatalogueError> {
+        connection::create(path)?;
+        let failed = |error| CatalogueError::new(path, "open", error);
+        let mut writer = connection::connect(path)?;
+        schema::migrate(&mut writer, schema::STEPS).map_err(failed)?.map_err(|newer| {
+            CatalogueError::Newer { path: path.to_owned(), found: newer.found, known: newer.known }
+        })?;
+        let reader = connection::connect(path)?;
+        reader.pragma_update(None, "query_only", true).map_err(failed)?;
+        Ok(Catalogue { path: path.to_owned(), writer: Mutex::new(writer), reader: Mutex::new(reader) })
+    }
+
+    /// Forgets what names held before `older_than`; what they hold now stays. Returns how many rows went.
+    pub fn prune(&self, older_than: SystemTime) -> Result<usize, CatalogueError> {
+        let mut pruned = 0;
+        loop {
+            // Each slice is a transaction, so that uploads and other processes get their turn between two.
+            let slice = self.write("prune", |tx| files::prune_slice(tx, older_than))?;
+            pruned += slice;
+            if slice < files::PRUNE_SLICE {
+                return Ok(pruned);
+            }
+        }
+    }
+
+    /// One transaction that writes. It is immediate: a deferred one that reads first and writes later fails where
+    /// another process wrote in between.
+    fn write<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, CatalogueError> {
+        let mut connection = lock(&self.writer);
+        let done = connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|tx| {
+            let value = work(&tx)?;
+            tx.commit()?;
+            Ok(value)
+        });
+        done.map_err(|error| CatalogueError::new(&self.path, operation, error))
+    }
+
+    /// One statement that reads; it never waits for a writer.
+    fn read<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, CatalogueError> {
+        work(&lock(&self.reader)).map_err(|error| CatalogueError::new(&self.path, operation, error))
+    }
+}
+
+impl Ledger for Catalogue {
+    fn find(&self, path: &RelPath) -> Result<Option<Row>, LedgerError> {
+        Ok(self.read("look up a file", |db| files::find(db, path))?)
+    }
+
+    fn record(&self, batch: &[Filed]) -> Result<(), LedgerError> {
+        let now = SystemTime::now();
+        Ok(self.write("record files", |tx| {
+            for filed in batch {
+                files::record(tx, filed, now)?;
+                if let Some(id) = filed.staged {
+                    bodies::remove(tx, id)?;
+                }
+            }
+            Ok(())
+        })?)
+    }
+
+    fn checkpoints_for(&self, client: &str, path: &RelPath) -> Result<Vec<Checkpoint>, LedgerError> {
+        Ok(self.read("look up checkpoints", |db| bodies::of(db, client, path))?)
+    }
+
+    fn checkpoints(&self) -> Result<Vec<Checkpoint>, LedgerError> {
+        Ok(self.read("list checkpoints", bodies::all)?)
+    }
+
+    fn save_checkpoint(&self, checkpoint: &Checkpoint) -> Result<(), LedgerError> {
+        Ok(self.write("save a checkpoint", |tx| bodies::save(tx, checkpoint))?)
+    }
+
+    fn drop_checkpoint(&self, id: StageId) -> Result<(), LedgerError> {
+        Ok(self.write("drop a checkpoint", |tx| bodies::remove(tx, id))?)
+    }
+}
+
+/// A panic while it was locked has rolled its transaction back, so the connection is still good.
+fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
+    connection.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! The command line of ferryd. Nothing outside this module and `config` sees it.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A receiving server for ferry: saves what its clients send into a folder.
+#[derive(Debug, Parser)]
+#[command(name = "ferryd", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Sub>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sub {
+    /// Receive files (this is what ferryd does without a command)
+    Serve {
+        #[command(flatten)]
+        place: PlaceArgs,
+        #[command(flatten)]
+        serve: ServeArgs,
+    },
+    /// Print a link that lets one client in
+    Invite {
+        #[command(flatten)]
+        place: PlaceArgs,
+        #[command(flatten)]
+        invite: InviteArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlaceArgs {
+    /// The folder that files are saved into; made if its parent exists [default: ./inbox]
+    #[arg(long, value_name = "DIR", env = "FERRYD_ROOT")]
+    pub(crate) root: Option<PathBuf>,
+    /// Where the identity and the catalogue live [default: .ferry in the root]
+    #[arg(long, value_name = "DIR", env = "FERRYD_STATE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Settings in TOML; the environment and flags win over them
+    #[arg(long, value_name = "FILE", env = "FERRYD_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where to listen; may be given several times [default: [::]:7117]
+    #[arg(long, value_name = "ADDR", env = "FERRYD_LISTEN", value_delimiter = ',')]
+    pub(crate) listen: Vec<SocketAddr>,
+    /// How long an unfinished upload that nobody goes on with is kept [default: 7d]
+    #[arg(long, value_name = "TIME", env = "FERRYD_RETAIN_STAGING")]
+    pub(crate) retain_staging: Option<String>,
+    /// Connections at a time [default: 1024]
+    #[arg(long, value_name = "N", env = "FERRYD_MAX_CONNECTIONS")]
+    pub(crate) max_connections: Option<usize>,
+    /// The largest file that is taken
+    #[arg(long, value_name = "SIZE", env = "FERRYD_MAX_FILE")]
+    pub(crate) max_file: Option<String>,
+    /// How log lines look [default: text]
+    #[arg(long, value_name = "FORMAT", env = "FERRYD_LOG_FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InviteArgs {
+    /// What the client will be called here [default: what its machine calls itself]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// How long the link works
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    pub(crate) expires: String,
+    /// How many clients it lets in
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) uses: u32,
+    /// How clients reach this server, in place of this machine's addresses
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) host: Vec<String>,
+    /// Show the link as a QR code too
+    #[arg(long)]
+    pub(crate) qr: bool,
+}

@@ -1,0 +1,142 @@
+//! Arguments, environment and file become one plain configuration before anything starts.
+
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use ferry_proto::limits;
+use serde::Deserialize;
+
+use crate::cli::{Cli, InviteArgs, LogFormat, PlaceArgs, ServeArgs, Sub};
+
+/// The port of ferryd.
+pub const PORT: u16 = 7117;
+
+/// Connections at a time: one needs about 64 KiB, so a thousand fit a small machine.
+const CONNECTIONS: usize = 1024;
+
+const RETAIN_STAGING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// What to do, with everything decided.
+#[derive(Debug)]
+pub enum Command {
+    /// Receive files.
+    Serve(Config),
+    /// Print a link.
+    Invite(Config, InviteTerms),
+}
+
+/// How ferryd runs.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The folder that files are saved into.
+    pub root: PathBuf,
+    /// Where identity and catalogue live.
+    pub state: PathBuf,
+    /// Where to listen.
+    pub listen: Vec<SocketAddr>,
+    /// Whether the addresses are this program's own choice, so that IPv4 alone will do where there is no IPv6.
+    pub listen_is_default: bool,
+    /// How long unfinished uploads are kept.
+    pub retain_staging: Duration,
+    /// Connections at a time.
+    pub max_connections: usize,
+    /// The largest file, in bytes.
+    pub max_file: u64,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+/// What an invite grants.
+#[derive(Debug, Clone)]
+pub struct InviteTerms {
+    /// What the client will be called.
+    pub name: Option<String>,
+    /// How long the link works.
+    pub expires: Duration,
+    /// How many clients it lets in.
+    pub uses: u32,
+    /// How clients reach this server; empty for this machine's addresses.
+    pub hosts: Vec<String>,
+    /// Show a QR code.
+    pub qr: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct File {
+    root: Option<PathBuf>,
+    state: Option<PathBuf>,
+    #[serde(default)]
+    listen: Vec<SocketAddr>,
+    retain_staging: Option<String>,
+    max_connections: Option<usize>,
+    max_file: Option<String>,
+    log_format: Option<LogFormat>,
+}
+
+impl Cli {
+    /// Decides everything.
+    pub fn resolve(self) -> anyhow::Result<Command> {
+        match self.command {
+            None => Ok(Command::Serve(config(self.place, Some(self.serve))?)),
+            Some(Sub::Serve { place, serve }) => Ok(Command::Serve(config(place, Some(serve))?)),
+            Some(Sub::Invite { place, invite }) => Ok(Command::Invite(config(place, None)?, terms(invite)?)),
+        }
+    }
+}
+
+fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> {
+    let file = place.config.as_deref().map(read).transpose()?.unwrap_or_default();
+    let root = place.root.or(file.root).unwrap_or_else(|| PathBuf::from("inbox"));
+    let state = place.state.or(file.state).unwrap_or_else(|| root.join(".ferry"));
+    let serve = serve.unwrap_or(ServeArgs {
+        listen: Vec::new(),
+        retain_staging: None,
+        max_connections: None,
+        max_file: None,
+        log_format: None,
+    });
+    let mut listen = if serve.listen.is_empty() { file.listen } else { serve.listen };
+    let listen_is_default = listen.is_empty();
+    if listen_is_default {
+        listen.push(SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)));
+    }
+    let retain_staging = serve.retain_staging.or(file.retain_staging);
+    let max_file = serve.max_file.or(file.max_file);
+    Ok(Config {
+        root,
+        state,
+        listen,
+        listen_is_default,
+        retain_staging: retain_staging
+            .map_or(Ok(RETAIN_STAGING), |text| duration(&text, "retain-staging"))?,
+        max_connections: serve.max_connections.or(file.max_connections).unwrap_or(CONNECTIONS).max(1),
+        max_file: max_file.map_or(Ok(limits::FILE), |text| size(&text, "max-file"))?,
+        log_format: serve.log_format.or(file.log_format).unwrap_or_default(),
+    })
+}
+
+fn terms(args: InviteArgs) -> anyhow::Result<InviteTerms> {
+    let InviteArgs { name, expires, uses, host, qr } = args;
+    if uses == 0 {
+        bail!("--uses takes at least 1");
+    }
+    Ok(InviteTerms { name, expires: duration(&expires, "expires")?, uses, hosts: host, qr })
+}
+
+fn read(path: &Path) -> anyhow::Result<File> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("{} is not a configuration of ferryd", path.display()))
+}
+
+fn duration(text: &str, flag: &str) -> anyhow::Result<Duration> {
+    ferry_proto::units::duration(text).with_context(|| format!("--{flag} {text}"))
+}
+
+fn size(text: &str, flag: &str) -> anyhow::Result<u64> {
+    ferry_proto::units::size(text).with_context(|| format!("--{flag} {text}"))
+}

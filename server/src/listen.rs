@@ -1,0 +1,152 @@
+//! Listeners: they know streams, not messages.
+
+use std::{
+    io::ErrorKind,
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use ferry_proto::Fingerprint;
+use ferry_session::{Incoming, Outbox, tls};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+/// After an accept that failed because this process or the system is out of something.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// How long running sessions get to say goodbye when the server stops.
+const STOPPING: Duration = Duration::from_secs(5);
+
+/// Binds every address.
+pub(crate) async fn bind(addresses: &[SocketAddr], is_default: bool) -> anyhow::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let bound = match TcpListener::bind(address).await {
+            // A machine without IPv6.
+            Err(error) if is_default && error.kind() != ErrorKind::AddrInUse => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+            }
+            bound => bound,
+        };
+        let listener = bound.map_err(|error| match error.kind() {
+            ErrorKind::AddrInUse => anyhow::anyhow!(
+                "{address} is in use: is another ferryd running? Choose another address with --listen"
+            ),
+            _ => anyhow::Error::new(error).context(format!("cannot listen on {address}")),
+        })?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// The addresses that listeners really have.
+pub(crate) fn addresses(listeners: &[TcpListener]) -> anyhow::Result<Vec<SocketAddr>> {
+    let addresses = listeners.iter().map(TcpListener::local_addr);
+    addresses.collect::<Result<_, _>>().context("cannot tell the address of a listener")
+}
+
+/// What happens on a stream whose peer has proved its key.
+pub(crate) trait Handler: Send + Sync + 'static {
+    fn handle(
+        &self,
+        incoming: Incoming,
+        outbox: Outbox,
+        key: Fingerprint,
+        address: SocketAddr,
+        stop: watch::Receiver<bool>,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// Accepts until `stop` says so; then waits for the sessions to end.
+pub(crate) async fn run(
+    listeners: Vec<TcpListener>,
+    tls: Arc<tls::ServerConfig>,
+    handler: Arc<impl Handler>,
+    max_connections: usize,
+    stop: watch::Receiver<bool>,
+) {
+    let slots = Arc::new(Semaphore::new(max_connections));
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        accepting.spawn(accept(listener, tls.clone(), handler.clone(), slots.clone(), stop.clone()));
+    }
+    while accepting.join_next().await.is_some() {}
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: Arc<tls::ServerConfig>,
+    handler: Arc<impl Handler>,
+    slots: Arc<Semaphore>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut sessions = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(ended) = sessions.join_next() => {
+                report(ended);
+                continue;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(BREATH).await;
+                continue;
+            }
+        };
+        let Ok(slot) = slots.clone().try_acquire_owned() else {
+            tracing::warn!(%address, "turned away: every connection slot is taken");
+            continue;
+        };
+        let (tls, handler, stop) = (tls.clone(), handler.clone(), stop.clone());
+        sessions.spawn(async move {
+            handshake(stream, address, tls, &*handler, stop).await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    let ended = async {
+        while let Some(ended) = sessions.join_next().await {
+            report(ended);
+        }
+    };
+    if tokio::time::timeout(STOPPING, ended).await.is_err() {
+        tracing::warn!("sessions that did not end in time are cut");
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a session ended in a panic");
+    }
+}
+
+async fn handshake(
+    stream: TcpStream,
+    address: SocketAddr,
+    tls: Arc<tls::ServerConfig>,
+    handler: &impl Handler,
+    stop: watch::Receiver<bool>,
+) {
+    // Small answers leave at once; the writer packs what belongs together.
+    let _ = stream.set_nodelay(true);
+    match tls::accept(stream, tls).await {
+        Ok((stream, key)) => {
+            let (incoming, outbox) = ferry_session::open(stream);
+            handler.handle(incoming, outbox, key, address, stop).await;
+        }
+        Err(error) => tracing::info!(%address, %error, "handshake failed"),
+    }
+}

@@ -1,0 +1,123 @@
+//! `ferryd serve`: puts the house together, runs it, and leaves it in order.
+
+use std::{io::IsTerminal, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use ferry_session::{Pool, tls};
+use ferry_store::{LocalStore, StoreError, Uploads};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use crate::{
+    Config, invite, listen, log,
+    session::Sessions,
+    state::{self, State},
+};
+
+/// Threads that do disk work, all sessions together. More would only wait for the same disk.
+const DISK_THREADS: usize = 8;
+
+/// Room for bytes between the network and the disk, all sessions together.
+const ROOM: usize = 16 * 1024 * 1024;
+
+/// How often stale staging is looked for.
+const SWEEP: Duration = Duration::from_secs(60 * 60);
+
+/// Runs the server until it is told to stop.
+pub fn serve(config: Config) -> anyhow::Result<()> {
+    log::start(config.log_format);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(DISK_THREADS)
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let state = state::open(&config)?;
+    let store = Arc::new(open_store(&config)?);
+    let tls = tls::server_config(&state.identity)?;
+    let listeners = listen::bind(&config.listen, config.listen_is_default).await?;
+    let addresses = listen::addresses(&listeners)?;
+    state.catalogue.set_listen(&addresses)?;
+    let (stop_now, stop) = watch::channel(false);
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    welcome_first_client(&config, &state, &listeners)?;
+
+    let catalogue = Arc::new(state.catalogue);
+    let uploads = Uploads::open(store, catalogue.clone()).context("cannot go on with what is in staging")?;
+    let sweeper = tokio::spawn(sweep(uploads.clone(), config.retain_staging));
+    let sessions = Sessions {
+        uploads: uploads.clone(),
+        catalogue,
+        pool: Pool::new(ROOM),
+        max_file: config.max_file,
+        name: hostname(),
+    };
+    for address in &addresses {
+        println!("listening on {address}");
+    }
+    tracing::info!(root = %config.root.display(), identity = %state.identity.fingerprint(), "ready");
+    let running = tokio::spawn(listen::run(listeners, tls, Arc::new(sessions), config.max_connections, stop));
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    tracing::info!("stopping");
+    sweeper.abort();
+    let _ = stop_now.send(true);
+    running.await.context("the listeners ended in a panic")?;
+    tokio::task::spawn_blocking(move || uploads.close()).await.context("the committer ended in a panic")?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn open_store(config: &Config) -> anyhow::Result<LocalStore> {
+    let root = config.root.display();
+    LocalStore::open(&config.root).map_err(|error| match error {
+        StoreError::Exists => anyhow::anyhow!("another ferryd is already saving into {root}"),
+        StoreError::Denied(_) => anyhow::anyhow!("{root} is not writable for this user: {error}"),
+        StoreError::Kind => {
+            anyhow::anyhow!("{root}/.ferry, or something in it, is a link or no folder: remove it")
+        }
+        other => anyhow::Error::new(other).context(format!("cannot use {root}")),
+    })
+}
+
+/// A server that nobody is paired with yet tells how to change that.
+fn welcome_first_client(config: &Config, state: &State, listeners: &[TcpListener]) -> anyhow::Result<()> {
+    if state.catalogue.has_clients()? {
+        return Ok(());
+    }
+    if !std::io::stderr().is_terminal() {
+        eprintln!("no client is paired yet: `ferryd invite --root {}` prints a link", config.root.display());
+        return Ok(());
+    }
+    let link = invite::first(state, &listen::addresses(listeners)?)?.to_link();
+    eprintln!("No client is paired yet. On the other machine, within 24 hours:\n\n    ferry pair {link}\n");
+    eprintln!("{}", invite::qr(&link)?);
+    Ok(())
+}
+
+async fn sweep(uploads: Uploads<LocalStore>, retention: Duration) {
+    let mut hours = tokio::time::interval(SWEEP);
+    loop {
+        hours.tick().await;
+        let uploads = uploads.clone();
+        match tokio::task::spawn_blocking(move || uploads.sweep(retention)).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(swept)) => tracing::info!(swept, "removed unfinished uploads that nobody went on with"),
+            Ok(Err(error)) => tracing::warn!(%error, "staging cannot be swept"),
+            Err(error) => tracing::error!(%error, "the sweep ended in a panic"),
+        }
+    }
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

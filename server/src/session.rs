@@ -1,0 +1,196 @@
+//! One session: who is it, what may it do, and what does it want?
+
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+
+use ferry_proto::{
+    Code, Fingerprint, GrantView, Hello, Limits, Message, Put, Rejected, Request, VERSION, Verb, Violation,
+    Welcome, escape, limits,
+};
+use ferry_session::{
+    Arrived, Incoming, Outbox, Pool, SessionError, greet,
+    receive::{self, Destination},
+};
+use ferry_store::{Lease, LocalStore, Store, Terms, Uploads};
+use tokio::sync::watch;
+
+use crate::{
+    catalogue::{Catalogue, Client, EnrolError},
+    listen::Handler,
+    log::Journal,
+};
+
+/// Names this program to its peers.
+pub(crate) const AGENT: &str = concat!("ferryd/", env!("CARGO_PKG_VERSION"));
+
+/// What every session uses.
+pub(crate) struct Sessions {
+    pub(crate) uploads: Uploads<LocalStore>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) pool: Pool,
+    pub(crate) max_file: u64,
+    pub(crate) name: String,
+}
+
+/// Why a peer is not let in, in words for it.
+struct Refusal(Code, String);
+
+impl Handler for Sessions {
+    async fn handle(
+        &self,
+        mut incoming: Incoming,
+        outbox: Outbox,
+        key: Fingerprint,
+        address: SocketAddr,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let hello = match greet::await_hello(&mut incoming).await {
+            Ok(hello) => hello,
+            Err(error) => {
+                tracing::info!(%address, %error, "no hello");
+                return greet::part(incoming, outbox, &error).await;
+            }
+        };
+        let client = match self.admit(&hello, key).await {
+            Ok(client) => client,
+            Err(Refusal(code, sentence)) => {
+                tracing::warn!(%address, %key, %code, "refused");
+                return greet::farewell(incoming, outbox, code, sentence).await;
+            }
+        };
+        let agent = escape::text(&hello.agent);
+        tracing::info!(client = %client.name, %address, %agent, "connected");
+        let result = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => Err(SessionError::Internal("stopping")),
+            result = self.serve(&mut incoming, &outbox, &client) => result,
+        };
+        match result {
+            Ok(()) => tracing::info!(client = %client.name, %address, "finished"),
+            Err(_) if *stop.borrow() => {
+                greet::farewell(incoming, outbox, Code::Stopping, "the server is stopping").await;
+            }
+            Err(error) => {
+                tracing::warn!(client = %client.name, %address, %error, "session ended");
+                greet::part(incoming, outbox, &error).await;
+            }
+        }
+    }
+}
+
+impl Sessions {
+    /// Decides who it is. Nothing of the inbox is looked at before.
+    async fn admit(&self, hello: &Hello, key: Fingerprint) -> Result<Client, Refusal> {
+        if !hello.is_spoken_here() {
+            let theirs = hello.versions;
+            let sentence = format!(
+                "this server speaks version {VERSION} of the protocol, the client {} to {}: update the older one",
+                theirs.oldest, theirs.newest
+            );
+            return Err(Refusal(Code::Version, sentence));
+        }
+        let (catalogue, invite, name) = (self.catalogue.clone(), hello.invite.clone(), hello.name.clone());
+        let looked_up = tokio::task::spawn_blocking(move || match &invite {
+            Some(secret) => {
+                catalogue.enrol(secret, key, &name, SystemTime::now()).map(|enrolled| Some(enrolled.client))
+            }
+            None => Ok(catalogue.client_of(key)?),
+        });
+        let revoked =
+            || Refusal(Code::Revoked, "this client's access was revoked by the server's owner".to_owned());
+        let internal = || Refusal(Code::Internal, "the server cannot look up its clients".to_owned());
+        match looked_up.await {
+            Ok(Ok(Some(client))) if client.revoked.is_none() => Ok(client),
+            Ok(Ok(Some(_))) => Err(revoked()),
+            Ok(Ok(None)) => Err(Refusal(
+                Code::UnknownClient,
+                "the server does not know this client: ask its owner for an invite and run `ferry pair`".to_owned(),
+            )),
+            Ok(Err(EnrolError::Revoked)) => Err(revoked()),
+            Ok(Err(EnrolError::Invalid)) => Err(Refusal(
+                Code::InvalidInvite,
+                "the invite is not valid: it was used already, has expired, or is not this server's; ask for a new one"
+                    .to_owned(),
+            )),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "clients cannot be looked up");
+                Err(internal())
+            }
+            Err(_) => Err(internal()),
+        }
+    }
+
+    async fn serve(
+        &self,
+        incoming: &mut Incoming,
+        outbox: &Outbox,
+        client: &Client,
+    ) -> Result<(), SessionError> {
+        let asking = outbox.clone();
+        let lease = Lease::new(move || asking.ping());
+        incoming.keep_alive(lease.clone());
+        outbox.say(self.welcome(client))?;
+        loop {
+            let request = match incoming.next(|| ()).await {
+                Ok(Arrived::Message(Message::Request(request), _)) => request,
+                Ok(_) => return Err(Violation("something else than a request").into()),
+                Err(SessionError::Finished) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let Request { id, verb } = request;
+            match verb {
+                Verb::Put(_) if !client.grant.put => {
+                    let detail = "this client may not send files here".to_owned();
+                    outbox.say(Rejected { id, code: Code::NotAllowed, detail })?;
+                }
+                Verb::Put(put) => {
+                    let destination = self.destination(client, put, lease.clone());
+                    receive::receive(incoming, outbox, put, destination).await?;
+                }
+                Verb::Unknown(_) => {
+                    let detail = "this server does not know that request".to_owned();
+                    outbox.say(Rejected { id, code: Code::Unsupported, detail })?;
+                }
+            }
+        }
+    }
+
+    fn destination(&self, client: &Client, put: Put, lease: Arc<Lease>) -> Destination<LocalStore> {
+        let terms = Terms {
+            client: client.name.clone(),
+            folder: client.grant.folder.clone(),
+            overwrite: client.grant.overwrite,
+            conflict: put.on_conflict,
+            dry_run: put.dry_run,
+            max_file: self.max_file,
+        };
+        Destination {
+            uploads: self.uploads.clone(),
+            terms: Arc::new(terms),
+            lease,
+            pool: self.pool.clone(),
+            witness: Arc::new(Journal { client: client.name.clone() }),
+        }
+    }
+
+    fn welcome(&self, client: &Client) -> Welcome {
+        Welcome {
+            version: VERSION,
+            agent: AGENT.to_owned(),
+            name: self.name.clone(),
+            features: Vec::new(),
+            limits: Limits {
+                offers: limits::OFFERS as u32,
+                chunk: limits::CHUNK as u32,
+                checkpoint: self.uploads.store().checkpoint_distance(),
+                file: self.max_file,
+            },
+            grant: GrantView {
+                client: client.name.clone(),
+                put: client.grant.put,
+                get: client.grant.get,
+                list: client.grant.list,
+                overwrite: client.grant.overwrite,
+            },
+        }
+    }
+}

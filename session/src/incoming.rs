@@ -1,0 +1,197 @@
+//! What comes in on a stream, and the signs of life that go with it.
+
+use std::{
+    future::Future,
+    io::ErrorKind,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ferry_proto::{Code, FrameHeader, Message, Pong, limits};
+use ferry_store::Lease;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, BufReader, ReadHalf},
+    time::{interval, sleep, timeout},
+};
+
+use crate::{Outbox, SessionError, Stream};
+
+/// Bytes read from the stream at a time. Larger chunks are read past this buffer, straight to where they are used.
+const READ: usize = 64 * 1024;
+
+/// A frame whose first byte has come must be whole within this time: at 1 MiB that is 18 kB/s, slower than any
+/// link that people send files over, and far above one byte a second.
+const FRAME: Duration = Duration::from_secs(60);
+
+/// How often a side that waits looks after its signs of life.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The way into a session.
+pub struct Incoming {
+    reader: BufReader<Box<dyn AsyncRead + Send + Unpin>>,
+    payload: Vec<u8>,
+    outbox: Outbox,
+    lease: Option<Arc<Lease>>,
+    ticked: Instant,
+}
+
+/// What came.
+#[derive(Debug)]
+pub enum Arrived {
+    /// A control message, and the length of its payload.
+    Message(Message, usize),
+    /// The header of a chunk with this many bytes; [`Incoming::chunk`] must follow.
+    Chunk(usize),
+}
+
+impl Incoming {
+    pub(crate) fn new<S: Stream>(reader: ReadHalf<S>, outbox: Outbox) -> Self {
+        let reader: Box<dyn AsyncRead + Send + Unpin> = Box::new(reader);
+        Incoming {
+            reader: BufReader::with_capacity(READ, reader),
+            payload: Vec::new(),
+            outbox,
+            lease: None,
+            ticked: Instant::now(),
+        }
+    }
+
+    /// From here on, signs of life renew this lease.
+    pub fn keep_alive(&mut self, lease: Arc<Lease>) {
+        self.lease = Some(lease);
+    }
+
+    /// The next message or chunk. Pings are answered here, a `Goodbye` is an error. `tick` is called about once a
+    /// second.
+    pub async fn next(&mut self, mut tick: impl FnMut()) -> Result<Arrived, SessionError> {
+        loop {
+            if self.ticked.elapsed() >= TICK {
+                self.ticked = Instant::now();
+                tick();
+            }
+            let header = self.header(&mut tick).await?;
+            if let Some(lease) = &self.lease {
+                lease.heard();
+            }
+            let length = header.payload_len();
+            if header.is_chunk() {
+                return Ok(Arrived::Chunk(length));
+            }
+            self.payload.resize(length, 0);
+            let read = self.reader.read_exact(&mut self.payload);
+            timeout(FRAME, read).await.map_err(|_| SessionError::Silent)?.map_err(cut)?;
+            match header.message(&self.payload)? {
+                None => {}
+                Some(Message::Ping(ping)) => self.outbox.say(Pong { token: ping.token })?,
+                Some(Message::Pong(_)) => self.lease.iter().for_each(|lease| lease.answered()),
+                Some(Message::Goodbye(goodbye)) if goodbye.code == Code::Bye => {
+                    return Err(SessionError::Finished);
+                }
+                Some(Message::Goodbye(goodbye)) => {
+                    return Err(SessionError::Goodbye { code: goodbye.code, detail: goodbye.detail });
+                }
+                Some(message) => return Ok(Arrived::Message(message, length)),
+            }
+        }
+    }
+
+    /// The next message, which may not be a chunk.
+    pub async fn message(&mut self) -> Result<Message, SessionError> {
+        match self.next(|| ()).await? {
+            Arrived::Message(message, _) => Ok(message),
+            Arrived::Chunk(_) => Err(ferry_proto::Violation("a chunk outside a body").into()),
+        }
+    }
+
+    /// Reads the bytes of a chunk to the end of `buffer`.
+    pub async fn chunk(&mut self, length: usize, buffer: &mut Vec<u8>) -> Result<(), SessionError> {
+        let end = buffer.len() + length;
+        let read = async {
+            let mut limited = (&mut self.reader).take(length as u64);
+            while buffer.len() < end {
+                if limited.read_buf(buffer).await? == 0 {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+            }
+            Ok(())
+        };
+        timeout(FRAME, read).await.map_err(|_| SessionError::Silent)?.map_err(cut)
+    }
+
+    /// Reads the bytes of a chunk and forgets them.
+    pub async fn skip(&mut self, length: usize) -> Result<(), SessionError> {
+        let mut limited = (&mut self.reader).take(length as u64);
+        let mut sink = tokio::io::sink();
+        let read = tokio::io::copy_buf(&mut limited, &mut sink);
+        let skipped = timeout(FRAME, read).await.map_err(|_| SessionError::Silent)?.map_err(cut)?;
+        if skipped == length as u64 { Ok(()) } else { Err(SessionError::Cut) }
+    }
+
+    /// Does something that takes its time while the stream is not read, telling the peer meanwhile that this side
+    /// lives.
+    pub async fn meanwhile<T>(&mut self, deed: impl Future<Output = T>) -> T {
+        let mut deed = pin!(deed);
+        let mut ticks = interval(TICK);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut deed => return done,
+                _ = ticks.tick() => self.stay_alive(),
+            }
+        }
+    }
+
+    /// Reads on until the peer closes, so that its last words are not lost to a reset.
+    pub async fn drain(self) {
+        let Incoming { mut reader, outbox, .. } = self;
+        // It would hold the stream open.
+        drop(outbox);
+        let mut sink = tokio::io::sink();
+        let _ = timeout(ferry_proto::GOODBYE_DRAIN, tokio::io::copy_buf(&mut reader, &mut sink)).await;
+    }
+
+    async fn header(&mut self, tick: &mut impl FnMut()) -> Result<FrameHeader, SessionError> {
+        let mut head = [0; FrameHeader::LEN];
+        {
+            let mut read = pin!(self.reader.read_exact(&mut head));
+            let since = Instant::now();
+            loop {
+                tokio::select! {
+                    biased;
+                    read = &mut read => {
+                        read.map_err(cut)?;
+                        break;
+                    }
+                    () = sleep(TICK) => {
+                        self.ticked = Instant::now();
+                        tick();
+                        if since.elapsed() >= limits::SILENCE {
+                            return Err(SessionError::Silent);
+                        }
+                        if self.outbox.quiet_for() >= limits::PING {
+                            self.outbox.ping();
+                        }
+                    }
+                }
+            }
+        }
+        Ok(FrameHeader::parse(head)?)
+    }
+
+    fn stay_alive(&self) {
+        if self.outbox.quiet_for() >= limits::PING {
+            self.outbox.ping();
+        }
+    }
+}
+
+fn cut(error: std::io::Error) -> SessionError {
+    match error.kind() {
+        ErrorKind::UnexpectedEof
+        | ErrorKind::ConnectionReset
+        | ErrorKind::BrokenPipe
+        | ErrorKind::ConnectionAborted => SessionError::Cut,
+        _ => SessionError::Io(error),
+    }
+}

@@ -1,0 +1,189 @@
+//! What goes out on a stream. Whoever has something to say queues it and never waits to write; one task writes.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ferry_proto::{Code, GOODBYE_DRAIN, Goodbye, Message, Ping, limits};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    sync::{
+        Notify,
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    },
+};
+
+use crate::SessionError;
+
+/// Bytes queued beyond which a peer is held to be not reading: more than every answer that one window of offers
+/// can call for.
+const FLOODED: usize = 16 * 1024 * 1024;
+
+/// Small pieces are written together up to this length.
+const GATHERED: usize = 64 * 1024;
+
+/// Pieces taken from the queue at a time.
+const PIECES: usize = 64;
+
+/// The way out of a session. Clones lead to the same stream, which is closed when the last one is gone.
+#[derive(Clone)]
+pub struct Outbox {
+    queue: UnboundedSender<Vec<u8>>,
+    state: Arc<State>,
+}
+
+struct State {
+    start: Instant,
+    queued: AtomicUsize,
+    drained: Notify,
+    /// When something was last written, in milliseconds since `start`.
+    written: AtomicU64,
+    spare: std::sync::Mutex<Vec<Vec<u8>>>,
+}
+
+impl Outbox {
+    pub(crate) fn start(writer: impl AsyncWrite + Send + Unpin + 'static) -> Self {
+        let (queue, pieces) = unbounded_channel();
+        let state = Arc::new(State {
+            start: Instant::now(),
+            queued: AtomicUsize::new(0),
+            drained: Notify::new(),
+            written: AtomicU64::new(0),
+            spare: std::sync::Mutex::default(),
+        });
+        tokio::spawn(write(writer, pieces, state.clone()));
+        Outbox { queue, state }
+    }
+
+    /// Queues a message.
+    pub fn say(&self, message: impl Into<Message>) -> Result<(), SessionError> {
+        let mut frame = Vec::with_capacity(64);
+        message.into().encode(&mut frame);
+        self.push(frame)
+    }
+
+    /// Queues whole frames.
+    pub fn push(&self, frames: Vec<u8>) -> Result<(), SessionError> {
+        let length = frames.len();
+        if self.state.queued.fetch_add(length, Ordering::Relaxed) + length > FLOODED {
+            return Err(SessionError::Flooded);
+        }
+        // Without a writer the stream has failed, and reading it will tell.
+        self.queue.send(frames).map_err(|_| SessionError::Cut)
+    }
+
+    /// Bytes that are queued.
+    pub fn queued(&self) -> usize {
+        self.state.queued.load(Ordering::Relaxed)
+    }
+
+    /// Waits until no more than this many bytes are queued, or the stream has failed.
+    pub async fn drained_to(&self, bytes: usize) {
+        loop {
+            let drained = self.state.drained.notified();
+            if self.queued() <= bytes || self.queue.is_closed() {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    /// Asks the peer for a sign of life.
+    pub fn ping(&self) {
+        // A stream that cannot take a ping is found out by its reader.
+        let _ = self.say(Ping { token: self.now() });
+    }
+
+    /// How long nothing was written.
+    pub(crate) fn quiet_for(&self) -> Duration {
+        Duration::from_millis(self.now().saturating_sub(self.state.written.load(Ordering::Relaxed)))
+    }
+
+    /// Says goodbye, and waits until it is written, at most as long as the peer may take to read it.
+    pub async fn goodbye(self, code: Code, detail: impl Into<String>) {
+        if self.say(Goodbye { code, detail: detail.into() }).is_ok() {
+            let _ = tokio::time::timeout(GOODBYE_DRAIN, self.drained_to(0)).await;
+        }
+    }
+
+    /// A buffer whose bytes have been written, for reuse. It still holds them: clearing it would mean zeroing it
+    /// again for the next read.
+    pub(crate) fn spare(&self) -> Vec<u8> {
+        let mut spare = self.state.spare.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        spare.pop().unwrap_or_default()
+    }
+
+    fn now(&self) -> u64 {
+        self.state.start.elapsed().as_millis() as u64
+    }
+}
+
+async fn write(
+    mut writer: impl AsyncWrite + Unpin,
+    mut pieces: UnboundedReceiver<Vec<u8>>,
+    state: Arc<State>,
+) {
+    let mut batch = Vec::with_capacity(PIECES);
+    let mut gathered = Vec::with_capacity(GATHERED);
+    while pieces.recv_many(&mut batch, PIECES).await > 0 {
+        if let Err(error) = write_batch(&mut writer, &mut batch, &mut gathered, &state).await {
+            tracing::debug!(%error, "a stream cannot be written");
+            break;
+        }
+    }
+    // Ends TLS properly, so that the peer can tell the end from a cut.
+    let _ = tokio::time::timeout(GOODBYE_DRAIN, writer.shutdown()).await;
+    drop(pieces);
+    state.drained.notify_waiters();
+}
+
+async fn write_batch(
+    writer: &mut (impl AsyncWrite + Unpin),
+    batch: &mut Vec<Vec<u8>>,
+    gathered: &mut Vec<u8>,
+    state: &State,
+) -> std::io::Result<()> {
+    for piece in batch.drain(..) {
+        if !gathered.is_empty() && gathered.len() + piece.len() > GATHERED {
+            write_piece(writer, gathered, state).await?;
+            gathered.clear();
+        }
+        if piece.len() < GATHERED {
+            gathered.extend_from_slice(&piece);
+        } else {
+            write_piece(writer, &piece, state).await?;
+            state.keep(piece);
+        }
+    }
+    if !gathered.is_empty() {
+        write_piece(writer, gathered, state).await?;
+        gathered.clear();
+    }
+    Ok(())
+}
+
+async fn write_piece(
+    writer: &mut (impl AsyncWrite + Unpin),
+    piece: &[u8],
+    state: &State,
+) -> std::io::Result<()> {
+    writer.write_all(piece).await?;
+    writer.flush().await?;
+    state.written.store(state.start.elapsed().as_millis() as u64, Ordering::Relaxed);
+    state.queued.fetch_sub(piece.len(), Ordering::Relaxed);
+    state.drained.notify_waiters();
+    Ok(())
+}
+
+impl State {
+    fn keep(&self, piece: Vec<u8>) {
+        let mut spare = self.spare.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if spare.len() * limits::CHUNK < FLOODED {
+            spare.push(piece);
+        }
+    }
+}

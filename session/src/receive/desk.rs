@@ -1,0 +1,260 @@
+//! The disk half of receiving: works through a queue on whatever thread of the pool is free, in order.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use ferry_proto::{Answer, Code, Digest, Header, Message, Receiver, RelPath, Seq};
+use ferry_store::{Begin, Busy, Outcome, Reply, Store, Ticket, Upload};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+
+use super::Destination;
+use crate::{Buffer, Outbox, SessionError};
+
+/// Something to do, in the order in which it came.
+pub(super) enum Work {
+    Offer(Seq, Header, Instant),
+    Body(Seq, u64),
+    Chunk(Seq, Buffer),
+    End(Seq, Digest),
+    Abort(Seq, Code),
+    RetryParked,
+}
+
+/// See the module.
+pub(super) struct Desk<S: Store> {
+    destination: Destination<S>,
+    answers: Arc<Answers>,
+    queue: Mutex<Queue>,
+    state: Mutex<State<S>>,
+    /// Somebody has to be told that the queue is at rest.
+    at_rest: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    work: VecDeque<(Work, Option<OwnedSemaphorePermit>)>,
+    is_worked_on: bool,
+    is_closed: bool,
+}
+
+struct State<S: Store> {
+    tickets: HashMap<Seq, (Box<Ticket>, Reply)>,
+    open: Option<(Seq, Upload<S>, Reply)>,
+    parked: Vec<(Seq, Busy, Reply)>,
+}
+
+impl<S: Store> Desk<S> {
+    pub(super) fn new(
+        destination: Destination<S>,
+        receiver: Arc<Mutex<Receiver>>,
+        outbox: Outbox,
+    ) -> Arc<Self> {
+        let answers = Answers { receiver, outbox, failed: AtomicBool::new(false) };
+        Arc::new(Desk {
+            destination,
+            answers: Arc::new(answers),
+            queue: Mutex::default(),
+            state: Mutex::new(State { tickets: HashMap::new(), open: None, parked: Vec::new() }),
+            at_rest: Notify::new(),
+        })
+    }
+
+    /// Queues work; the room it takes is free again when it is done.
+    pub(super) fn push(self: &Arc<Self>, work: Work, room: Option<OwnedSemaphorePermit>) {
+        let mut queue = lock(&self.queue);
+        if queue.is_closed {
+            return;
+        }
+        queue.work.push_back((work, room));
+        if !std::mem::replace(&mut queue.is_worked_on, true) {
+            drop(queue);
+            let desk = self.clone();
+            tokio::task::spawn_blocking(move || desk.work());
+        }
+    }
+
+    /// Looks again after offers whose bodies another connection had under way.
+    pub(super) fn retry_parked(self: &Arc<Self>) {
+        // While the state is in use, work goes on, and the next call comes in a second.
+        let any = self.state.try_lock().is_ok_and(|state| !state.parked.is_empty());
+        if any {
+            self.push(Work::RetryParked, None);
+        }
+    }
+
+    /// Whether the desk and its answers are well.
+    pub(super) fn check(&self) -> Result<(), SessionError> {
+        if self.answers.failed.load(Ordering::Relaxed) {
+            return Err(SessionError::Flooded);
+        }
+        if lock(&self.queue).is_closed {
+            Err(SessionError::Internal("the disk half has failed"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Drops what is queued, waits for what is being done, and lets go of every body.
+    pub(super) async fn close(&self) {
+        {
+            let mut queue = lock(&self.queue);
+            queue.is_closed = true;
+            queue.work.clear();
+        }
+        loop {
+            let at_rest = self.at_rest.notified();
+            if !lock(&self.queue).is_worked_on {
+                break;
+            }
+            at_rest.await;
+        }
+        let mut state = lock(&self.state);
+        let State { tickets, open, parked } = &mut *state;
+        let unanswered = (tickets.drain().map(|(_, (_, reply))| reply))
+            .chain(open.take().map(|(_, _, reply)| reply))
+            .chain(parked.drain(..).map(|(_, _, reply)| reply));
+        unanswered.for_each(Reply::withdraw);
+    }
+
+    fn work(&self) {
+        loop {
+            let mut queue = lock(&self.queue);
+            let Some((work, room)) = queue.work.pop_front() else {
+                queue.is_worked_on = false;
+                self.at_rest.notify_waiters();
+                return;
+            };
+            drop(queue);
+            // A panic is a fault of ours; it ends this session, not the server.
+            let done = catch_unwind(AssertUnwindSafe(|| self.do_one(work)));
+            drop(room);
+            if done.is_err() {
+                tracing::error!("a session's disk half ended in a panic");
+                let mut queue = lock(&self.queue);
+                queue.is_closed = true;
+                queue.work.clear();
+            }
+        }
+    }
+
+    fn do_one(&self, work: Work) {
+        let mut state = lock(&self.state);
+        match work {
+            Work::Offer(seq, header, since) => {
+                let reply = self.reply(seq, &header, since);
+                let Destination { uploads, terms, lease, .. } = &self.destination;
+                let begin = uploads.begin(terms, lease, header, reply);
+                self.begun(&mut state, seq, begin);
+            }
+            Work::RetryParked => {
+                for (seq, busy, reply) in std::mem::take(&mut state.parked) {
+                    let Destination { uploads, terms, lease, .. } = &self.destination;
+                    let begin = uploads.begin_again(terms, lease, busy, reply);
+                    self.begun(&mut state, seq, begin);
+                }
+            }
+            Work::Body(seq, offset) => {
+                let Some((ticket, reply)) = state.tickets.remove(&seq) else { return };
+                match self.destination.uploads.open_body(*ticket, offset) {
+                    Ok(upload) => state.open = Some((seq, upload, reply)),
+                    Err(outcome) => reply.give(outcome),
+                }
+            }
+            Work::Chunk(seq, bytes) => {
+                let Some((open, upload, _)) = &mut state.open else { return };
+                if *open == seq
+                    && let Err(outcome) = upload.append(&bytes)
+                    && let Some((_, _, reply)) = state.open.take()
+                {
+                    reply.give(outcome);
+                }
+            }
+            Work::End(seq, digest) => {
+                if let Some((_, upload, reply)) = state.open.take_if(|(open, ..)| *open == seq) {
+                    upload.complete(digest, reply);
+                }
+            }
+            Work::Abort(seq, code) => {
+                let begun = state.open.take_if(|(open, ..)| *open == seq).map(|(_, mut upload, reply)| {
+                    upload.abandon();
+                    reply
+                });
+                if let Some(reply) = begun.or_else(|| state.tickets.remove(&seq).map(|(_, reply)| reply)) {
+                    // The sender knows; the log does not.
+                    reply.give(Outcome::Failed(code, "given up by its sender".into()));
+                }
+            }
+        }
+    }
+
+    fn begun(&self, state: &mut State<S>, seq: Seq, begin: Begin) {
+        match begin {
+            Begin::Answered => {}
+            Begin::Busy(busy, reply) => state.parked.push((seq, busy, reply)),
+            Begin::Send(ticket, reply) => {
+                let answer = Answer::Send { offset: ticket.offset(), prefix: ticket.prefix() };
+                if self.destination.terms.dry_run {
+                    // Nothing follows, so nothing is kept.
+                    reply.withdraw();
+                } else {
+                    state.tickets.insert(seq, (ticket, reply));
+                }
+                self.answers.give(|receiver| receiver.verdict(seq, answer));
+            }
+        }
+    }
+
+    /// What tells the sender and the log about an offer's end.
+    fn reply(&self, seq: Seq, header: &Header, since: Instant) -> Reply {
+        let answers = self.answers.clone();
+        let witness = self.destination.witness.clone();
+        let path: RelPath = header.path.clone();
+        let bytes = header.size.unwrap_or(0);
+        Reply::new(move |outcome| match outcome {
+            Outcome::Held(digest, held_as) => {
+                witness.held(held_as.as_ref().unwrap_or(&path));
+                answers.give(|receiver| receiver.verdict(seq, Answer::Held { digest, path: held_as }));
+            }
+            Outcome::NeedDigest => answers.give(|receiver| receiver.verdict(seq, Answer::NeedDigest)),
+            Outcome::Stored(digest, stored_as) => {
+                let name = stored_as.as_ref().unwrap_or(&path);
+                witness.stored(name, bytes, digest.as_ref(), since.elapsed());
+                answers.give(|receiver| receiver.receipt(seq, digest, stored_as));
+            }
+            Outcome::Failed(code, detail) => {
+                witness.failed(&path, code, &detail);
+                answers.give(|receiver| receiver.failed(seq, code, detail));
+            }
+        })
+    }
+}
+
+/// The way back to the sender, for whichever thread has an answer.
+struct Answers {
+    receiver: Arc<Mutex<Receiver>>,
+    outbox: Outbox,
+    failed: AtomicBool,
+}
+
+impl Answers {
+    fn give(&self, make: impl FnOnce(&mut Receiver) -> Option<Message>) {
+        // Made and queued under one lock, so that the sender sees answers in the order of the protocol's state.
+        let mut receiver = lock(&self.receiver);
+        if let Some(message) = make(&mut receiver)
+            && matches!(self.outbox.say(message), Err(SessionError::Flooded))
+        {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

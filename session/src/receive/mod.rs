@@ -1,0 +1,106 @@
+//! The receiving role: from a stream to [`Uploads`].
+//!
+//! Two halves, joined by a queue whose bytes are bounded: this task reads frames and keeps the protocol; the
+//! [`desk`] decides, writes and hashes on a pool of threads, and holds none of them while nothing comes.
+
+mod desk;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use ferry_proto::{Arrival, Code, Digest, Message, Piece, Put, Receiver, RelPath, Violation};
+use ferry_store::{Lease, Store, Terms, Uploads};
+
+use self::desk::{Desk, Work};
+use crate::{Arrived, Incoming, Outbox, Pool, SessionError};
+
+/// Bytes that one session may have between the stream and the disk.
+const SESSION_ROOM: usize = 4 * 1024 * 1024;
+
+/// What a receiver tells about each entry, for a log.
+pub trait Witness: Send + Sync + 'static {
+    /// An entry has arrived for good.
+    fn stored(&self, path: &RelPath, bytes: u64, digest: Option<&Digest>, took: Duration);
+
+    /// An entry was there already.
+    fn held(&self, path: &RelPath);
+
+    /// An entry was refused or has failed.
+    fn failed(&self, path: &RelPath, code: Code, detail: &str);
+}
+
+/// Where a receiver puts things, and on which terms.
+pub struct Destination<S: Store> {
+    /// The way to the disk.
+    pub uploads: Uploads<S>,
+    /// What the client may do.
+    pub terms: Arc<Terms>,
+    /// This connection, as an owner of staged bodies.
+    pub lease: Arc<Lease>,
+    /// Room for bytes, shared by all sessions.
+    pub pool: Pool,
+    /// Who is told.
+    pub witness: Arc<dyn Witness>,
+}
+
+/// Receives what the sender puts, until it has finished.
+pub async fn receive<S: Store>(
+    incoming: &mut Incoming,
+    outbox: &Outbox,
+    put: Put,
+    destination: Destination<S>,
+) -> Result<(), SessionError> {
+    let receiver = Arc::new(Mutex::new(Receiver::new(put.dry_run)));
+    let pool = destination.pool.clone();
+    let desk = Desk::new(destination, receiver.clone(), outbox.clone());
+    let result = take_in(incoming, outbox, &receiver, &desk, &pool).await;
+    // Whatever the desk still does for this session ends before the session does, so that a successor finds
+    // every body free.
+    desk.close().await;
+    result
+}
+
+async fn take_in<S: Store>(
+    incoming: &mut Incoming,
+    outbox: &Outbox,
+    receiver: &Mutex<Receiver>,
+    desk: &Arc<Desk<S>>,
+    pool: &Pool,
+) -> Result<(), SessionError> {
+    let own_room = Pool::new(SESSION_ROOM);
+    let protocol = || receiver.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        desk.check()?;
+        match incoming.next(|| desk.retry_parked()).await? {
+            Arrived::Chunk(length) => {
+                let piece = protocol().chunk(length)?;
+                let Piece::Take { seq, .. } = piece else {
+                    incoming.skip(length).await?;
+                    continue;
+                };
+                let room = incoming.meanwhile(own_room.reserve(length)).await;
+                let mut buffer = incoming.meanwhile(pool.take(length)).await;
+                incoming.chunk(length, &mut buffer).await?;
+                desk.push(Work::Chunk(seq, buffer), Some(room));
+            }
+            Arrived::Message(message, cost) => {
+                let arrival = protocol().handle(message, cost)?;
+                let work = match arrival {
+                    Arrival::Nothing => continue,
+                    Arrival::Done => {
+                        let done: Option<Message> = protocol().done();
+                        return outbox.say(done.ok_or(Violation("Done before every answer"))?);
+                    }
+                    Arrival::Offer(seq, header) => Work::Offer(seq, header, Instant::now()),
+                    Arrival::Body { seq, offset } => Work::Body(seq, offset),
+                    Arrival::End { seq, digest } => Work::End(seq, digest),
+                    Arrival::Abort { seq, code } => Work::Abort(seq, code),
+                };
+                let room = incoming.meanwhile(own_room.reserve(cost)).await;
+                desk.push(work, Some(room));
+            }
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! The core of sending: the protocol, and who waits for what.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use ferry_proto::{Digest, FrameHeader, Limits, Message, Progress, Sender, Seq};
+use ferry_store::source::SourceError;
+use tokio::{
+    sync::mpsc::{self, error::TryRecvError},
+    task::JoinSet,
+};
+
+use super::{
+    Fate, Manifest, Options, Origin, Pace, Task,
+    reader::{self, Deed, Event, What},
+    scout::{self, ATTEMPTS, Prepared, Small},
+};
+use crate::{Arrived, Incoming, Outbox, SessionError};
+
+/// Frames are packed together up to this many bytes before they go to the stream.
+const PACK: usize = 128 * 1024;
+
+/// Bytes on their way to the stream beyond which nothing more is read from the disk.
+const AHEAD: usize = 2 * 1024 * 1024;
+
+/// Prepared tasks between the scout and the core. The bodies among them have a bound of their own.
+const PREPARED: usize = 1024;
+
+/// Chunks between the reader and the core.
+const CHUNKS: usize = 4;
+
+/// Messages from the receiver that the core has not looked at: more than two for every offer in the window mean
+/// that the peer does not keep the protocol.
+const REPLIES: usize = 4 * ferry_proto::limits::OFFERS;
+
+pub(super) async fn run(
+    incoming: Incoming,
+    outbox: &Outbox,
+    limits: Limits,
+    options: Options,
+    manifest: Arc<dyn Manifest>,
+    pace: Arc<dyn Pace>,
+) -> Result<(), SessionError> {
+    let (replies_in, replies) = mpsc::channel(REPLIES);
+    let mut listener = JoinSet::new();
+    listener.spawn(listen(incoming, replies_in));
+    let (prepared_in, prepared) = mpsc::channel(PREPARED);
+    let (events_in, events) = mpsc::channel(CHUNKS);
+    let (deeds, deeds_out) = std::sync::mpsc::channel();
+    let scout_manifest = manifest.clone();
+    std::thread::spawn(move || scout::run(&*scout_manifest, options, &prepared_in));
+    let reader_outbox = outbox.clone();
+    std::thread::spawn(move || reader::run(&deeds_out, &events_in, &reader_outbox));
+
+    let mut core = Core {
+        sender: Sender::new(options.dry_run, limits),
+        outbox: outbox.clone(),
+        options,
+        manifest,
+        pace,
+        deeds,
+        outstanding: HashMap::new(),
+        ready: VecDeque::new(),
+        again: VecDeque::new(),
+        streaming: None,
+        pack: Vec::with_capacity(PACK),
+        done_said: false,
+    };
+    core.work(replies, prepared, events).await
+}
+
+/// Passes on what the receiver says, so that reading never waits for writing.
+async fn listen(mut incoming: Incoming, replies: mpsc::Sender<Result<Message, SessionError>>) {
+    loop {
+        let reply = match incoming.next(|| ()).await {
+            Ok(Arrived::Message(message, _)) => Ok(message),
+            Ok(Arrived::Chunk(_)) => Err(ferry_proto::Violation("a receiver that sends bytes").into()),
+            Err(error) => Err(error),
+        };
+        let is_last = reply.is_err();
+        // With no room left the core is told by the end of the channel.
+        if replies.try_send(reply).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+struct Core {
+    sender: Sender,
+    outbox: Outbox,
+    options: Options,
+    manifest: Arc<dyn Manifest>,
+    pace: Arc<dyn Pace>,
+    deeds: std::sync::mpsc::Sender<Deed>,
+    outstanding: HashMap<Seq, Outstanding>,
+    /// Small bodies that were asked for.
+    ready: VecDeque<Seq>,
+    /// Tasks to be offered again, now with their digest.
+    again: VecDeque<(Task, Digest)>,
+    /// The body that the reader has under way.
+    streaming: Option<Seq>,
+    pack: Vec<u8>,
+    done_said: bool,
+}
+
+/// An offer that is not settled.
+struct Outstanding {
+    task: Task,
+    digest: Option<Digest>,
+    body: Option<Small>,
+    /// Bytes of the whole file, as far as they are known.
+    length: u64,
+    grew: bool,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Core {
+    async fn work(
+        &mut self,
+        mut replies: mpsc::Receiver<Result<Message, SessionError>>,
+        mut prepared: mpsc::Receiver<Prepared>,
+        mut events: mpsc::Receiver<Event>,
+    ) -> Result<(), SessionError> {
+        let mut scout_is_done = false;
+        loop {
+            while let Ok(reply) = replies.try_recv() {
+                if self.heard(reply?)? {
+                    return Ok(());
+                }
+            }
+            let mut moved = false;
+            while self.pack.len() < PACK && self.outbox.queued() < AHEAD {
+                if self.streaming.is_none()
+                    && let Some(seq) = self.ready.pop_front()
+                {
+                    self.send_small(seq);
+                } else if let Ok(event) = events.try_recv() {
+                    self.read(event).await?;
+                } else if self.sender.has_room()
+                    && let Some((task, digest)) = self.again.pop_front()
+                {
+                    self.offer(Prepared { task, digest: Some(digest), body: None });
+                } else if self.sender.has_room() {
+                    match prepared.try_recv() {
+                        Ok(prepared) => self.offer(prepared),
+                        Err(TryRecvError::Empty) => break,
+                        Err(TryRecvError::Disconnected) => {
+                            scout_is_done = true;
+                            break;
+                        }
+                    }
+                } else {
+                    break;
+                }
+                moved = true;
+            }
+            self.flush().await?;
+            if moved {
+                continue;
+            }
+            if scout_is_done && self.is_settled() && !self.done_said {
+                self.done_said = true;
+                let done = self.sender.done();
+                self.outbox.say(done)?;
+            }
+            let may_send = self.outbox.queued() < AHEAD;
+            tokio::select! {
+                biased;
+                reply = replies.recv() => {
+                    let reply = reply.unwrap_or(Err(SessionError::Flooded))?;
+                    if self.heard(reply)? {
+                        return Ok(());
+                    }
+                }
+                Some(event) = events.recv(), if may_send => self.read(event).await?,
+                next = prepared.recv(), if may_send && self.sender.has_room() && !scout_is_done => match next {
+                    Some(prepared) => self.offer(prepared),
+                    None => scout_is_done = true,
+                },
+                () = self.outbox.drained_to(AHEAD / 2), if !may_send => {}
+            }
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.outstanding.is_empty() && self.again.is_empty()
+    }
+
+    fn offer(&mut self, Prepared { task, digest, body }: Prepared) {
+        let ready = body.as_ref().map_or(0, |body| body.bytes.len() as u64);
+        let seq = self.sender.offer(task.header(digest), ready, &mut self.pack);
+        let (length, grew) = (task.size().unwrap_or(0), body.as_ref().is_some_and(|body| body.grew));
+        let cancelled = Arc::default();
+        self.outstanding.insert(seq, Outstanding { task, digest, body, length, grew, cancelled });
+    }
+
+    /// Packs a small body. A body of no bytes has no chunk.
+    fn send_small(&mut self, seq: Seq) {
+        let Some(outstanding) = self.outstanding.get_mut(&seq) else { return };
+        let (Some(body), Some(digest)) = (outstanding.body.take(), outstanding.digest) else { return };
+        let Some(begin) = self.sender.body(seq, 0) else { return };
+        begin.encode(&mut self.pack);
+        self.manifest.advanced(&outstanding.task, 0, body.bytes.len() as u64);
+        if !body.bytes.is_empty() {
+            self.sender.chunk(seq, body.bytes.len());
+            self.pack.extend_from_slice(&FrameHeader::chunk(body.bytes.len()).to_bytes());
+            self.pack.extend_from_slice(&body.bytes);
+        }
+        if let Some(end) = self.sender.end(seq, digest) {
+            end.encode(&mut self.pack);
+        }
+    }
+
+    /// Takes what the receiver says; whether it has finished.
+    fn heard(&mut self, message: Message) -> Result<bool, SessionError> {
+        if let Message::Rejected(rejected) = message {
+            return Err(SessionError::Goodbye { code: rejected.code, detail: rejected.detail });
+        }
+        match self.sender.handle(message)? {
+            Progress::Send { seq, offset, prefix } => self.asked(seq, offset, prefix),
+            Progress::Held { seq, path } => {
+                self.settle(seq, |o| Fate::Held { digest: o.digest, bytes: o.length, path })
+            }
+            Progress::NeedDigest { seq } => self.need_digest(seq),
+            Progress::Receipt { seq, digest, path } => {
+                self.settle(seq, |o| Fate::Sent { digest, bytes: o.length, path, grew: o.grew });
+            }
+            Progress::Failed { seq, code, detail, abort } => {
+                if let Some(abort) = abort {
+                    abort.encode(&mut self.pack);
+                }
+                self.cancel(seq);
+                self.settle(seq, |_| Fate::Failed { code, detail });
+            }
+            Progress::Nothing => {}
+            Progress::Done => return Ok(true),
+        }
+        Ok(false)
+    }
+
+    fn asked(&mut self, seq: Seq, offset: u64, prefix: Option<Digest>) {
+        let Some(outstanding) = self.outstanding.get(&seq) else { return };
+        if self.options.dry_run {
+            self.settle(seq, |o| Fate::WouldSend { bytes: o.length });
+        } else if outstanding.body.is_some() && offset == 0 {
+            self.ready.push_back(seq);
+        } else {
+            let what = match &outstanding.task.origin {
+                Origin::Stdin(_) => What::Stdin,
+                Origin::Tree(item) => What::Body {
+                    path: item.source.clone(),
+                    identity: item.identity,
+                    resume: prefix.map(|prefix| (offset, prefix)),
+                },
+            };
+            self.give_deed(seq, what);
+        }
+    }
+
+    fn need_digest(&mut self, seq: Seq) {
+        let Some(Outstanding { task: Task { origin: Origin::Tree(item), .. }, .. }) =
+            self.outstanding.get(&seq)
+        else {
+            return;
+        };
+        let what = What::Digest { path: item.source.clone(), identity: item.identity };
+        self.give_deed(seq, what);
+    }
+
+    fn give_deed(&mut self, seq: Seq, what: What) {
+        let Some(outstanding) = self.outstanding.get(&seq) else { return };
+        let cancelled = outstanding.cancelled.clone();
+        // The reader ends only with this session, or in a panic, which ends the session through its channel.
+        let _ = self.deeds.send(Deed { seq, what, links: self.options.links, cancelled });
+    }
+
+    /// Takes what the reader says.
+    async fn read(&mut self, event: Event) -> Result<(), SessionError> {
+        match event {
+            Event::Begun(seq, offset) => {
+                if let Some(begin) = self.sender.body(seq, offset) {
+                    self.streaming = Some(seq);
+                    begin.encode(&mut self.pack);
+                    if let Some(outstanding) = self.outstanding.get_mut(&seq) {
+                        outstanding.length = offset;
+                        self.manifest.advanced(&outstanding.task, offset, 0);
+                    }
+                }
+            }
+            Event::Chunk(seq, frame) => {
+                let length = frame.len() - FrameHeader::LEN;
+                if self.streaming == Some(seq) && self.sender.chunk(seq, length) {
+                    if let Some(outstanding) = self.outstanding.get_mut(&seq) {
+                        self.manifest.advanced(&outstanding.task, outstanding.length, length as u64);
+                        outstanding.length += length as u64;
+                    }
+                    self.flush().await?;
+                    self.pace.allow(frame.len()).await;
+                    self.outbox.push(frame)?;
+                }
+            }
+            Event::Ended { seq, digest, length, grew } => self.ended(seq, digest, length, grew),
+            Event::Digested(seq, digest) => {
+                if let Some(Outstanding { task, .. }) = self.outstanding.remove(&seq) {
+                    if let Origin::Tree(item) = &task.origin {
+                        self.manifest.learned(&item.identity, digest);
+                    }
+                    self.again.push_back((task, digest));
+                }
+            }
+            Event::Failed(seq, error) => self.unreadable(seq, &error),
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, seq: Seq, digest: Digest, length: u64, grew: bool) {
+        if self.streaming == Some(seq) {
+            self.streaming = None;
+        }
+        let Some(outstanding) = self.outstanding.get_mut(&seq) else { return };
+        if let Origin::Tree(item) = &outstanding.task.origin {
+            if outstanding.digest.is_some_and(|known| known != digest) {
+                // What was known of this file was wrong, so its offer was too.
+                self.manifest.forget(&item.identity);
+                return self.unreadable(seq, &SourceError::Changed);
+            }
+            if !grew {
+                self.manifest.learned(&item.identity, digest);
+            }
+        }
+        (outstanding.digest, outstanding.length, outstanding.grew) = (Some(digest), length, grew);
+        if let Some(end) = self.sender.end(seq, digest) {
+            end.encode(&mut self.pack);
+        }
+    }
+
+    /// The source of this body cannot be read, or is not what was offered.
+    fn unreadable(&mut self, seq: Seq, error: &SourceError) {
+        if self.streaming == Some(seq) {
+            self.streaming = None;
+        }
+        let failure = scout::failure(error);
+        if let Fate::Failed { code, .. } = &failure
+            && let Some(abort) = self.sender.abort(seq, *code)
+        {
+            abort.encode(&mut self.pack);
+        }
+        let Some(Outstanding { mut task, .. }) = self.outstanding.remove(&seq) else { return };
+        task.attempt += 1;
+        if matches!(error, SourceError::Changed) && task.attempt < ATTEMPTS {
+            self.manifest.put_back(task);
+        } else {
+            self.manifest.settle(task, failure);
+        }
+    }
+
+    fn cancel(&mut self, seq: Seq) {
+        if let Some(outstanding) = self.outstanding.get(&seq) {
+            outstanding.cancelled.store(true, Ordering::Relaxed);
+        }
+        if self.streaming == Some(seq) {
+            self.streaming = None;
+        }
+    }
+
+    fn settle(&mut self, seq: Seq, fate: impl FnOnce(&Outstanding) -> Fate) {
+        if let Some(outstanding) = self.outstanding.remove(&seq) {
+            let fate = fate(&outstanding);
+            self.manifest.settle(outstanding.task, fate);
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), SessionError> {
+        if self.pack.is_empty() {
+            return Ok(());
+        }
+        let pack = std::mem::replace(&mut self.pack, Vec::with_capacity(PACK));
+        self.pace.allow(pack.len()).await;
+        self.outbox.push(pack)
+    }
+}
+
+/// However the session ends, what is not settled can be tried again.
+impl Drop for Core {
+    fn drop(&mut self) {
+        for (_, outstanding) in self.outstanding.drain() {
+            outstanding.cancelled.store(true, Ordering::Relaxed);
+            self.manifest.put_back(outstanding.task);
+        }
+        for (task, _) in self.again.drain(..) {
+            self.manifest.put_back(task);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The reader: reads and digests the bodies that were asked for, one after the other.
+
+use std::{
+    io::{self, ErrorKind, Read},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::Receiver,
+    },
+};
+
+use ferry_proto::{Algorithm, Digest, FrameHeader, Hasher, Seq, limits};
+use ferry_store::source::{Change, Identity, Links, Source, SourceError};
+use tokio::sync::mpsc::Sender;
+
+use crate::Outbox;
+
+/// Bytes of a chunk: small enough to stay in a core's cache from the disk to the cipher, large enough to make
+/// system calls rare.
+pub(super) const CHUNK: usize = 256 * 1024;
+
+/// Something to be read.
+pub(super) struct Deed {
+    pub(super) seq: Seq,
+    pub(super) what: What,
+    pub(super) links: Links,
+    /// Set when nobody wants it any more.
+    pub(super) cancelled: Arc<AtomicBool>,
+}
+
+/// What to read, and to what end.
+pub(super) enum What {
+    /// A file, to be sent from this offset if what is before has this digest.
+    Body { path: PathBuf, identity: Identity, resume: Option<(u64, Digest)> },
+    /// A file, only to be digested.
+    Digest { path: PathBuf, identity: Identity },
+    /// Standard input, to be sent.
+    Stdin,
+}
+
+/// What came of it.
+pub(super) enum Event {
+    /// The body begins at this offset.
+    Begun(Seq, u64),
+    /// A chunk frame: [`FrameHeader::LEN`] bytes for its header, then the bytes.
+    Chunk(Seq, Vec<u8>),
+    /// The body is complete.
+    Ended { seq: Seq, digest: Digest, length: u64, grew: bool },
+    /// The file has this digest.
+    Digested(Seq, Digest),
+    /// It cannot be read, or is not what it was.
+    Failed(Seq, SourceError),
+}
+
+/// Does deeds until there are none, or nobody listens any more.
+pub(super) fn run(deeds: &Receiver<Deed>, events: &Sender<Event>, outbox: &Outbox) {
+    while let Ok(deed) = deeds.recv() {
+        let seq = deed.seq;
+        let mut reading = Reading { deed, events, outbox };
+        match reading.run() {
+            Ok(()) => {}
+            Err(Stop::Source(error)) => {
+                if events.blocking_send(Event::Failed(seq, error)).is_err() {
+                    return;
+                }
+            }
+            Err(Stop::Cancelled) => {}
+            Err(Stop::Unheard) => return,
+        }
+    }
+}
+
+enum Stop {
+    Source(SourceError),
+    Cancelled,
+    Unheard,
+}
+
+impl<E: Into<SourceError>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Stop::Source(error.into())
+    }
+}
+
+struct Reading<'a> {
+    deed: Deed,
+    events: &'a Sender<Event>,
+    outbox: &'a Outbox,
+}
+
+impl Reading<'_> {
+    fn run(&mut self) -> Result<(), Stop> {
+        let seq = self.deed.seq;
+        let links = self.deed.links;
+        match &self.deed.what {
+            What::Digest { path, identity } => {
+                let mut source = open(path, identity, links)?;
+                let mut hasher = Algorithm::Sha256.hasher();
+                self.digest(&mut source, identity.size, &mut hasher)?;
+                if source.change_since(identity)? != Change::None {
+                    return Err(SourceError::Changed.into());
+                }
+                self.tell(Event::Digested(seq, hasher.finish()))
+            }
+            What::Body { path, identity, resume } => {
+                let mut source = open(path, identity, links)?;
+                let mut hasher = Algorithm::Sha256.hasher();
+                let mut offset = 0;
+                if let Some((resume_at, prefix)) = *resume {
+                    self.digest(&mut source, resume_at, &mut hasher)?;
+                    offset = resume_at;
+                    if hasher.so_far() != prefix {
+                        // Other bytes than those that were sent before: nothing of them is joined with these.
+                        source = open(path, identity, links)?;
+                        hasher = Algorithm::Sha256.hasher();
+                        offset = 0;
+                    }
+                }
+                self.tell(Event::Begun(seq, offset))?;
+                let length = self.chunks(&mut source, offset, Some(identity.size), &mut hasher)?;
+                let change = source.change_since(identity)?;
+                if change == Change::Changed || length != identity.size {
+                    return Err(SourceError::Changed.into());
+                }
+                let digest = hasher.finish();
+                self.tell(Event::Ended { seq, digest, length, grew: change == Change::Grew })
+            }
+            What::Stdin => {
+                self.tell(Event::Begun(seq, 0))?;
+                let mut hasher = Algorithm::Sha256.hasher();
+                let length = self.chunks(&mut io::stdin().lock(), 0, None, &mut hasher)?;
+                self.tell(Event::Ended { seq, digest: hasher.finish(), length, grew: false })
+            }
+        }
+    }
+
+    /// Sends chunks from `offset` to the announced size, or to the end; returns where it came to.
+    fn chunks(
+        &self,
+        source: &mut impl Read,
+        mut offset: u64,
+        size: Option<u64>,
+        hasher: &mut Hasher,
+    ) -> Result<u64, Stop> {
+        loop {
+            self.check()?;
+            let left = size.map_or(CHUNK as u64, |size| size - offset);
+            let wanted = left.min(CHUNK as u64) as usize;
+            let mut frame = self.outbox.spare();
+            frame.resize(FrameHeader::LEN + wanted, 0);
+            let read = fill(source, &mut frame[FrameHeader::LEN..])?;
+            if read == 0 {
+                return Ok(offset);
+            }
+            frame.truncate(FrameHeader::LEN + read);
+            frame[..FrameHeader::LEN].copy_from_slice(&FrameHeader::chunk(read).to_bytes());
+            hasher.update(&frame[FrameHeader::LEN..]);
+            offset += read as u64;
+            self.tell(Event::Chunk(self.deed.seq, frame))?;
+        }
+    }
+
+    fn digest(&self, source: &mut Source, length: u64, hasher: &mut Hasher) -> Result<(), Stop> {
+        let mut buffer = vec![0; CHUNK];
+        let mut left = length;
+        while left > 0 {
+            self.check()?;
+            let wanted = left.min(CHUNK as u64) as usize;
+            let read = fill(source, &mut buffer[..wanted])?;
+            if read == 0 {
+                return Err(SourceError::Changed.into());
+            }
+            hasher.update(&buffer[..read]);
+            left -= read as u64;
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Stop> {
+        if self.events.is_closed() {
+            return Err(Stop::Unheard);
+        }
+        if self.deed.cancelled.load(Ordering::Relaxed) { Err(Stop::Cancelled) } else { Ok(()) }
+    }
+
+    fn tell(&self, event: Event) -> Result<(), Stop> {
+        self.events.blocking_send(event).map_err(|_| Stop::Unheard)
+    }
+}
+
+/// Opens a file that is still what it was when it was offered.
+fn open(path: &std::path::Path, identity: &Identity, links: Links) -> Result<Source, SourceError> {
+    let source = Source::open(path, links)?;
+    match identity.change(&source.identity()) {
+        // What it has grown by since is not sent, and is told at the end.
+        Change::None | Change::Grew => Ok(source),
+        Change::Changed => Err(SourceError::Changed),
+    }
+}
+
+/// Reads until the buffer is full or the source ends.
+fn fill(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match source.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+const _: () = assert!(CHUNK <= limits::CHUNK);

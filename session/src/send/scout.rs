@@ -1,0 +1,167 @@
+//! The scout goes ahead: it takes tasks, and has small files read and digested before they are offered.
+
+use std::{
+    io::{self, ErrorKind, Read},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+};
+
+use ferry_proto::{Algorithm, Code, Digest, Kind, limits};
+use ferry_store::source::{Change, Item, Links, Source, SourceError};
+use tokio::sync::mpsc::Sender;
+
+use super::{Fate, Manifest, Options, Origin, Task};
+
+/// Files up to this length are read whole before they are offered.
+pub(super) const SMALL: u64 = 256 * 1024;
+
+/// A file that changes while it is read is tried this often.
+pub(super) const ATTEMPTS: u32 = 3;
+
+/// A task that can be offered.
+pub(super) struct Prepared {
+    pub(super) task: Task,
+    pub(super) digest: Option<Digest>,
+    pub(super) body: Option<Small>,
+}
+
+/// The whole body of a small file.
+pub(super) struct Small {
+    pub(super) bytes: Vec<u8>,
+    pub(super) grew: bool,
+    _room: Room,
+}
+
+/// Takes tasks until there are none, or nobody wants them any more.
+pub(super) fn run(manifest: &dyn Manifest, options: Options, prepared: &Sender<Prepared>) {
+    let ready = Arc::new(Ready::default());
+    while let Some(task) = manifest.next() {
+        match prepare(manifest, options, &ready, task) {
+            Ok(ready) => {
+                if let Err(refused) = prepared.blocking_send(ready) {
+                    manifest.put_back(refused.0.task);
+                    return;
+                }
+            }
+            Err((task, error)) => manifest.settle(task, failure(&error)),
+        }
+    }
+}
+
+fn prepare(
+    manifest: &dyn Manifest,
+    options: Options,
+    ready: &Arc<Ready>,
+    mut task: Task,
+) -> Result<Prepared, (Task, SourceError)> {
+    let Origin::Tree(item) = &mut task.origin else { return Ok(Prepared { task, digest: None, body: None }) };
+    if item.kind != Kind::File {
+        return Ok(Prepared { task, digest: None, body: None });
+    }
+    if task.attempt > 0 {
+        if let Err(error) = look_again(item, options.links) {
+            return Err((task, error));
+        }
+    }
+    let known = if options.checksum { None } else { manifest.known_digest(&item.identity) };
+    if known.is_some() || item.identity.size > SMALL {
+        return Ok(Prepared { task, digest: known, body: None });
+    }
+    match read_small(item, options.links, ready) {
+        Ok((digest, body)) => {
+            if !body.grew {
+                manifest.learned(&item.identity, digest);
+            }
+            Ok(Prepared { task, digest: Some(digest), body: Some(body) })
+        }
+        Err(error) => Err((task, error)),
+    }
+}
+
+/// Brings an item up to date with its file.
+fn look_again(item: &mut Item, links: Links) -> Result<(), SourceError> {
+    let source = Source::open(&item.source, links)?;
+    item.identity = source.identity();
+    item.mode = source.mode();
+    Ok(())
+}
+
+fn read_small(item: &mut Item, links: Links, ready: &Arc<Ready>) -> Result<(Digest, Small), SourceError> {
+    for _ in 0..ATTEMPTS {
+        let mut source = Source::open(&item.source, links)?;
+        item.identity = source.identity();
+        item.mode = source.mode();
+        if item.identity.size > SMALL {
+            // It has grown out of this room; as a large file it gets its own care.
+            break;
+        }
+        let room = Ready::take(ready, item.identity.size);
+        let mut bytes = vec![0; item.identity.size as usize];
+        match source.read_exact(&mut bytes) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => continue,
+            Err(error) => return Err(error.into()),
+        }
+        match source.change_since(&item.identity)? {
+            Change::Changed => {}
+            change => {
+                let digest = Algorithm::Sha256.digest(&bytes);
+                return Ok((digest, Small { bytes, grew: change == Change::Grew, _room: room }));
+            }
+        }
+    }
+    Err(SourceError::Changed)
+}
+
+/// What became of a task whose source cannot be read.
+pub(super) fn failure(error: &SourceError) -> Fate {
+    let (code, detail) = source_failure(error);
+    Fate::Failed { code, detail }
+}
+
+/// Why a source cannot be sent, as a code and in words.
+pub fn source_failure(error: &SourceError) -> (Code, String) {
+    match error {
+        SourceError::Changed => (Code::SourceChanged, error.to_string()),
+        SourceError::Name(error) => (Code::BadName, error.to_string()),
+        SourceError::Io(error) if error.kind() == ErrorKind::NotFound => (Code::SourceVanished, plain(error)),
+        SourceError::Io(error) => (Code::SourceUnreadable, plain(error)),
+    }
+}
+
+/// The operating system's words without its number.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+/// Room for small bodies that are read and not yet sent: as much as the protocol lets a sender hold ready.
+#[derive(Default)]
+struct Ready {
+    taken: Mutex<u64>,
+    freed: Condvar,
+}
+
+struct Room {
+    bytes: u64,
+    ready: Arc<Ready>,
+}
+
+impl Ready {
+    fn take(ready: &Arc<Ready>, bytes: u64) -> Room {
+        let taken = ready.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = |taken: &mut u64| *taken > 0 && *taken + bytes > limits::BODIES_READY;
+        let mut taken = ready.freed.wait_while(taken, is_full).unwrap_or_else(PoisonError::into_inner);
+        *taken += bytes;
+        Room { bytes, ready: ready.clone() }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        *self.ready.taken.lock().unwrap_or_else(PoisonError::into_inner) -= self.bytes;
+        self.ready.freed.notify_one();
+    }
+}

@@ -1,0 +1,139 @@
+//! What there is to send, and what became of it.
+
+use std::{future::Future, pin::Pin};
+
+use ferry_proto::{Code, Digest, Header, Kind, RelPath};
+use ferry_store::source::{Identity, Item};
+
+/// The list of what is to be sent, shared by every connection that works on it.
+pub trait Manifest: Send + Sync + 'static {
+    /// The next task. Waits while other tasks are outstanding, because they may come back or let a folder's turn
+    /// come; `None` when everything is settled or the run is over.
+    fn next(&self) -> Option<Task>;
+
+    /// A task could not be finished here and is to be tried again.
+    fn put_back(&self, task: Task);
+
+    /// A task is finished, well or not.
+    fn settle(&self, task: Task, fate: Fate);
+
+    /// The digest of a file that has not changed since it was learned.
+    fn known_digest(&self, identity: &Identity) -> Option<Digest>;
+
+    /// A whole file was read and had this digest.
+    fn learned(&self, identity: &Identity, digest: Digest);
+
+    /// A known digest has turned out wrong.
+    fn forget(&self, identity: &Identity);
+
+    /// Bytes of this task's body are about to leave, from `offset` on; the next call for the task goes on from
+    /// there. For display.
+    fn advanced(&self, task: &Task, offset: u64, bytes: u64);
+}
+
+/// How fast bytes may leave.
+pub trait Pace: Send + Sync + 'static {
+    /// Waits until this many more bytes may leave.
+    fn allow(&self, bytes: usize) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// Something to be sent.
+#[derive(Debug)]
+pub struct Task {
+    /// What.
+    pub origin: Origin,
+    /// How often it was tried before, because it changed while it was read.
+    pub attempt: u32,
+}
+
+/// Where a task's bytes come from.
+#[derive(Debug)]
+pub enum Origin {
+    /// An entry of a tree.
+    Tree(Item),
+    /// Standard input, which has no size and comes once.
+    Stdin(RelPath),
+}
+
+/// What became of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// The receiver has it for good now.
+    Sent {
+        /// Its digest, if it is a file.
+        digest: Option<Digest>,
+        /// Bytes of the whole file.
+        bytes: u64,
+        /// The name it got, if another than asked for.
+        path: Option<RelPath>,
+        /// Bytes were added behind what was announced, and not sent.
+        grew: bool,
+    },
+    /// The receiver had it already.
+    Held {
+        /// Its digest, if it is a file.
+        digest: Option<Digest>,
+        /// Bytes of the whole file.
+        bytes: u64,
+        /// The name it has, if another than asked for.
+        path: Option<RelPath>,
+    },
+    /// In a dry run: it would be sent.
+    WouldSend {
+        /// Bytes of the whole file.
+        bytes: u64,
+    },
+    /// It was not sent.
+    Failed {
+        /// Why.
+        code: Code,
+        /// A sentence about it; written by the peer, or here.
+        detail: String,
+    },
+}
+
+impl Task {
+    /// A task that was not tried before.
+    pub fn new(origin: Origin) -> Self {
+        Task { origin, attempt: 0 }
+    }
+
+    /// Where it goes.
+    pub fn path(&self) -> &RelPath {
+        match &self.origin {
+            Origin::Tree(item) => &item.path,
+            Origin::Stdin(path) => path,
+        }
+    }
+
+    /// Bytes of its body, as far as they are known.
+    pub fn size(&self) -> Option<u64> {
+        match &self.origin {
+            Origin::Tree(Item { kind: Kind::File, identity, .. }) => Some(identity.size),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a regular file, or a stream that becomes one.
+    pub fn is_file(&self) -> bool {
+        match &self.origin {
+            Origin::Tree(item) => item.kind == Kind::File,
+            Origin::Stdin(_) => true,
+        }
+    }
+
+    /// Its header, with a digest where that is known.
+    pub(crate) fn header(&self, digest: Option<Digest>) -> Header {
+        match &self.origin {
+            Origin::Stdin(path) => Header::new(path.clone(), Kind::File),
+            Origin::Tree(item) => Header {
+                size: self.size(),
+                digest,
+                modified: Some(item.identity.modified),
+                // A link has no permission bits of its own.
+                mode: (!matches!(item.kind, Kind::Symlink(_))).then_some(item.mode),
+                ..Header::new(item.path.clone(), item.kind.clone())
+            },
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! The local store: the contract of every store, and what it has to survive.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something that it stands on fails")]
+
+use std::{
+    cell::Cell,
+    collections::BTreeSet,
+    fmt::Debug,
+    fs,
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::{MetadataExt, PermissionsExt, symlink},
+        net::UnixListener,
+    },
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    time::Duration,
+};
+
+use ferry_proto::{Mode, PathError, RelPath, Timestamp};
+use ferry_store::{EntryKind, LocalStore, Meta, StageId, Staged, Stamp, Store, StoreError, conformance};
+use rustix::fs::{CWD, FileType, RenameFlags};
+use tempfile::TempDir;
+
+/// A store in a folder that has a neighbour, `outside`.
+struct Inbox {
+    dir: TempDir,
+    store: Arc<LocalStore>,
+    ids: AtomicU64,
+}
+
+impl Inbox {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("root")).unwrap();
+        fs::create_dir(dir.path().join("outside")).unwrap();
+        let store = Arc::new(LocalStore::open(&dir.path().join("root")).unwrap());
+        Inbox { dir, store, ids: AtomicU64::new(0) }
+    }
+
+    fn on_disk(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().join("root").join(name)
+    }
+
+    fn outside(&self) -> PathBuf {
+        self.dir.path().join("outside")
+    }
+
+    fn put(&self, path: &RelPath, bytes: &[u8], meta: Meta) -> Result<Stamp, StoreError> {
+        let id = StageId(self.ids.fetch_add(1, Ordering::Relaxed).into());
+        let mut staged = self.store.stage(id).unwrap();
+        staged.append(bytes).unwrap();
+        self.store.seal(&mut staged, meta).unwrap();
+        self.store.publish(&mut staged, path, true).inspect_err(|_| self.store.discard(id).unwrap())
+    }
+}
+
+fn key(name: impl AsRef<[u8]>) -> RelPath {
+    RelPath::new(name).unwrap()
+}
+
+fn mode(bits: u32) -> Meta {
+    Meta { modified: None, mode: Some(Mode::from_bits(bits)) }
+}
+
+#[track_caller]
+fn assert_kind<T: Debug>(result: Result<T, StoreError>) {
+    assert!(matches!(result, Err(StoreError::Kind)), "{result:?}");
+}
+
+fn keeps_the_contract_below(dir: TempDir) {
+    let made = Cell::new(0);
+    conformance::check(|| {
+        let root = dir.path().join(made.replace(made.get() + 1).to_string());
+        fs::create_dir(&root).unwrap();
+        LocalStore::open(&root).unwrap()
+    });
+}
+
+#[test]
+fn keeps_the_contract_of_every_store() {
+    keeps_the_contract_below(tempfile::tempdir().unwrap());
+}
+
+/// `tmpfs` keeps every time that fits into 64 bits, where others cut to what they can hold.
+#[test]
+fn keeps_the_contract_in_memory() {
+    match tempfile::tempdir_in("/dev/shm") {
+        Ok(dir) => keeps_the_contract_below(dir),
+        Err(error) => eprintln!("skipped, no /dev/shm: {error}"),
+    }
+}
+
+#[test]
+fn a_folder_is_one_store_at_a_time() {
+    let inbox = Inbox::new();
+    let again = || LocalStore::open(&inbox.on_disk(""));
+    assert!(matches!(again(), Err(StoreError::Exists)));
+    assert!(inbox.put(&key("still-works"), b"x", Meta::default()).is_ok());
+    let Inbox { dir, store, .. } = inbox;
+    drop(store);
+    assert!(LocalStore::open(&dir.path().join("root")).is_ok());
+}
+
+#[test]
+fn opening_tidies_up_what_a_kill_left_and_nothing_else() {
+    let inbox = Inbox::new();
+    fs::write(inbox.on_disk("file"), "owner's").unwrap();
+    symlink("x", inbox.on_disk(".ferry/staging/link-7")).unwrap();
+    drop(inbox.store.stage(StageId(1)).unwrap());
+    let Inbox { dir, store, .. } = inbox;
+    drop(store);
+    let root = dir.path().join("root");
+    let store = LocalStore::open(&root).unwrap();
+    assert_eq!(fs::read_dir(root.join(".ferry/staging")).unwrap().count(), 1);
+    assert_eq!(store.staged().unwrap()[0].0, StageId(1));
+    assert_eq!(fs::read(root.join("file")).unwrap(), b"owner's");
+    let private = fs::metadata(root.join(".ferry")).unwrap().mode();
+    assert_eq!(private & 0o777, 0o700, "what is not whole is nobody's business");
+}
+
+#[test]
+fn settle_notices_what_the_owner_did() {
+    let inbox = Inbox::new();
+    let meta = Meta { modified: Timestamp::new(1_500_000_000, 0).ok(), mode: None };
+    let deeds: [(&str, fn(&Path)); 7] = [
+        ("removed", |file| fs::remove_file(file).unwrap()),
+        ("moved", |file| fs::rename(file, file.with_file_name("elsewhere")).unwrap()),
+        ("replaced", |file| {
+            fs::write(file.with_file_name("other"), "bytes").unwrap();
+            fs::rename(file.with_file_name("other"), file).unwrap();
+        }),
+        ("rewritten in place", |file| fs::write(file, "BYTES").unwrap()),
+        ("replaced by a folder", |file| {
+            fs::remove_file(file).unwrap();
+            fs::create_dir(file).unwrap();
+        }),
+        ("its folder moved away", |file| {
+            fs::rename(file.parent().unwrap(), file.parent().unwrap().with_extension("away")).unwrap();
+        }),
+        ("its folder replaced by a link to it", |file| {
+            let folder = file.parent().unwrap();
+            fs::rename(folder, folder.with_extension("away")).unwrap();
+            symlink(folder.with_extension("away"), folder).unwrap();
+        }),
+    ];
+    for (number, (what, deed)) in deeds.into_iter().enumerate() {
+        let touched = key(format!("touched-{number}/file"));
+        let untouched = key(format!("untouched-{number}/file"));
+        let touched_stamp = inbox.put(&touched, b"bytes", meta).unwrap();
+        let untouched_stamp = inbox.put(&untouched, b"bytes", meta).unwrap();
+        deed(&inbox.on_disk(format!("touched-{number}/file")));
+        let settled = inbox.store.settle(&[(&touched, &touched_stamp), (&untouched, &untouched_stamp)]);
+        assert!(matches!(settled[..], [Err(StoreError::Moved), Ok(())]), "{what}: {settled:?}");
+    }
+}
+
+#[test]
+fn hostile_01_odd_names_arrive_intact() {
+    let inbox = Inbox::new();
+    let long = "x".repeat(255);
+    let deep = vec!["d"; 128].join("/");
+    let names: [&[u8]; 18] = [
+        b"aux.h",
+        b"a:b",
+        b"a\\b",
+        b"..\\..\\x",
+        b"C:\\x",
+        b"a\\x2db.mount",
+        b"trailing.",
+        b"trailing ",
+        b"...",
+        b"new\nline",
+        b"\r",
+        b"latin-\xe9",
+        b"\xff\xfe",
+        b"*?[]$(x)`x`;|&",
+        b"sub/.ferry",
+        b".ferry2",
+        long.as_bytes(),
+        deep.as_bytes(),
+    ];
+    for name in names {
+        inbox.put(&key(name), name, Meta::default()).unwrap();
+    }
+    for name in names {
+        let on_disk = inbox.on_disk(std::ffi::OsStr::from_bytes(name));
+        assert_eq!(fs::read(&on_disk).unwrap(), name, "{on_disk:?}");
+    }
+    let tops = |names: &mut dyn Iterator<Item = Vec<u8>>| -> BTreeSet<Vec<u8>> { names.collect() };
+    let expected = tops(&mut names.iter().map(|name| name.split(|b| *b == b'/').next().unwrap().to_vec()));
+    let found = fs::read_dir(inbox.on_disk("")).unwrap().map(|entry| entry.unwrap().file_name().into_vec());
+    assert_eq!(tops(&mut found.filter(|name| name != b".ferry")), expected);
+    assert_eq!(fs::read_dir(inbox.outside()).unwrap().count(), 0);
+}
+
+#[test]
+fn hostile_02_twins_and_escapes_stay_apart() {
+    let inbox = Inbox::new();
+    let names = [
+        "caf\u{e9}",
+        "cafe\u{301}",
+        "%2e%2e%2fetc",
+        "%252e%252e",
+        "\u{2024}\u{2024}",
+        "\u{ff0e}\u{ff0e}",
+        "\u{2025}\u{2044}x",
+        "Case",
+        "case",
+    ];
+    for name in names {
+        inbox.put(&key(name), name.as_bytes(), Meta::default()).unwrap();
+    }
+    for name in names {
+        assert_eq!(fs::read(inbox.on_disk(name)).unwrap(), name.as_bytes(), "{name:?}");
+    }
+    assert_eq!(inbox.store.list(None).unwrap().len(), names.len());
+    assert_eq!(fs::read_dir(inbox.dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn hostile_03_nothing_leads_to_what_the_server_keeps_for_itself() {
+    let inbox = Inbox::new();
+    for name in [".ferry", ".ferry/staging/x", ".Ferry/lock", ".FERRY/catalogue"] {
+        assert_eq!(RelPath::new(name), Err(PathError::Reserved));
+    }
+    assert_eq!(inbox.store.list(None).unwrap(), []);
+    // A body that is staged has no name that could be asked for.
+    let id = StageId(u128::MAX);
+    drop(inbox.store.stage(id).unwrap());
+    assert_eq!(inbox.store.stat(&key(id.to_string())).unwrap(), None);
+    assert!(matches!(inbox.store.remove(&key("staging")), Err(StoreError::NotFound)));
+}
+
+#[test]
+fn hostile_06_links_below_the_root_lead_nowhere() {
+    let inbox = Inbox::new();
+    fs::write(inbox.outside().join("victim"), "outside").unwrap();
+    fs::create_dir(inbox.outside().join("empty")).unwrap();
+    symlink(inbox.outside(), inbox.on_disk("folder")).unwrap();
+    symlink("../outside/victim", inbox.on_disk("file")).unwrap();
+    symlink("../outside/new", inbox.on_disk("dangling")).unwrap();
+    let before = snapshot(&inbox.outside());
+
+    let store = &inbox.store;
+    for name in ["folder/victim", "folder/new", "folder/new/new", "folder/empty"] {
+        let path = key(name);
+        assert_kind(inbox.put(&path, b"new", Meta::default()));
+        assert_kind(store.make_folder(&path));
+        assert_kind(store.make_link(&path, b"x", Meta::default(), true));
+        assert_kind(store.set_meta(&path, mode(0o777), None));
+        assert_kind(store.stat(&path));
+        assert_kind(store.read(&path, 0, &mut |_| panic!("read through a link")));
+        assert_kind(store.remove(&path));
+        assert_kind(store.list(Some(&path)));
+    }
+    for name in ["file", "dangling"] {
+        let path = key(name);
+        assert_kind(store.make_folder(&path));
+        assert_kind(store.set_meta(&path, mode(0o777), None));
+        assert_kind(store.read(&path, 0, &mut |_| panic!("read through a link")));
+        assert!(matches!(store.stat(&path).unwrap().unwrap().kind, EntryKind::Symlink(_)));
+        inbox.put(&path, b"new", Meta::default()).unwrap();
+        assert_eq!(fs::symlink_metadata(inbox.on_disk(name)).unwrap().len(), 3, "the link made way itself");
+    }
+    store.remove(&key("folder")).unwrap();
+    assert_eq!(snapshot(&inbox.outside()), before);
+}
+
+/// A racing owner swaps a folder with a link to a folder outside, and a file with a link to a file outside.
+#[test]
+fn hostile_06_links_swapped_in_by_a_racing_thread_lead_nowhere() {
+    const ROUNDS: u32 = 400;
+    /// Ends the other thread also when this one fails.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    let inbox = Inbox::new();
+    fs::write(inbox.outside().join("victim"), "outside, and longer").unwrap();
+    fs::create_dir(inbox.outside().join("only-outside")).unwrap();
+    fs::create_dir(inbox.on_disk("folder")).unwrap();
+    fs::create_dir(inbox.on_disk("calm")).unwrap();
+    symlink(inbox.outside(), inbox.on_disk("swap")).unwrap();
+    let before = snapshot(&inbox.outside());
+
+    let stop = AtomicBool::new(false);
+    let (mut went_on, mut refused) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let exchange = |a: &str, b: &str| {
+                let (a, b) = (inbox.on_disk(a), inbox.on_disk(b));
+                // What is to be swapped may just have been removed.
+                let _ = rustix::fs::renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE);
+            };
+            while !stop.load(Ordering::Relaxed) {
+                exchange("folder", "swap");
+                let _ = fs::remove_file(inbox.on_disk("calm/swap"));
+                let _ = symlink("../../outside/victim", inbox.on_disk("calm/swap"));
+                exchange("calm/file", "calm/swap");
+            }
+        });
+        let _stop = Stop(&stop);
+        let store = &inbox.store;
+        let mut count = |result: Result<(), StoreError>| match result {
+            Ok(()) => went_on += 1,
+            Err(_) => refused += 1,
+        };
+        let meta = Meta { modified: Timestamp::new(1, 1).ok(), mode: Some(Mode::from_bits(0o777)) };
+        for round in 0..ROUNDS {
+            for name in ["folder/victim", "folder/deep/victim", "calm/file"] {
+                let path = key(name);
+                let mut staged = store.stage(StageId(round.into())).unwrap();
+                staged.append(b"inside").unwrap();
+                match store.publish(&mut staged, &path, true) {
+                    Ok(stamp) if round % 50 == 0 => count(store.settle(&[(&path, &stamp)]).remove(0)),
+                    result => count(result.map(drop)),
+                }
+                store.discard(StageId(round.into())).unwrap();
+                count(store.set_meta(&path, meta, None).map(drop));
+                let mut bytes = Vec::new();
+                count(store.read(&path, 0, &mut |piece| {
+                    bytes.extend_from_slice(piece);
+                    true
+                }));
+                assert!(bytes == b"inside" || bytes.is_empty(), "read from outside: {bytes:?}");
+                let entry = store.stat(&path);
+                if let Ok(Some(entry)) = &entry {
+                    assert!(matches!(entry.kind, EntryKind::File(6) | EntryKind::Symlink(_)), "{entry:?}");
+                }
+                count(entry.map(drop));
+                count(store.make_link(&path, b"x", meta, true).map(drop));
+                count(store.remove(&path));
+            }
+            count(store.make_folder(&key("folder/made/made")));
+            count(store.remove(&key("folder/only-outside")));
+            let listed = store.list(Some(&key("folder")));
+            for (name, _) in listed.iter().flatten() {
+                assert_ne!(name, b"only-outside", "listed what is outside");
+            }
+            count(listed.map(drop));
+        }
+    });
+    assert!(went_on > 0 && refused > 0, "nothing raced: {went_on} went on, {refused} were refused");
+    assert_eq!(snapshot(&inbox.outside()), before);
+}
+
+/// Everything below a folder that somebody could have changed.
+fn snapshot(folder: &Path) -> BTreeSet<String> {
+    let describe = |path: &Path| {
+        let it = fs::symlink_metadata(path).unwrap();
+        let content = if it.is_file() { fs::read(path).unwrap() } else { Vec::new() };
+        let times = (it.mtime(), it.mtime_nsec(), it.ctime(), it.ctime_nsec());
+        format!("{path:?} {:o} {} {} {times:?} {content:?}", it.mode(), it.ino(), it.nlink())
+    };
+    let entries = fs::read_dir(folder).unwrap().map(|entry| describe(&entry.unwrap().path()));
+    entries.chain([describe(folder)]).collect()
+}
+
+#[test]
+fn hostile_07_the_servers_own_folder_is_never_a_link() {
+    for (link, to_folder) in [(".ferry", true), (".ferry/staging", true), (".ferry/lock", false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
+        fs::create_dir_all(root.join(link).parent().unwrap()).unwrap();
+        fs::create_dir(&outside).unwrap();
+        fs::set_permissions(&outside, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(outside.join("link-0"), "").unwrap();
+        let target = if to_folder { outside.clone() } else { outside.join("new") };
+        symlink(&target, root.join(link)).unwrap();
+        let before = snapshot(&outside);
+        assert_kind(LocalStore::open(&root));
+        assert_eq!(snapshot(&outside), before, "{link}");
+    }
+    for file in [".ferry", ".ferry/staging"] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join(file).parent().unwrap()).unwrap();
+        fs::write(dir.path().join(file), "").unwrap();
+        assert_kind(LocalStore::open(dir.path()));
+    }
+}
+
+#[test]
+fn hostile_07_special_files_hold_nobody_up_and_are_never_replaced() {
+    let inbox = Inbox::new();
+    let make = |name: &str, kind, device| {
+        rustix::fs::mknodat(CWD, inbox.on_disk(name), kind, rustix::fs::Mode::from_raw_mode(0o666), device)
+    };
+    make("fifo", FileType::Fifo, 0).unwrap();
+    let _socket = UnixListener::bind(inbox.on_disk("socket")).unwrap();
+    let mut names = vec!["fifo", "socket"];
+    match make("device", FileType::CharacterDevice, rustix::fs::makedev(1, 3)) {
+        Ok(()) => names.push("device"),
+        Err(errno) => eprintln!("without a device, which only root can make: {errno}"),
+    }
+    for name in names {
+        let path = key(name);
+        let (store, at) = (inbox.store.clone(), path.clone());
+        assert_kind(in_time(move || store.read(&at, 0, &mut |_| panic!("something was read"))));
+        let (store, at) = (inbox.store.clone(), path.clone());
+        assert_kind(in_time(move || store.set_meta(&at, mode(0o600), None)));
+        let (store, at) = (inbox.store.clone(), path.clone());
+        assert_kind(in_time(move || store.make_folder(&at)));
+        assert_kind(inbox.put(&path, b"new", Meta::default()));
+        assert_kind(inbox.put(&path.join("below").unwrap(), b"new", Meta::default()));
+        assert_kind(inbox.store.make_link(&path, b"x", Meta::default(), true));
+        assert_eq!(inbox.store.stat(&path).unwrap().unwrap().kind, EntryKind::Other);
+        let taken = inbox.store.make_link(&path, b"x", Meta::default(), false);
+        assert!(matches!(taken, Err(StoreError::Exists)), "{taken:?}");
+    }
+}
+
+#[test]
+fn hostile_07_a_fifo_in_staging_holds_nobody_up() {
+    let inbox = Inbox::new();
+    let fifo = inbox.on_disk(".ferry/staging").join(StageId(7).to_string());
+    rustix::fs::mknodat(CWD, fifo, FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600), 0).unwrap();
+    let store = inbox.store.clone();
+    let reopened = in_time(move || store.reopen(StageId(7), 0).map(drop));
+    assert!(matches!(reopened, Err(StoreError::NotFound)), "{reopened:?}");
+    let store = inbox.store.clone();
+    let staged = in_time(move || store.stage(StageId(7)).map(drop));
+    assert!(matches!(staged, Err(StoreError::Exists)), "{staged:?}");
+    inbox.store.discard(StageId(7)).unwrap();
+}
+
+/// Fails where a hang would be.
+fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || tell.send(work()));
+    told.recv_timeout(Duration::from_secs(10)).expect("this hangs")
+}
+
+#[test]
+fn hostile_08_special_bits_never_reach_the_disk_and_the_owner_keeps_access() {
+    let inbox = Inbox::new();
+    let on_disk = |name: &str| fs::symlink_metadata(inbox.on_disk(name)).unwrap().mode() & 0o7777;
+    for (asked, file, folder) in [
+        (0o6755, 0o755, 0o755),
+        (0o4755, 0o755, 0o755),
+        (0o2755, 0o755, 0o755),
+        (0o1777, 0o777, 0o777),
+        (0o7777, 0o777, 0o777),
+        (0o0444, 0o644, 0o744),
+        (0o0000, 0o600, 0o700),
+    ] {
+        inbox.put(&key("published"), b"x", mode(asked)).unwrap();
+        assert_eq!(on_disk("published"), file, "{asked:o}");
+        inbox.store.set_meta(&key("published"), mode(asked), None).unwrap();
+        assert_eq!(on_disk("published"), file, "{asked:o}");
+        inbox.store.make_folder(&key("folder")).unwrap();
+        inbox.store.set_meta(&key("folder"), mode(asked), None).unwrap();
+        assert_eq!(on_disk("folder"), folder, "{asked:o}");
+    }
+    inbox.store.make_link(&key("link"), b"published", mode(0o7777), false).unwrap();
+    assert_eq!(on_disk("published"), 0o600, "a link's mode is not applied through it");
+    inbox.put(&key("no mode"), b"x", Meta::default()).unwrap();
+    assert_eq!(on_disk("no mode"), 0o600);
+}
+
+#[test]
+fn hostile_09_times_at_both_ends_are_taken_as_near_as_they_can_be() {
+    let inbox = Inbox::new();
+    for seconds in [i64::MIN, i64::MAX] {
+        let meta = Meta { modified: Timestamp::new(seconds, 999_999_999).ok(), mode: None };
+        let stamp = inbox.put(&key("file"), b"x", meta).unwrap();
+        assert!(inbox.store.settle(&[(&key("file"), &stamp)])[0].is_ok());
+        let year_2030 = 1_893_456_000;
+        let held = inbox.store.stat(&key("file")).unwrap().unwrap().modified.seconds();
+        assert_eq!(held > year_2030, seconds > 0, "{held}");
+        assert_eq!(held < 0, seconds < 0, "{held}");
+    }
+}
