@@ -149,6 +149,7 @@ impl Receiver {
         match answer {
             Answer::Send { offset, .. } if !self.dry_run => entry.state = State::Asked(offset),
             Answer::Held { .. } => {
+                self.answered += 1;
                 self.forget(seq);
             }
             Answer::Send { .. } | Answer::NeedDigest | Answer::Refused { .. } => self.forget(seq),

@@ -129,28 +129,33 @@ impl Sessions {
         let lease = Lease::new(move || asking.ping());
         incoming.keep_alive(lease.clone());
         outbox.say(self.welcome(client))?;
+        let mut rejected = false;
         loop {
             let request = match incoming.next(|| ()).await {
                 Ok(Arrived::Message(Message::Request(request), _)) => request,
+                // What was under way before its sender could know that the request is rejected.
+                Ok(Arrived::Chunk(length)) if rejected => {
+                    incoming.skip(length).await?;
+                    continue;
+                }
+                Ok(Arrived::Message(..)) if rejected => continue,
                 Ok(_) => return Err(Violation("something else than a request").into()),
                 Err(SessionError::Finished) => return Ok(()),
                 Err(error) => return Err(error),
             };
             let Request { id, verb } = request;
-            match verb {
-                Verb::Put(_) if !client.grant.put => {
-                    let detail = "this client may not send files here".to_owned();
-                    outbox.say(Rejected { id, code: Code::NotAllowed, detail })?;
-                }
-                Verb::Put(put) => {
+            let (code, detail) = match verb {
+                Verb::Put(put) if client.grant.put => {
+                    rejected = false;
                     let destination = self.destination(client, put, lease.clone());
                     receive::receive(incoming, outbox, put, destination).await?;
+                    continue;
                 }
-                Verb::Unknown(_) => {
-                    let detail = "this server does not know that request".to_owned();
-                    outbox.say(Rejected { id, code: Code::Unsupported, detail })?;
-                }
-            }
+                Verb::Put(_) => (Code::NotAllowed, "this client may not send files here"),
+                Verb::Unknown(_) => (Code::Unsupported, "this server does not know that request"),
+            };
+            rejected = true;
+            outbox.say(Rejected { id, code, detail: detail.to_owned() })?;
         }
     }
 

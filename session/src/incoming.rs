@@ -69,6 +69,8 @@ impl Incoming {
             if self.ticked.elapsed() >= TICK {
                 self.ticked = Instant::now();
                 tick();
+                // A peer that only sends must still hear that it is heard.
+                self.stay_alive();
             }
             let header = self.header(&mut tick).await?;
             if let Some(lease) = &self.lease {

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something that it stands on fails")]
 
+mod support;
+
 use std::{
     cell::Cell,
     collections::BTreeSet,
@@ -16,14 +18,13 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc,
     },
-    time::Duration,
 };
 
 use ferry_proto::{Mode, PathError, RelPath, Timestamp};
 use ferry_store::{EntryKind, LocalStore, Meta, StageId, Staged, Stamp, Store, StoreError, conformance};
 use rustix::fs::{CWD, FileType, RenameFlags};
+use support::{as_nobody, in_time};
 use tempfile::TempDir;
 
 /// A store in a folder that has a neighbour, `outside`.
@@ -127,7 +128,8 @@ fn opening_tidies_up_what_a_kill_left_and_nothing_else() {
 fn settle_notices_what_the_owner_did() {
     let inbox = Inbox::new();
     let meta = Meta { modified: Timestamp::new(1_500_000_000, 0).ok(), mode: None };
-    let deeds: [(&str, fn(&Path)); 7] = [
+    type Deed = fn(&Path);
+    let deeds: [(&str, Deed); 7] = [
         ("removed", |file| fs::remove_file(file).unwrap()),
         ("moved", |file| fs::rename(file, file.with_file_name("elsewhere")).unwrap()),
         ("replaced", |file| {
@@ -431,13 +433,6 @@ fn hostile_07_a_fifo_in_staging_holds_nobody_up() {
     inbox.store.discard(StageId(7)).unwrap();
 }
 
-/// Fails where a hang would be.
-fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (tell, told) = mpsc::channel();
-    std::thread::spawn(move || tell.send(work()));
-    told.recv_timeout(Duration::from_secs(10)).expect("this hangs")
-}
-
 #[test]
 fn hostile_08_special_bits_never_reach_the_disk_and_the_owner_keeps_access() {
     let inbox = Inbox::new();
@@ -463,6 +458,33 @@ fn hostile_08_special_bits_never_reach_the_disk_and_the_owner_keeps_access() {
     assert_eq!(on_disk("published"), 0o600, "a link's mode is not applied through it");
     inbox.put(&key("no mode"), b"x", Meta::default()).unwrap();
     assert_eq!(on_disk("no mode"), 0o600);
+}
+
+#[test]
+fn hostile_19_without_permission_nothing_is_done_and_that_is_said() {
+    let inbox = Inbox::new();
+    for folder in [inbox.dir.path(), &inbox.on_disk("")] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    inbox.put(&key("file"), b"secret", mode(0o600)).unwrap();
+    let mut staged = inbox.store.stage(StageId(7)).unwrap();
+    as_nobody(|| {
+        let store = &inbox.store;
+        let denied = |result: Result<(), StoreError>| {
+            assert!(matches!(result, Err(StoreError::Denied(_))), "{result:?}");
+        };
+        denied(store.stage(StageId(8)).map(drop));
+        denied(store.publish(&mut staged, &key("file"), true).map(drop));
+        denied(store.publish(&mut staged, &key("new/file"), false).map(drop));
+        denied(store.make_folder(&key("folder")));
+        denied(store.make_link(&key("link"), b"x", Meta::default(), false).map(drop));
+        denied(store.set_meta(&key("file"), mode(0o666), None).map(drop));
+        denied(store.read(&key("file"), 0, &mut |_| panic!("read without permission")));
+        denied(store.remove(&key("file")));
+        denied(LocalStore::open(&inbox.on_disk("")).map(drop));
+    });
+    assert_eq!(fs::read(inbox.on_disk("file")).unwrap(), b"secret");
+    assert_eq!(inbox.store.list(None).unwrap().len(), 1);
 }
 
 #[test]
