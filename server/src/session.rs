@@ -69,6 +69,10 @@ impl Handler for Sessions {
             Err(_) if *stop.borrow() => {
                 greet::farewell(incoming, outbox, Code::Stopping, "the server is stopping").await;
             }
+            Err(error) if error.is_lost_connection() => {
+                tracing::info!(client = %client.name, %address, %error, "connection lost");
+                greet::part(incoming, outbox, &error).await;
+            }
             Err(error) => {
                 tracing::warn!(client = %client.name, %address, %error, "session ended");
                 greet::part(incoming, outbox, &error).await;

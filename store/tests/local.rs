@@ -463,11 +463,16 @@ fn hostile_08_special_bits_never_reach_the_disk_and_the_owner_keeps_access() {
 #[test]
 fn hostile_19_without_permission_nothing_is_done_and_that_is_said() {
     let inbox = Inbox::new();
-    for folder in [inbox.dir.path(), &inbox.on_disk("")] {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
-    }
     inbox.put(&key("file"), b"secret", mode(0o600)).unwrap();
     let mut staged = inbox.store.stage(StageId(7)).unwrap();
+    let other_root = inbox.dir.path().join("other");
+    fs::create_dir(&other_root).unwrap();
+    // Neither the owner nor anybody else may do anything that is tried below.
+    let paths = [".ferry/staging", "file", ""].map(|name| inbox.on_disk(name));
+    let locked = [(&paths[0], 0o500), (&paths[1], 0o000), (&paths[2], 0o555), (&other_root, 0o555)];
+    let set = |path: &Path, bits| fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap();
+    set(inbox.dir.path(), 0o755);
+    locked.iter().for_each(|(path, bits)| set(path, *bits));
     as_nobody(|| {
         let store = &inbox.store;
         let denied = |result: Result<(), StoreError>| {
@@ -481,8 +486,9 @@ fn hostile_19_without_permission_nothing_is_done_and_that_is_said() {
         denied(store.set_meta(&key("file"), mode(0o666), None).map(drop));
         denied(store.read(&key("file"), 0, &mut |_| panic!("read without permission")));
         denied(store.remove(&key("file")));
-        denied(LocalStore::open(&inbox.on_disk("")).map(drop));
+        denied(LocalStore::open(&other_root).map(drop));
     });
+    locked.iter().for_each(|(path, _)| set(path, 0o700));
     assert_eq!(fs::read(inbox.on_disk("file")).unwrap(), b"secret");
     assert_eq!(inbox.store.list(None).unwrap().len(), 1);
 }

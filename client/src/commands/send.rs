@@ -111,7 +111,7 @@ impl Run {
         tokio::select! {
             biased;
             () = signals.wait() => {
-                Err(Failure::new(Exit::Interrupted, "interrupted; what has arrived stays"))
+                Err(Failure::new(Exit::Interrupted, "interrupted: run the same command again to go on"))
             }
             result = self.connect_and_send(sources, jobs, remotes, invite, looks_ahead) => result,
         }
@@ -231,7 +231,10 @@ impl Patience {
             (self.progress, self.used) = (progress, 0);
         }
         if self.tries.is_some_and(|tries| self.used >= tries) {
-            return Err(Failure::new(Exit::Unreachable, problem));
+            return Err(Failure::new(
+                Exit::Unreachable,
+                format!("{problem}; the same command goes on from here"),
+            ));
         }
         let longest = FIRST_PAUSE.saturating_mul(1 << self.used.min(16)).min(LONGEST_PAUSE);
         // Clients that lost the same server do not come back all at once.

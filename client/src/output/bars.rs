@@ -7,6 +7,7 @@ use ferry_session::send::Task;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::{Entry, Teller, Totals, size};
+use crate::exit::Exit;
 
 /// Smaller files are gone before their line could be read.
 const SHOWN_FROM: u64 = 4 * 1024 * 1024;
@@ -92,15 +93,12 @@ impl Teller for Bars {
         self.all.suspend(|| eprintln!("{sentence}"));
     }
 
-    fn summary(&mut self, totals: &Totals, outcome: &str) {
+    fn summary(&mut self, totals: &Totals, _exit: Exit) {
         for (_, bar) in self.files.drain() {
             bar.finish_and_clear();
         }
         self.whole.finish_and_clear();
         eprintln!("{}", totals.sentence());
-        if !outcome.is_empty() {
-            eprintln!("{outcome}");
-        }
     }
 }
 

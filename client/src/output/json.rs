@@ -10,6 +10,7 @@ use ferry_session::send::Task;
 use serde_json::{Map, Value, json};
 
 use super::{Entry, Status, Teller, Totals};
+use crate::exit::Exit;
 
 /// How often a progress event is written.
 const NOW_AND_THEN: Duration = Duration::from_secs(1);
@@ -68,20 +69,17 @@ impl Teller for Json {
         eprintln!("{sentence}");
     }
 
-    fn summary(&mut self, totals: &Totals, outcome: &str) {
+    fn summary(&mut self, totals: &Totals, exit: Exit) {
         let seconds = totals.start.elapsed().as_secs_f64();
-        let mut summary = json!({
+        write(&json!({ "summary": {
             "sent": totals.sent,
             "held": totals.held,
             "failed": totals.failed,
             "skipped": totals.skipped,
             "bytes": totals.bytes,
             "seconds": seconds,
-        });
-        if let (Value::Object(summary), false) = (&mut summary, outcome.is_empty()) {
-            summary.insert("outcome".into(), outcome.into());
-        }
-        write(&json!({ "summary": summary }));
+            "exit": exit as u8,
+        } }));
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use ferry_session::send::Task;
 
 use super::{Entry, Teller, Totals, size};
+use crate::exit::Exit;
 
 /// How often a line says how far it is.
 const NOW_AND_THEN: Duration = Duration::from_secs(10);
@@ -36,10 +37,7 @@ impl Teller for Lines {
         eprintln!("{sentence}");
     }
 
-    fn summary(&mut self, totals: &Totals, outcome: &str) {
+    fn summary(&mut self, totals: &Totals, _exit: Exit) {
         eprintln!("{}", totals.sentence());
-        if !outcome.is_empty() {
-            eprintln!("{outcome}");
-        }
     }
 }

@@ -45,7 +45,7 @@ trait Teller: Send {
     fn expected(&mut self, _files: u64, _bytes: u64, _is_all: bool) {}
     /// A sentence for people.
     fn say(&mut self, sentence: &str);
-    fn summary(&mut self, totals: &Totals, outcome: &str);
+    fn summary(&mut self, totals: &Totals, exit: Exit);
 }
 
 /// One entry that is finished.
@@ -138,15 +138,10 @@ impl Narrator {
 
     /// The last line, and the receipts.
     pub(crate) fn finish(&self, exit: Exit) -> Result<(), Failure> {
-        let outcome = match exit {
-            Exit::Well | Exit::SomeFailed => "",
-            Exit::Interrupted => "interrupted: run the same command again to go on",
-            _ => "not finished: run the same command again to go on",
-        };
         let mut inner = self.lock();
         let Inner { teller, totals, receipts, receipts_failed } = &mut *inner;
         if !self.output.quiet || self.output.form == Form::Json {
-            teller.summary(totals, outcome);
+            teller.summary(totals, exit);
         }
         if let Some(error) = receipts_failed.take() {
             return Err(Failure::new(Exit::SomeFailed, format!("the receipts are not complete: {error}")));

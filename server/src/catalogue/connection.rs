@@ -131,6 +131,21 @@ mod tests {
     }
 
     #[test]
+    fn the_log_is_turned_on_as_soon_as_nobody_is_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalogue.db");
+        // A process that has just made the database, and does not have its log yet.
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE; CREATE TABLE t (a)").unwrap();
+        std::thread::scope(|scope| {
+            let opened = scope.spawn(|| connect(&path).map(drop));
+            sleep(RETRY * 5);
+            other.execute_batch("COMMIT").unwrap();
+            opened.join().unwrap().unwrap();
+        });
+    }
+
+    #[test]
     fn a_path_is_nothing_but_a_path() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file:x?mode=memory#");

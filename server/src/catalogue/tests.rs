@@ -1,6 +1,7 @@
 //! The catalogue as a whole: several connections at once, versions, and what one large batch costs.
 
 use std::{
+    fs::File,
     path::Path,
     process::Command,
     sync::Barrier,
@@ -9,6 +10,7 @@ use std::{
 
 use ferry_proto::{Algorithm, Fingerprint, Secret, Timestamp};
 use ferry_store::{RowKind, Stamp};
+use rustix::fs::FlockOperation;
 use tempfile::TempDir;
 
 use super::*;
@@ -121,6 +123,10 @@ const OTHER_PROCESS: &str = "FERRY_TEST_CATALOGUE";
 fn another_process_may_invite_while_the_server_has_it_open() {
     let secret = Secret::from_bytes([5; 16]);
     if let Some(file) = std::env::var_os(OTHER_PROCESS) {
+        // The server's lock on it is what tells everyone that the log is still in use.
+        let database = File::options().read(true).write(true).open(&file).unwrap();
+        rustix::fs::fcntl_lock(&database, FlockOperation::NonBlockingLockExclusive).unwrap_err();
+        drop(database);
         let catalogue = Catalogue::open(Path::new(&file)).unwrap();
         assert_eq!(catalogue.listen().unwrap(), ["127.0.0.1:7117".parse().unwrap()]);
         let expires = SystemTime::now() + Duration::from_secs(60);
@@ -130,7 +136,7 @@ fn another_process_may_invite_while_the_server_has_it_open() {
     }
     let (folder, catalogue) = fresh();
     catalogue.set_listen(&["127.0.0.1:7117".parse().unwrap()]).unwrap();
-    // Opening it once more in this process must not take the locks of the first one away.
+    // Opening it once more in this process must not take away the locks of the first one.
     let _second = Catalogue::open(&folder.path().join("catalogue.db")).unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "catalogue::tests::another_process_may_invite_while_the_server_has_it_open"])

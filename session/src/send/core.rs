@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use ferry_proto::{Digest, FrameHeader, Limits, Message, Progress, Sender, Seq};
+use ferry_proto::{Digest, FrameHeader, Limits, Message, Progress, Sender, Seq, Violation};
 use ferry_store::source::SourceError;
 use tokio::{
     sync::mpsc::{self, error::TryRecvError},
@@ -55,7 +55,8 @@ pub(super) async fn run(
     let scout_manifest = manifest.clone();
     std::thread::spawn(move || scout::run(&*scout_manifest, options, &prepared_in));
     let reader_outbox = outbox.clone();
-    std::thread::spawn(move || reader::run(&deeds_out, &events_in, &reader_outbox));
+    let chunk = (limits.chunk as usize).clamp(1, reader::CHUNK);
+    std::thread::spawn(move || reader::run(&deeds_out, &events_in, &reader_outbox, chunk));
 
     let mut core = Core {
         sender: Sender::new(options.dry_run, limits),
@@ -70,6 +71,7 @@ pub(super) async fn run(
         streaming: None,
         pack: Vec::with_capacity(PACK),
         done_said: false,
+        chunk,
     };
     core.work(replies, prepared, events).await
 }
@@ -79,7 +81,7 @@ async fn listen(mut incoming: Incoming, replies: mpsc::Sender<Result<Message, Se
     loop {
         let reply = match incoming.next(|| ()).await {
             Ok(Arrived::Message(message, _)) => Ok(message),
-            Ok(Arrived::Chunk(_)) => Err(ferry_proto::Violation("a receiver that sends bytes").into()),
+            Ok(Arrived::Chunk(_)) => Err(Violation("a receiver that sends bytes").into()),
             Err(error) => Err(error),
         };
         let is_last = reply.is_err();
@@ -106,6 +108,8 @@ struct Core {
     streaming: Option<Seq>,
     pack: Vec<u8>,
     done_said: bool,
+    /// The longest chunk that this receiver takes, or that this sender makes.
+    chunk: usize,
 }
 
 /// An offer that is not settled.
@@ -206,10 +210,10 @@ impl Core {
         let Some(begin) = self.sender.body(seq, 0) else { return };
         begin.encode(&mut self.pack);
         self.manifest.advanced(&outstanding.task, 0, body.bytes.len() as u64);
-        if !body.bytes.is_empty() {
-            self.sender.chunk(seq, body.bytes.len());
-            self.pack.extend_from_slice(&FrameHeader::chunk(body.bytes.len()).to_bytes());
-            self.pack.extend_from_slice(&body.bytes);
+        for chunk in body.bytes.chunks(self.chunk) {
+            self.sender.chunk(seq, chunk.len());
+            self.pack.extend_from_slice(&FrameHeader::chunk(chunk.len()).to_bytes());
+            self.pack.extend_from_slice(chunk);
         }
         if let Some(end) = self.sender.end(seq, digest) {
             end.encode(&mut self.pack);

@@ -53,11 +53,11 @@ pub(super) enum Event {
     Failed(Seq, SourceError),
 }
 
-/// Does deeds until there are none, or nobody listens any more.
-pub(super) fn run(deeds: &Receiver<Deed>, events: &Sender<Event>, outbox: &Outbox) {
+/// Does deeds until there are none, or nobody listens any more. No chunk is longer than `chunk` bytes.
+pub(super) fn run(deeds: &Receiver<Deed>, events: &Sender<Event>, outbox: &Outbox, chunk: usize) {
     while let Ok(deed) = deeds.recv() {
         let seq = deed.seq;
-        let mut reading = Reading { deed, events, outbox };
+        let mut reading = Reading { deed, events, outbox, chunk };
         match reading.run() {
             Ok(()) => {}
             Err(Stop::Source(error)) => {
@@ -87,6 +87,7 @@ struct Reading<'a> {
     deed: Deed,
     events: &'a Sender<Event>,
     outbox: &'a Outbox,
+    chunk: usize,
 }
 
 impl Reading<'_> {
@@ -145,8 +146,8 @@ impl Reading<'_> {
     ) -> Result<u64, Stop> {
         loop {
             self.check()?;
-            let left = size.map_or(CHUNK as u64, |size| size - offset);
-            let wanted = left.min(CHUNK as u64) as usize;
+            let left = size.map_or(u64::MAX, |size| size - offset);
+            let wanted = left.min(self.chunk as u64) as usize;
             let mut frame = self.outbox.spare();
             frame.resize(FrameHeader::LEN + wanted, 0);
             let read = fill(source, &mut frame[FrameHeader::LEN..])?;

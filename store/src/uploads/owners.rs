@@ -152,3 +152,56 @@ impl Drop for Ownership {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease() -> Arc<Lease> {
+        Lease::new(|| {})
+    }
+
+    fn at(time: Duration) -> u64 {
+        time.as_nanos() as u64
+    }
+
+    #[test]
+    fn only_what_cannot_have_been_on_its_way_is_a_sign_of_life() {
+        let lease = lease();
+        let asked = Duration::from_secs(100);
+        let is_alive = |heard: Duration, answered: Duration| {
+            lease.heard.store(at(heard), Ordering::Relaxed);
+            lease.answered.store(at(answered), Ordering::Relaxed);
+            lease.is_alive_since(lease.start + asked)
+        };
+        let (never, instant) = (Duration::ZERO, Duration::from_micros(1));
+        assert!(!is_alive(never, never));
+        assert!(!is_alive(asked - instant, asked - instant), "signs from before the question prove nothing");
+        assert!(!is_alive(asked + BUFFERED, never), "these bytes may have waited in a buffer");
+        assert!(is_alive(asked + BUFFERED + instant, never));
+        assert!(is_alive(never, asked + instant), "an answer counts however quick it is");
+    }
+
+    #[test]
+    fn a_claim_ends_with_its_ownership_and_not_with_an_older_one() {
+        let owners = Arc::new(Owners::default());
+        let id = StageId(1);
+        let claim = |asked| match owners.claim(id, &lease(), asked) {
+            Claimed::Ours(ownership) => Some(ownership),
+            Claimed::Asked | Claimed::Taken => None,
+        };
+        let deed = |ownership: &Ownership| hold::<_, Fault>(Some(ownership), || Ok(())).map_err(|it| it.code);
+        let old = claim(None).unwrap();
+        assert_eq!(deed(&old), Ok(()));
+        assert!(claim(None).is_none());
+        assert!(claim(Instant::now().checked_sub(TAKE_OVER / 2)).is_none(), "its time is not up");
+
+        let new = claim(Instant::now().checked_sub(TAKE_OVER)).unwrap();
+        assert_eq!((deed(&old), deed(&new)), (Err(Code::TakenOver), Ok(())));
+        drop(old);
+        assert_eq!(deed(&new), Ok(()));
+        assert!(!owners.is_free(id), "the end of the older one freed what the newer one owns");
+        drop(new);
+        assert!(owners.is_free(id));
+    }
+}

@@ -5,14 +5,14 @@ use std::{sync::mpsc, time::Duration};
 use rustix::thread::{Gid, Uid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 /// Fails where a hang would be.
-pub fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || tell.send(work()));
     told.recv_timeout(Duration::from_secs(10)).expect("this hangs")
 }
 
 /// Does something without the permissions that root has, on a thread of its own.
-pub fn as_nobody<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn as_nobody<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             if rustix::process::geteuid().is_root() {

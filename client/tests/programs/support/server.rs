@@ -1,0 +1,250 @@
+//! `ferryd` as a process, on a folder and a port of its own.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File, OpenOptions},
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+};
+
+use rusqlite::{Connection, OpenFlags};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::{
+    GIVE_UP, Outcome, eventually,
+    process::{bare, ended, run, send_signal},
+    tree::names,
+};
+
+/// How a server will be started.
+pub(crate) struct Setup {
+    folder: TempDir,
+    root: PathBuf,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    wrapper: Vec<&'static str>,
+}
+
+impl Setup {
+    /// Saves into this folder instead of a new one.
+    pub(crate) fn root(mut self, root: impl Into<PathBuf>) -> Self {
+        self.root = root.into();
+        self
+    }
+
+    /// The folder that it will save into; it does not exist unless somebody made it.
+    pub(crate) fn inbox(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn args<I: IntoIterator<Item: Into<OsString>>>(mut self, arguments: I) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    pub(crate) fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Starts it behind these words, which must `exec` what follows them.
+    pub(crate) fn wrapped(mut self, wrapper: &[&'static str]) -> Self {
+        self.wrapper = wrapper.to_vec();
+        self
+    }
+
+    /// Starts it; panics if it does not come to listen.
+    pub(crate) fn start(self) -> Server {
+        let log = self.folder.path().join("ferryd.log");
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Server { setup: self, log, address: listen, child: None };
+        server.launch(listen);
+        server
+    }
+
+    /// Runs it where it cannot start.
+    pub(crate) fn refused(&self, listen: &str) -> Outcome {
+        let mut command = self.command();
+        command.args(["--listen", listen]);
+        run(command)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = bare(&self.wrapper, "ferryd");
+        command.args(["serve", "--root"]).arg(&self.root).args(&self.arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// A running server, or one that was stopped and can be started again on what it has left. It is killed when this
+/// is dropped.
+pub(crate) struct Server {
+    setup: Setup,
+    log: PathBuf,
+    address: SocketAddr,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// With a new folder, on a free port.
+    pub(crate) fn start() -> Self {
+        Server::setup().start()
+    }
+
+    /// With more to be said about it first.
+    pub(crate) fn setup() -> Setup {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let root = folder.path().join("inbox");
+        Setup { folder, root, arguments: Vec::new(), environment: Vec::new(), wrapper: Vec::new() }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the server runs").id()
+    }
+
+    /// The folder that it saves into.
+    pub(crate) fn inbox(&self) -> &Path {
+        &self.setup.root
+    }
+
+    /// A folder beside the inbox, on the same file system.
+    pub(crate) fn beside(&self) -> &Path {
+        self.setup.folder.path()
+    }
+
+    /// Every name in the inbox that a user sees, at every level, in order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        names(self.inbox())
+    }
+
+    /// The bodies in staging, with their lengths.
+    pub(crate) fn staged(&self) -> Vec<(String, u64)> {
+        let staging = fs::read_dir(self.inbox().join(".ferry/staging")).expect("there is a staging folder");
+        let mut staged = Vec::new();
+        for entry in staging {
+            let entry = entry.expect("staging can be read");
+            // One may become a file, or go, between the two.
+            let Ok(metadata) = entry.metadata() else { continue };
+            staged.push((entry.file_name().to_string_lossy().into_owned(), metadata.len()));
+        }
+        staged
+    }
+
+    /// Everything it has logged, earlier processes included.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).expect("there is a log")).into_owned()
+    }
+
+    /// Waits for a line of the log with all of these words, and returns it.
+    pub(crate) fn logged(&self, words: &[&str]) -> String {
+        let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
+        eventually(&format!("a log line with {words:?}"), || {
+            self.log().lines().find(has_all).map(str::to_owned)
+        })
+    }
+
+    /// Its database, to look at.
+    pub(crate) fn catalogue(&self) -> Connection {
+        let path = self.inbox().join(".ferry/catalogue.db");
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("there is a catalogue")
+    }
+
+    /// A link for one client.
+    pub(crate) fn invite(&self) -> String {
+        self.invite_with(&[])
+    }
+
+    /// A link for one client, which leads to another address: a proxy's.
+    pub(crate) fn invite_at(&self, address: SocketAddr) -> String {
+        self.invite_with(&["--host", &address.to_string()])
+    }
+
+    /// A link, with more flags.
+    pub(crate) fn invite_with(&self, flags: &[&str]) -> String {
+        let mut command = bare(&[], "ferryd");
+        command.args(["invite", "--root"]).arg(self.inbox()).args(flags);
+        run(command).code(0).stdout().trim_end().to_owned()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        send_signal(self.child.as_ref().expect("the server runs"), signal);
+    }
+
+    /// Pulls the plug. What it has left stays.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let child = self.child.as_mut().expect("the server runs");
+        let status = eventually("the server's end", || ended(child));
+        self.child = None;
+        status
+    }
+
+    /// Kills it if it runs, and starts it on the same folder and the same port.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        self.launch(self.address);
+    }
+
+    /// Kills it if it runs, and starts it on the same folder and another port.
+    pub(crate) fn restart_elsewhere(&mut self) {
+        self.kill();
+        self.launch(SocketAddr::from(([127, 0, 0, 1], 0)));
+    }
+
+    /// With other arguments from the next start on.
+    pub(crate) fn set_args<I: IntoIterator<Item: Into<OsString>>>(&mut self, arguments: I) {
+        self.setup.arguments = arguments.into_iter().map(Into::into).collect();
+    }
+
+    fn launch(&mut self, listen: SocketAddr) {
+        let log = OpenOptions::new().create(true).append(true).open(&self.log);
+        let log: File = log.expect("the log can be written");
+        let mut command = self.setup.command();
+        command.args(["--listen", &listen.to_string()]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let stdout = child.stdout.take().expect("standard output is piped");
+        self.child = Some(child);
+        let (told, addresses) = mpsc::channel();
+        std::thread::spawn(move || {
+            // Read to its end, so that the server never writes into a closed pipe.
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if let Some(address) = line.strip_prefix("listening on ") {
+                    let _ = told.send(address.parse());
+                }
+            }
+        });
+        match addresses.recv_timeout(GIVE_UP) {
+            Ok(Ok(address)) => self.address = address,
+            other => panic!("the server does not listen ({other:?}):\n{}", self.log()),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
