@@ -10,6 +10,9 @@ use std::{
 use ferry_session::send;
 use tokio::time::{Instant, sleep_until};
 
+/// How late a timer may be without making the rate too low.
+const SLACK: Duration = Duration::from_millis(50);
+
 /// As fast as it goes, or so many bytes a second.
 pub(crate) struct Pace {
     rate: Option<u64>,
@@ -30,8 +33,8 @@ impl send::Pace for Pace {
             let until = {
                 let mut paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
                 let now = Instant::now();
-                // Time in which nothing was sent is not saved up.
-                let from = paid_until.map_or(now, |until| until.max(now));
+                // Time in which nothing was sent is not saved up, but what a timer slept too long is.
+                let from = paid_until.map_or(now, |until| until.max(now - SLACK));
                 let until = from + Duration::from_secs_f64(bytes as f64 / rate as f64);
                 *paid_until = Some(until);
                 until

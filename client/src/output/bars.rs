@@ -18,6 +18,7 @@ const DRAWS: u8 = 10;
 pub(super) struct Bars {
     all: MultiProgress,
     whole: ProgressBar,
+    width: u16,
     files: HashMap<RelPath, ProgressBar>,
     expected: Option<u64>,
 }
@@ -26,9 +27,10 @@ impl Bars {
     pub(super) fn new() -> Self {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS));
         let whole = all.add(ProgressBar::new(0));
-        whole.set_style(whole_style());
+        let width = terminal_width();
+        whole.set_style(whole_style(width));
         whole.enable_steady_tick(Duration::from_millis(200));
-        Bars { all, whole, files: HashMap::new(), expected: None }
+        Bars { all, whole, width, files: HashMap::new(), expected: None }
     }
 
     fn update(&self, totals: &Totals) {
@@ -45,7 +47,7 @@ impl Teller for Bars {
         if task.size().is_none_or(|size| size >= SHOWN_FROM) {
             let bar = self.files.entry(task.path().clone()).or_insert_with(|| {
                 let bar = self.all.add(ProgressBar::new(task.size().unwrap_or(0)));
-                bar.set_style(file_style(task.size().is_some()));
+                bar.set_style(file_style(self.width, task.size().is_some()));
                 bar.set_message(task.path().to_string());
                 bar
             });
@@ -102,15 +104,30 @@ impl Teller for Bars {
     }
 }
 
-fn whole_style() -> ProgressStyle {
-    style("{wide_bar:.green} {sizes}  {rate}  {eta}  {msg}")
+/// Columns of the terminal; the usual 80 where it does not say.
+fn terminal_width() -> u16 {
+    match rustix::termios::tcgetwinsize(std::io::stderr()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col,
+        _ => 80,
+    }
 }
 
-fn file_style(has_size: bool) -> ProgressStyle {
-    match has_size {
-        true => style("  {wide_msg} {bar:16} {percent:>3}% {rate}"),
-        false => style("  {wide_msg} {sizes} {rate}"),
-    }
+/// A narrow terminal gets what matters most, in one line.
+fn whole_style(width: u16) -> ProgressStyle {
+    style(match width {
+        80.. => "{wide_bar:.green} {sizes}  {rate}  {eta}  {msg}",
+        60.. => "{wide_bar:.green} {sizes}  {eta}  {msg}",
+        _ => "{percent:>3}% {sizes}  {eta}",
+    })
+}
+
+fn file_style(width: u16, has_size: bool) -> ProgressStyle {
+    style(match (width, has_size) {
+        (60.., true) => "  {wide_msg} {bar:16} {percent:>3}% {rate}",
+        (60.., false) => "  {wide_msg} {sizes} {rate}",
+        (_, true) => "  {wide_msg} {percent:>3}%",
+        (_, false) => "  {wide_msg} {sizes}",
+    })
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -1,1 +1,267 @@
+//! When a file is there already, and what the owner of the inbox may do to it meanwhile.
 
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+    time::SystemTime,
+};
+
+use ferry_proto::{Conflict, Mode};
+use ferry_store::{Ledger, Outcome, RowKind};
+
+use crate::inbox::*;
+
+fn inbox_with(body: &[u8]) -> Inbox {
+    let inbox = Inbox::new();
+    assert_eq!(inbox.put(&Client::new(), file("dir/file", body), body), stored(body));
+    inbox.script.take_calls();
+    inbox
+}
+
+fn touch(path: &Path) {
+    fs::File::options().write(true).open(path).unwrap().set_modified(SystemTime::now()).unwrap();
+}
+
+#[test]
+fn a_file_that_is_there_is_held_by_its_row_without_being_read() {
+    let inbox = inbox_with(b"bytes");
+    let before = inbox.tree();
+    assert_eq!(inbox.offer(&Client::new(), file("dir/file", b"bytes")).told(), held(b"bytes"));
+    assert_eq!(inbox.script.take_calls(), ["stat dir/file", "find dir/file"]);
+    let inbox = inbox.restart();
+    assert_eq!(inbox.offer(&Client::new(), file("dir/file", b"bytes")).told(), held(b"bytes"));
+    assert_eq!(inbox.script.count("read"), 0);
+    assert_eq!(inbox.tree(), before);
+}
+
+#[test]
+fn a_digest_is_asked_for_only_where_the_size_is_the_same() {
+    let inbox = inbox_with(b"bytes");
+    let client = Client::new();
+    assert_eq!(inbox.offer(&client, unhashed("dir/file", b"other")).told(), Outcome::NeedDigest);
+    inbox.offer(&client, unhashed("dir/file", b"longer")).wanted();
+    inbox.offer(&client, unhashed("dir/new", b"bytes")).wanted();
+    assert_eq!(inbox.script.count("read"), 0);
+}
+
+#[test]
+fn a_file_that_the_owner_touched_is_read_once_and_no_bytes_are_asked_for() {
+    let deeds: [fn(&Path); 4] = [
+        touch,
+        |path| fs::write(path, "bytes").unwrap(),
+        |path| {
+            fs::copy(path, path.with_extension("copy")).unwrap();
+            fs::rename(path.with_extension("copy"), path).unwrap();
+        },
+        |path| fs::set_permissions(path, fs::Permissions::from_mode(0o640)).unwrap(),
+    ];
+    for deed in deeds {
+        let inbox = inbox_with(b"bytes");
+        let row = inbox.row("dir/file").unwrap();
+        deed(&inbox.on_disk("dir/file"));
+        assert_eq!(inbox.offer(&Client::new(), file("dir/file", b"bytes")).told(), held(b"bytes"));
+        assert_eq!(inbox.script.count("read"), 1);
+        let renewed = inbox.row("dir/file").unwrap();
+        assert_ne!(renewed.stamp, row.stamp);
+        assert_eq!((renewed.kind, renewed.modified, renewed.mode), (row.kind, row.modified, row.mode));
+
+        assert_eq!(inbox.offer(&Client::new(), file("dir/file", b"bytes")).told(), held(b"bytes"));
+        assert_eq!(inbox.script.count("read"), 1, "the row was renewed, so nothing is read again");
+        assert_eq!(inbox.script.count("stage"), 0);
+    }
+}
+
+#[test]
+fn a_file_without_a_row_is_read_and_taken_in() {
+    let inbox = Inbox::new();
+    fs::write(inbox.on_disk("found"), "bytes").unwrap();
+    assert_eq!(inbox.offer(&Client::new(), file("found", b"bytes")).told(), held(b"bytes"));
+    assert_eq!(inbox.row("found").unwrap().kind, RowKind::File { size: 5, digest: digest(b"bytes") });
+    assert_eq!(inbox.script.count("read"), 1);
+    inbox.offer(&Client::new(), file("found", b"bytes")).told();
+    assert_eq!(inbox.script.count("read"), 1);
+}
+
+#[test]
+fn a_file_that_was_changed_by_hand_is_sent_again() {
+    let inbox = inbox_with(b"bytes");
+    fs::write(inbox.on_disk("dir/file"), "BYTES").unwrap();
+    assert_eq!(inbox.put(&Client::new(), file("dir/file", b"bytes"), b"bytes"), stored(b"bytes"));
+    assert_eq!(inbox.read("dir/file"), b"bytes");
+
+    // Where it must not be replaced, that is a conflict.
+    fs::write(inbox.on_disk("dir/file"), "BYTES").unwrap();
+    let skip = Client::on_conflict(Conflict::Skip);
+    assert_failed!(inbox.offer(&skip, file("dir/file", b"bytes")).told(), Exists);
+    let keep = Client::on_conflict(Conflict::KeepBoth);
+    assert_eq!(inbox.put(&keep, file("dir/file", b"bytes"), b"bytes"), stored_at(b"bytes", "dir/file (2)"));
+    assert_eq!(inbox.read("dir/file"), b"BYTES");
+}
+
+#[test]
+fn no_row_outlives_what_the_owner_does_to_its_name() {
+    let inbox = inbox_with(b"bytes");
+    let (client, path) = (Client::new(), inbox.on_disk("dir/file"));
+    let wanted = || drop(inbox.offer(&client, file("dir/file", b"bytes")).wanted());
+
+    fs::rename(&path, inbox.on_disk("moved")).unwrap();
+    wanted();
+    fs::rename(inbox.on_disk("dir"), inbox.on_disk("dir-moved")).unwrap();
+    wanted();
+    fs::create_dir_all(&path).unwrap();
+    assert_failed!(inbox.offer(&client, file("dir/file", b"bytes")).told(), KindConflict);
+    fs::remove_dir(&path).unwrap();
+    fs::write(&path, "longer than it was").unwrap();
+    wanted();
+    // Even the same time does not hide that it is another file.
+    fs::write(&path, "BYTES").unwrap();
+    let modified = fs::metadata(inbox.on_disk("moved")).unwrap().modified().unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    wanted();
+    // Moved back it is what it was, and known to be.
+    fs::rename(inbox.on_disk("moved"), &path).unwrap();
+    assert_eq!(inbox.offer(&client, file("dir/file", b"bytes")).told(), held(b"bytes"));
+}
+
+#[test]
+fn a_held_file_gets_the_time_and_mode_that_its_sender_has_now() {
+    let inbox = inbox_with(b"bytes");
+    let mut header = file("dir/file", b"bytes");
+    (header.modified, header.mode) = (time(1_600_000_000), Some(Mode::from_bits(0o444)));
+    assert_eq!(inbox.offer(&Client::new(), header.clone()).told(), held(b"bytes"));
+    let on_disk = fs::metadata(inbox.on_disk("dir/file")).unwrap();
+    assert_eq!((on_disk.mtime(), on_disk.mode() & 0o7777), (1_600_000_000, 0o644), "the owner keeps rw");
+    let row = inbox.row("dir/file").unwrap();
+    assert_eq!((row.modified, row.mode), (header.modified, header.mode));
+    assert_eq!(inbox.script.count("read"), 0);
+    inbox.script.take_calls();
+    assert_eq!(inbox.offer(&Client::new(), header).told(), held(b"bytes"));
+    assert_eq!(inbox.script.take_calls(), ["stat dir/file", "find dir/file"], "once is enough");
+}
+
+#[test]
+fn a_file_that_is_swapped_while_it_is_refreshed_is_neither_touched_nor_recorded() {
+    // After the look at it, and after its bytes were read.
+    for touched_before in [false, true] {
+        let inbox = inbox_with(b"bytes");
+        let path = inbox.on_disk("dir/file");
+        if touched_before {
+            touch(&path);
+        }
+        let row = inbox.row("dir/file");
+        inbox.script.at("set_meta", 0, move || {
+            fs::write(path.with_extension("new"), "BYTES").unwrap();
+            fs::set_permissions(path.with_extension("new"), fs::Permissions::from_mode(0o600)).unwrap();
+            fs::rename(path.with_extension("new"), path).unwrap();
+            Ok(())
+        });
+        let mut header = file("dir/file", b"bytes");
+        header.modified = time(1_600_000_000);
+        assert_failed!(inbox.offer(&Client::new(), header.clone()).told(), StorageFailed);
+        assert_eq!(inbox.row("dir/file"), row);
+        let on_disk = fs::metadata(inbox.on_disk("dir/file")).unwrap();
+        assert_eq!(on_disk.mode() & 0o7777, 0o600);
+        assert_ne!(on_disk.mtime(), 1_600_000_000);
+        // And nobody is told that these bytes are there.
+        inbox.offer(&Client::new(), header).wanted();
+    }
+}
+
+#[test]
+fn folders_are_made_refreshed_and_held() {
+    let inbox = Inbox::new();
+    let client = Client::new();
+    let stored = Outcome::Stored(None, None);
+    assert_eq!(inbox.offer(&client, folder("a/b")).told(), stored);
+    let on_disk = fs::metadata(inbox.on_disk("a/b")).unwrap();
+    assert_eq!((on_disk.mtime(), on_disk.mtime_nsec()), (1_500_000_000, 500));
+    assert_eq!(on_disk.mode() & 0o7777, 0o754);
+    assert_eq!(inbox.row("a/b").unwrap().kind, RowKind::Folder);
+    assert_eq!(inbox.offer(&client, folder("a/b")).told(), Outcome::Held(None, None));
+
+    // What happened in it changed its time.
+    fs::write(inbox.on_disk("a/b/new"), "").unwrap();
+    assert_eq!(inbox.offer(&client, folder("a/b")).told(), stored);
+    assert_eq!(fs::metadata(inbox.on_disk("a/b")).unwrap().mtime(), 1_500_000_000);
+    assert_eq!(inbox.offer(&client, folder("a/b")).told(), Outcome::Held(None, None));
+
+    // One that was made on the way has no row and no time yet.
+    assert_eq!(inbox.row("a"), None);
+    assert_eq!(inbox.offer(&client, folder("a")).told(), stored);
+    let mut other_mode = folder("a");
+    other_mode.mode = Some(Mode::from_bits(0o700));
+    assert_eq!(inbox.offer(&client, other_mode).told(), stored);
+    assert_eq!(fs::metadata(inbox.on_disk("a")).unwrap().mode() & 0o777, 0o700);
+    assert!(inbox.on_disk("a/b/new").exists());
+}
+
+#[test]
+fn links_are_made_held_and_replaced() {
+    let inbox = inbox_with(b"bytes");
+    let client = Client::new();
+    let target = |name| fs::read_link(inbox.on_disk(name)).unwrap();
+    for name in ["link", "deep/link"] {
+        assert_eq!(inbox.offer(&client, link(name, "../../outside")).told(), Outcome::Stored(None, None));
+        assert_eq!(target(name), Path::new("../../outside"));
+        assert_eq!(fs::symlink_metadata(inbox.on_disk(name)).unwrap().mtime(), 1_500_000_000);
+        assert_eq!(inbox.row(name).unwrap().kind, RowKind::Symlink(b"../../outside".to_vec()));
+        assert_eq!(inbox.offer(&client, link(name, "../../outside")).told(), Outcome::Held(None, None));
+        assert_eq!(inbox.offer(&client, link(name, "elsewhere")).told(), Outcome::Stored(None, None));
+        assert_eq!(target(name), Path::new("elsewhere"));
+    }
+    assert_eq!(inbox.offer(&client, link("dir/file", "x")).told(), Outcome::Stored(None, None));
+    assert_eq!(target("dir/file"), Path::new("x"));
+    // And a file in the place of the link is not held by what the link's row says.
+    fs::remove_file(inbox.on_disk("dir/file")).unwrap();
+    fs::write(inbox.on_disk("dir/file"), "other").unwrap();
+    inbox.offer(&client, file("dir/file", b"bytes")).wanted();
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let inbox = inbox_with(b"bytes");
+    let client = Client::new();
+    inbox.offer(&client, folder("folder")).told();
+    inbox.offer(&client, link("link", "x")).told();
+    inbox.put_cut(&client, file("large", big()), &big()[..CHECKPOINT + 1]);
+    fs::write(inbox.on_disk("found"), "bytes").unwrap();
+    touch(&inbox.on_disk("dir/file"));
+    let state =
+        || (inbox.tree(), inbox.staged(), inbox.checkpoints(), inbox.row("dir/file"), inbox.row("found"));
+    let before = state();
+    inbox.script.take_calls();
+
+    let dry = client.with(|terms| terms.dry_run = true);
+    let mut refreshed = file("dir/file", b"bytes");
+    refreshed.modified = time(1_600_000_000);
+    for header in [file("dir/file", b"bytes"), refreshed, file("found", b"bytes")] {
+        assert_eq!(inbox.offer(&dry, header).told(), held(b"bytes"));
+    }
+    let mut other_mode = folder("folder");
+    other_mode.mode = Some(Mode::from_bits(0o700));
+    for header in [
+        file("new/file", b"x"),
+        file("dir/file", b"other"),
+        file("large", big()),
+        folder("new"),
+        other_mode,
+        link("link", "y"),
+        link("new", "y"),
+    ] {
+        let wanted = inbox.offer(&dry, header).wanted();
+        assert_eq!((wanted.ticket.offset(), wanted.ticket.prefix()), (0, None));
+    }
+    let mut other_source = file("large", big());
+    other_source.modified = time(1);
+    inbox.offer(&dry, other_source).wanted();
+    assert_eq!(inbox.offer(&dry, unhashed("dir/file", b"bytes")).told(), Outcome::NeedDigest);
+    assert_failed!(inbox.offer(&dry, file("folder", b"x")).told(), KindConflict);
+
+    for call in inbox.script.take_calls() {
+        let name = call.split(' ').next().unwrap();
+        assert!(["stat", "find", "read"].contains(&name), "a dry run called {call}");
+    }
+    assert_eq!(state(), before);
+    assert!(inbox.ledger.find(&key("new/file")).unwrap().is_none());
+}

@@ -71,11 +71,16 @@ impl FakeServer {
 impl Wire {
     /// As a server: takes the hello, and answers with an honest welcome.
     pub(crate) fn let_in(&mut self) -> Hello {
+        self.let_in_as("fake")
+    }
+
+    /// As a server with this name.
+    pub(crate) fn let_in_as(&mut self, name: &str) -> Hello {
         let Message::Hello(hello) = self.message() else { panic!("the client does not say hello first") };
         self.say(Welcome {
             version: VERSION,
             agent: "fake".to_owned(),
-            name: "fake".to_owned(),
+            name: name.to_owned(),
             features: Vec::new(),
             limits: Limits {
                 offers: limits::OFFERS as u32,

@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{BufRead, BufReader},
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
@@ -20,6 +20,8 @@ use super::{
     tree::names,
 };
 
+const FREE_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// How a server will be started.
 pub(crate) struct Setup {
     folder: TempDir,
@@ -27,6 +29,7 @@ pub(crate) struct Setup {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     wrapper: Vec<&'static str>,
+    listen: SocketAddr,
 }
 
 impl Setup {
@@ -57,19 +60,24 @@ impl Setup {
         self
     }
 
+    /// Listens here instead of on a free port.
+    pub(crate) fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
     /// Starts it; panics if it does not come to listen.
     pub(crate) fn start(self) -> Server {
-        let log = self.folder.path().join("ferryd.log");
-        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (log, listen) = (self.folder.path().join("ferryd.log"), self.listen);
         let mut server = Server { setup: self, log, address: listen, child: None };
         server.launch(listen);
         server
     }
 
     /// Runs it where it cannot start.
-    pub(crate) fn refused(&self, listen: &str) -> Outcome {
+    pub(crate) fn refused(&self) -> Outcome {
         let mut command = self.command();
-        command.args(["--listen", listen]);
+        command.args(["--listen", &self.listen.to_string()]);
         run(command)
     }
 
@@ -100,7 +108,14 @@ impl Server {
     pub(crate) fn setup() -> Setup {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let root = folder.path().join("inbox");
-        Setup { folder, root, arguments: Vec::new(), environment: Vec::new(), wrapper: Vec::new() }
+        Setup {
+            folder,
+            root,
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            wrapper: Vec::new(),
+            listen: FREE_PORT,
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -210,7 +225,7 @@ impl Server {
     /// Kills it if it runs, and starts it on the same folder and another port.
     pub(crate) fn restart_elsewhere(&mut self) {
         self.kill();
-        self.launch(SocketAddr::from(([127, 0, 0, 1], 0)));
+        self.launch(FREE_PORT);
     }
 
     /// With other arguments from the next start on.
