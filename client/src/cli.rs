@@ -52,8 +52,8 @@ pub(crate) struct SendArgs {
     /// Files and folders (`-` is standard input), and at the end the place: REMOTE[:PATH] or an invite link
     #[arg(required = true, value_name = "PATH")]
     pub(crate) words: Vec<OsString>,
-    /// The place, when it is not the last word
-    #[arg(long, value_name = "PLACE", env = "FERRY_REMOTE", hide_env_values = true)]
+    /// The place, when it is not the last word [default: $FERRY_REMOTE]
+    #[arg(long, value_name = "PLACE")]
     pub(crate) to: Option<String>,
     /// A folder below the place
     #[arg(long, value_name = "PATH")]

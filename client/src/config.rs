@@ -62,6 +62,8 @@ pub struct Send {
     pub words: Vec<OsString>,
     /// The place, when it is not the last word.
     pub to: Option<String>,
+    /// The place, when nothing else names one.
+    pub usual_place: Option<String>,
     /// A folder below the place.
     pub dir: Option<RelPath>,
     /// The name for the one source.
@@ -169,7 +171,8 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
     Ok(Send {
         home,
         words: args.words,
-        to: args.to.filter(|to| !to.is_empty()),
+        to: args.to,
+        usual_place: std::env::var("FERRY_REMOTE").ok().filter(|place| !place.is_empty()),
         dir: args.dir.map(|dir| path(&dir, "--dir")).transpose()?,
         name: args.name.map(|name| path(&name, "--name")).transpose()?,
         jobs: args.jobs,

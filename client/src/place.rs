@@ -38,10 +38,11 @@ pub(crate) enum SourceArg {
     Tree { root: PathBuf, base: Option<RelPath> },
 }
 
-/// Splits the words into sources and the place.
+/// Splits the words into sources and the place, which is the last word, or `to`, or else `usual`.
 pub(crate) fn split(
     mut words: Vec<OsString>,
     to: Option<&str>,
+    usual: Option<&str>,
     dir: Option<RelPath>,
     remotes: &Remotes,
 ) -> Result<(Vec<OsString>, Place), Failure> {
@@ -50,17 +51,27 @@ pub(crate) fn split(
         && let Some(last) = words.last().and_then(|word| word.to_str())
         && let Some(found) = parse(last, remotes)?
     {
-        let (last, named) = (last.to_owned(), last.split(':').next().unwrap_or(last));
-        if !last.contains("://") && Path::new(&last).symlink_metadata().is_ok() {
-            return Err(Failure::usage(format!(
-                "`{0}` is a file here and a place too: write `./{0}` for the file, or `--to {0}` for the place",
-                escape::text(named),
-            )));
+        let is_file = !last.contains("://") && Path::new(last).symlink_metadata().is_ok();
+        let (shown, named) = (escape::text(last), escape::text(last.split(':').next().unwrap_or(last)));
+        match (is_file, to) {
+            (true, None) => {
+                return Err(Failure::usage(format!(
+                    "`{shown}` is a file here and a place too: write `./{shown}` for the file, or `--to {shown}` for \
+                     the place",
+                )));
+            }
+            // The place is said, so this is the file.
+            (true, Some(_)) => {}
+            (false, Some(_)) => {
+                return Err(Failure::usage(format!("two places: `{named}` as the last word, and --to")));
+            }
+            (false, None) => place = Some(found),
         }
-        place = Some(found);
+    }
+    if place.is_some() {
         words.pop();
     }
-    let place = match (place, to) {
+    let place = match (place, to.or(usual)) {
         (Some(place), _) => place,
         (None, Some(to)) => parse(to, remotes)?.ok_or_else(|| unknown(to, remotes))?,
         (None, None) => return Err(no_place(&words, remotes)),

@@ -64,3 +64,10 @@ pub const PING: Duration = Duration::from_secs(5);
 
 /// A side that has heard nothing for this long, pings included, holds the connection for dead.
 pub const SILENCE: Duration = Duration::from_secs(15);
+
+/// A frame whose first 5 bytes have come must be whole within this time: at 1 MiB that is 18 kB/s, slower than
+/// any link that people send files over, and far above one byte a second.
+pub const FRAME: Duration = Duration::from_secs(60);
+
+/// A side that waits this long for its peer to read a few answers holds the connection for dead.
+pub const UNREAD: Duration = Duration::from_secs(60);

@@ -1,6 +1,10 @@
 //! `ferryd serve`: puts the house together, runs it, and leaves it in order.
 
-use std::{io::IsTerminal, sync::Arc, time::Duration};
+use std::{
+    io::{IsTerminal, Write},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context;
 use ferry_session::{Pool, tls};
@@ -60,7 +64,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
         name: hostname(),
     };
     for address in &addresses {
-        println!("listening on {address}");
+        // Whoever started this may not be reading.
+        let _ = writeln!(std::io::stdout().lock(), "listening on {address}");
     }
     tracing::info!(root = %config.root.display(), identity = %state.identity.fingerprint(), "ready");
     let running = tokio::spawn(listen::run(listeners, tls, Arc::new(sessions), config.max_connections, stop));

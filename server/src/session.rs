@@ -93,11 +93,14 @@ impl Sessions {
             return Err(Refusal(Code::Version, sentence));
         }
         let (catalogue, invite, name) = (self.catalogue.clone(), hello.invite.clone(), hello.name.clone());
-        let looked_up = tokio::task::spawn_blocking(move || match &invite {
-            Some(secret) => {
-                catalogue.enrol(secret, key, &name, SystemTime::now()).map(|enrolled| Some(enrolled.client))
+        let looked_up = tokio::task::spawn_blocking(move || {
+            let known = catalogue.client_of(key)?;
+            match (known, &invite) {
+                // One use is one key: a client that is known already spends nothing.
+                (Some(client), _) if client.revoked.is_none() => Ok(Some(client)),
+                (_, Some(secret)) => Ok(Some(catalogue.enrol(secret, key, &name, SystemTime::now())?.client)),
+                (known, None) => Ok(known),
             }
-            None => Ok(catalogue.client_of(key)?),
         });
         let revoked =
             || Refusal(Code::Revoked, "this client's access was revoked by the server's owner".to_owned());
@@ -135,7 +138,8 @@ impl Sessions {
         outbox.say(self.welcome(client))?;
         let mut rejected = false;
         loop {
-            let request = match incoming.next(|| ()).await {
+            let tick = || if outbox.is_unread() { Err(SessionError::Flooded) } else { Ok(()) };
+            let request = match incoming.next(tick).await {
                 Ok(Arrived::Message(Message::Request(request), _)) => request,
                 // What was under way before its sender could know that the request is rejected.
                 Ok(Arrived::Chunk(length)) if rejected => {

@@ -1,11 +1,6 @@
 //! The folders of the server, and what lives in its state: the identity and the catalogue.
 
-use std::{
-    fs::DirBuilder,
-    io::ErrorKind,
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
-};
+use std::{fs::DirBuilder, io::ErrorKind, os::unix::fs::DirBuilderExt, path::Path};
 
 use anyhow::{Context, bail};
 use ferry_session::identity::Identity;
@@ -24,13 +19,8 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<State> {
     make_root(&config.root)?;
     make_private(&config.state)?;
     let identity = Identity::load_or_create(&config.state.join("identity.key"))?;
-    let path = catalogue_path(config);
-    let catalogue = Catalogue::open(&path).with_context(|| format!("cannot use {}", path.display()))?;
+    let catalogue = Catalogue::open(&config.state.join("catalogue.db"))?;
     Ok(State { identity, catalogue })
-}
-
-fn catalogue_path(config: &Config) -> PathBuf {
-    config.state.join("catalogue.db")
 }
 
 fn make_root(root: &Path) -> anyhow::Result<()> {

@@ -12,17 +12,13 @@ use ferry_proto::{Code, FrameHeader, Message, Pong, limits};
 use ferry_store::Lease;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, BufReader, ReadHalf},
-    time::{interval, sleep, timeout},
+    time::{sleep, timeout},
 };
 
 use crate::{Outbox, SessionError, Stream};
 
 /// Bytes read from the stream at a time. Larger chunks are read past this buffer, straight to where they are used.
 const READ: usize = 64 * 1024;
-
-/// A frame whose first byte has come must be whole within this time: at 1 MiB that is 18 kB/s, slower than any
-/// link that people send files over, and far above one byte a second.
-const FRAME: Duration = Duration::from_secs(60);
 
 /// How often a side that waits looks after its signs of life.
 const TICK: Duration = Duration::from_secs(1);
@@ -63,14 +59,17 @@ impl Incoming {
     }
 
     /// The next message or chunk. Pings are answered here, a `Goodbye` is an error. `tick` is called about once a
-    /// second.
-    pub async fn next(&mut self, mut tick: impl FnMut()) -> Result<Arrived, SessionError> {
+    /// second, and may end the session.
+    pub async fn next(
+        &mut self,
+        mut tick: impl FnMut() -> Result<(), SessionError>,
+    ) -> Result<Arrived, SessionError> {
         loop {
             if self.ticked.elapsed() >= TICK {
                 self.ticked = Instant::now();
-                tick();
+                tick()?;
                 // A peer that only sends must still hear that it is heard.
-                self.stay_alive();
+                stay_alive(&self.outbox);
             }
             let header = self.header(&mut tick).await?;
             if let Some(lease) = &self.lease {
@@ -81,8 +80,7 @@ impl Incoming {
                 return Ok(Arrived::Chunk(length));
             }
             self.payload.resize(length, 0);
-            let read = self.reader.read_exact(&mut self.payload);
-            timeout(FRAME, read).await.map_err(|_| SessionError::Silent)?.map_err(cut)?;
+            whole(&self.outbox, self.reader.read_exact(&mut self.payload)).await?;
             match header.message(&self.payload)? {
                 None => {}
                 Some(Message::Ping(ping)) => self.outbox.say(Pong { token: ping.token })?,
@@ -100,7 +98,7 @@ impl Incoming {
 
     /// The next message, which may not be a chunk.
     pub async fn message(&mut self) -> Result<Message, SessionError> {
-        match self.next(|| ()).await? {
+        match self.next(|| Ok(())).await? {
             Arrived::Message(message, _) => Ok(message),
             Arrived::Chunk(_) => Err(ferry_proto::Violation("a chunk outside a body").into()),
         }
@@ -118,7 +116,7 @@ impl Incoming {
             }
             Ok(())
         };
-        timeout(FRAME, read).await.map_err(|_| SessionError::Silent)?.map_err(cut)
+        whole(&self.outbox, read).await
     }
 
     /// Reads the bytes of a chunk and forgets them.
@@ -126,22 +124,14 @@ impl Incoming {
         let mut limited = (&mut self.reader).take(length as u64);
         let mut sink = tokio::io::sink();
         let read = tokio::io::copy_buf(&mut limited, &mut sink);
-        let skipped = timeout(FRAME, read).await.map_err(|_| SessionError::Silent)?.map_err(cut)?;
+        let skipped = whole(&self.outbox, read).await?;
         if skipped == length as u64 { Ok(()) } else { Err(SessionError::Cut) }
     }
 
     /// Does something that takes its time while the stream is not read, telling the peer meanwhile that this side
     /// lives.
     pub async fn meanwhile<T>(&mut self, deed: impl Future<Output = T>) -> T {
-        let mut deed = pin!(deed);
-        let mut ticks = interval(TICK);
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut deed => return done,
-                _ = ticks.tick() => self.stay_alive(),
-            }
-        }
+        while_alive(&self.outbox, deed).await
     }
 
     /// Reads on until the peer closes, so that its last words are not lost to a reset.
@@ -153,7 +143,10 @@ impl Incoming {
         let _ = timeout(ferry_proto::GOODBYE_DRAIN, tokio::io::copy_buf(&mut reader, &mut sink)).await;
     }
 
-    async fn header(&mut self, tick: &mut impl FnMut()) -> Result<FrameHeader, SessionError> {
+    async fn header(
+        &mut self,
+        tick: &mut impl FnMut() -> Result<(), SessionError>,
+    ) -> Result<FrameHeader, SessionError> {
         let mut head = [0; FrameHeader::LEN];
         {
             let mut read = pin!(self.reader.read_exact(&mut head));
@@ -167,24 +160,43 @@ impl Incoming {
                     }
                     () = sleep(TICK) => {
                         self.ticked = Instant::now();
-                        tick();
+                        tick()?;
                         if since.elapsed() >= limits::SILENCE {
                             return Err(SessionError::Silent);
                         }
-                        if self.outbox.quiet_for() >= limits::PING {
-                            self.outbox.ping();
-                        }
+                        stay_alive(&self.outbox);
                     }
                 }
             }
         }
         Ok(FrameHeader::parse(head)?)
     }
+}
 
-    fn stay_alive(&self) {
-        if self.outbox.quiet_for() >= limits::PING {
-            self.outbox.ping();
+/// Reads the rest of a frame, which must not take longer than a frame may.
+async fn whole<T>(
+    outbox: &Outbox,
+    read: impl Future<Output = std::io::Result<T>>,
+) -> Result<T, SessionError> {
+    let read = timeout(limits::FRAME, while_alive(outbox, read)).await;
+    read.map_err(|_| SessionError::Silent)?.map_err(cut)
+}
+
+/// Does something that takes its time, telling the peer meanwhile that this side lives.
+async fn while_alive<T>(outbox: &Outbox, deed: impl Future<Output = T>) -> T {
+    let mut deed = pin!(deed);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut deed => return done,
+            () = sleep(TICK) => stay_alive(outbox),
         }
+    }
+}
+
+fn stay_alive(outbox: &Outbox) {
+    if outbox.quiet_for() >= limits::PING {
+        outbox.ping();
     }
 }
 

@@ -98,6 +98,11 @@ impl Outbox {
         let _ = self.say(Ping { token: self.now() });
     }
 
+    /// Whether the peer has not read what was queued for it, for longer than it may.
+    pub fn is_unread(&self) -> bool {
+        self.queued() > 0 && self.quiet_for() >= limits::UNREAD
+    }
+
     /// How long nothing was written.
     pub(crate) fn quiet_for(&self) -> Duration {
         Duration::from_millis(self.now().saturating_sub(self.state.written.load(Ordering::Relaxed)))

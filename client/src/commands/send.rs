@@ -47,8 +47,13 @@ struct Run {
 
 pub(super) fn run(config: Send) -> Result<Exit, Failure> {
     let mut remotes = Remotes::load(&config.home.config)?;
-    let (words, Place { server, folder }) =
-        place::split(config.words, config.to.as_deref(), config.dir, &remotes)?;
+    let (words, Place { server, folder }) = place::split(
+        config.words,
+        config.to.as_deref(),
+        config.usual_place.as_deref(),
+        config.dir,
+        &remotes,
+    )?;
     let sources = place::name_sources(&words, folder.as_ref(), config.name.as_ref())?;
     let identity =
         Identity::load_or_create(&config.home.identity).map_err(|error| Failure::local(error.to_string()))?;

@@ -6,7 +6,7 @@ use ferry_proto::RelPath;
 use ferry_session::send::Task;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::{Entry, Teller, Totals, size};
+use super::{Entry, Teller, Totals, size, to_stderr, to_stdout};
 use crate::exit::Exit;
 
 /// Smaller files are gone before their line could be read.
@@ -92,7 +92,11 @@ impl Teller for Bars {
     }
 
     fn say(&mut self, sentence: &str) {
-        self.all.suspend(|| eprintln!("{sentence}"));
+        self.all.suspend(|| to_stderr(sentence));
+    }
+
+    fn print(&mut self, line: &str) {
+        self.all.suspend(|| to_stdout(line));
     }
 
     fn summary(&mut self, totals: &Totals, _exit: Exit) {
@@ -100,7 +104,7 @@ impl Teller for Bars {
             bar.finish_and_clear();
         }
         self.whole.finish_and_clear();
-        eprintln!("{}", totals.sentence());
+        to_stderr(&totals.sentence());
     }
 }
 

@@ -1,15 +1,12 @@
-//! For scripts: one JSON object a line, on standard output. `docs/json.md` describes them.
+//! For scripts: one JSON object a line, on standard output. `docs/guide.md` describes them.
 
-use std::{
-    io::Write,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use ferry_proto::escape;
 use ferry_session::send::Task;
 use serde_json::{Map, Value, json};
 
-use super::{Entry, Status, Teller, Totals};
+use super::{Entry, Status, Teller, Totals, to_stdout};
 use crate::exit::Exit;
 
 /// How often a progress event is written.
@@ -65,10 +62,6 @@ impl Teller for Json {
         write(&Value::Object(object));
     }
 
-    fn say(&mut self, sentence: &str) {
-        eprintln!("{sentence}");
-    }
-
     fn summary(&mut self, totals: &Totals, exit: Exit) {
         let seconds = totals.start.elapsed().as_secs_f64();
         write(&json!({ "summary": {
@@ -84,6 +77,5 @@ impl Teller for Json {
 }
 
 fn write(value: &Value) {
-    // Whoever closed the pipe does not want to hear more; what was sent stays sent.
-    let _ = writeln!(std::io::stdout().lock(), "{value}");
+    to_stdout(&value.to_string());
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use ferry_session::send::Task;
 
-use super::{Entry, Teller, Totals, size};
+use super::{Entry, Teller, Totals, size, to_stderr};
 use crate::exit::Exit;
 
 /// How often a line says how far it is.
@@ -27,17 +27,13 @@ impl Teller for Lines {
             self.next = Some(Instant::now() + NOW_AND_THEN);
             let rate = totals.bytes as f64 / totals.start.elapsed().as_secs_f64().max(0.001);
             let done = totals.sent + totals.held;
-            eprintln!("{done} entries done, {} sent, {}/s", size(totals.bytes), size(rate as u64));
+            to_stderr(&format!("{done} entries done, {} sent, {}/s", size(totals.bytes), size(rate as u64)));
         }
     }
 
     fn finished(&mut self, _entry: &Entry<'_>, _totals: &Totals) {}
 
-    fn say(&mut self, sentence: &str) {
-        eprintln!("{sentence}");
-    }
-
     fn summary(&mut self, totals: &Totals, _exit: Exit) {
-        eprintln!("{}", totals.sentence());
+        to_stderr(&totals.sentence());
     }
 }

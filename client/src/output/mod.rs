@@ -5,6 +5,7 @@ mod json;
 mod lines;
 
 use std::{
+    io::Write,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -44,7 +45,13 @@ trait Teller: Send {
     /// What the walk has found so far; true when that is all.
     fn expected(&mut self, _files: u64, _bytes: u64, _is_all: bool) {}
     /// A sentence for people.
-    fn say(&mut self, sentence: &str);
+    fn say(&mut self, sentence: &str) {
+        to_stderr(sentence);
+    }
+    /// A line that was asked for, on standard output.
+    fn print(&mut self, line: &str) {
+        to_stdout(line);
+    }
     fn summary(&mut self, totals: &Totals, exit: Exit);
 }
 
@@ -175,7 +182,7 @@ impl Narrator {
                 teller.say(&format!("ferry: {name}: {}", detail.as_deref().unwrap_or("failed")));
             }
             (_, Some(detail)) if !self.output.quiet => teller.say(&format!("ferry: {name}: {detail}")),
-            (Status::WouldSend, _) => println!("send  {name}"),
+            (Status::WouldSend, _) => teller.print(&format!("send  {name}")),
             (Status::Held, _) if self.output.verbose => teller.say(&format!("held  {name}")),
             (Status::Sent, _) if self.output.verbose => teller.say(&format!("sent  {name}")),
             _ => {}
@@ -287,6 +294,15 @@ impl Totals {
         };
         parts.join(", ") + &moved
     }
+}
+
+/// Whoever closed a pipe does not want to hear more; that is no reason to stop sending.
+fn to_stdout(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+fn to_stderr(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 fn counted(entries: u64) -> String {

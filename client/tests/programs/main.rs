@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something that it stands on fails")]
 
+mod arriving;
+mod conflicts;
+mod holding;
 mod pairing;
 mod sending;
 mod support;

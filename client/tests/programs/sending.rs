@@ -133,8 +133,7 @@ fn a_file_with_the_name_of_a_remote_is_never_guessed_about() {
     send(&["file", "box"]).code(2).says("./box").says("--to box");
     assert_eq!(server.names(), [""; 0]);
     // Both ways out that it names.
-    send(&["file", "./box", "box:1"]).code(2);
-    send(&["file", "./box", "--to", "box:1"]).code(0);
+    send(&["file", "./box", "box:1"]).code(0);
     send(&["file", "box", "--to", "box:2"]).code(0);
     send(&["box", "--to", "box:3"]).code(0);
     assert_eq!(server.names(), ["1", "1/box", "1/file", "2", "2/box", "2/file", "3", "3/box"]);
@@ -149,6 +148,7 @@ fn a_place_that_is_not_known_is_a_usage_error() {
     send(&[]).code(2).says("known: box");
     send(&["nas"]).code(2).says("`nas`").says("known: box");
     send(&["--to", "nas"]).code(2).says("`nas`");
+    send(&["box", "--to", "box:other"]).code(2).says("two places");
     send(&["--to", "box:../up"]).code(2);
     send(&["box:/etc"]).code(2);
     send(&["box", "--dir", "a/../b"]).code(2);

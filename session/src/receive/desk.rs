@@ -91,7 +91,7 @@ impl<S: Store> Desk<S> {
 
     /// Whether the desk and its answers are well.
     pub(super) fn check(&self) -> Result<(), SessionError> {
-        if self.answers.failed.load(Ordering::Relaxed) {
+        if self.answers.failed.load(Ordering::Relaxed) || self.answers.outbox.is_unread() {
             return Err(SessionError::Flooded);
         }
         if lock(&self.queue).is_closed {

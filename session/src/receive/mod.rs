@@ -73,7 +73,11 @@ async fn take_in<S: Store>(
     let protocol = || receiver.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         desk.check()?;
-        match incoming.next(|| desk.retry_parked()).await? {
+        let tick = || {
+            desk.retry_parked();
+            desk.check()
+        };
+        match incoming.next(tick).await? {
             Arrived::Chunk(length) => {
                 let piece = protocol().chunk(length)?;
                 let Piece::Take { seq, .. } = piece else {

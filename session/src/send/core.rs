@@ -79,7 +79,7 @@ pub(super) async fn run(
 /// Passes on what the receiver says, so that reading never waits for writing.
 async fn listen(mut incoming: Incoming, replies: mpsc::Sender<Result<Message, SessionError>>) {
     loop {
-        let reply = match incoming.next(|| ()).await {
+        let reply = match incoming.next(|| Ok(())).await {
             Ok(Arrived::Message(message, _)) => Ok(message),
             Ok(Arrived::Chunk(_)) => Err(Violation("a receiver that sends bytes").into()),
             Err(error) => Err(error),

@@ -34,47 +34,43 @@ pub(super) struct Small {
 /// Takes tasks until there are none, or nobody wants them any more.
 pub(super) fn run(manifest: &dyn Manifest, options: Options, prepared: &Sender<Prepared>) {
     let ready = Arc::new(Ready::default());
-    while let Some(task) = manifest.next() {
-        match prepare(manifest, options, &ready, task) {
-            Ok(ready) => {
-                if let Err(refused) = prepared.blocking_send(ready) {
+    while let Some(mut task) = manifest.next() {
+        match prepare(manifest, options, &ready, &mut task) {
+            Ok((digest, body)) => {
+                if let Err(refused) = prepared.blocking_send(Prepared { task, digest, body }) {
                     manifest.put_back(refused.0.task);
                     return;
                 }
             }
-            Err((task, error)) => manifest.settle(task, failure(&error)),
+            Err(error) => manifest.settle(task, failure(&error)),
         }
     }
 }
 
+/// Finds the digest, and of a small file the body, as far as that makes sense before the offer.
 fn prepare(
     manifest: &dyn Manifest,
     options: Options,
     ready: &Arc<Ready>,
-    mut task: Task,
-) -> Result<Prepared, (Task, SourceError)> {
-    let Origin::Tree(item) = &mut task.origin else { return Ok(Prepared { task, digest: None, body: None }) };
-    if item.kind != Kind::File {
-        return Ok(Prepared { task, digest: None, body: None });
-    }
-    if task.attempt > 0 {
-        if let Err(error) = look_again(item, options.links) {
-            return Err((task, error));
-        }
+    task: &mut Task,
+) -> Result<(Option<Digest>, Option<Small>), SourceError> {
+    let is_new_attempt = task.attempt > 0;
+    let item = match &mut task.origin {
+        Origin::Tree(item) if item.kind == Kind::File => item,
+        _ => return Ok((None, None)),
+    };
+    if is_new_attempt {
+        look_again(item, options.links)?;
     }
     let known = if options.checksum { None } else { manifest.known_digest(&item.identity) };
     if known.is_some() || item.identity.size > SMALL {
-        return Ok(Prepared { task, digest: known, body: None });
+        return Ok((known, None));
     }
-    match read_small(item, options.links, ready) {
-        Ok((digest, body)) => {
-            if !body.grew {
-                manifest.learned(&item.identity, digest);
-            }
-            Ok(Prepared { task, digest: Some(digest), body: Some(body) })
-        }
-        Err(error) => Err((task, error)),
+    let (digest, body) = read_small(item, options.links, ready)?;
+    if !body.grew {
+        manifest.learned(&item.identity, digest);
     }
+    Ok((Some(digest), Some(body)))
 }
 
 /// Brings an item up to date with its file.

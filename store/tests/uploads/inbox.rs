@@ -8,7 +8,7 @@ use std::{
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
-        mpsc::{self, Receiver},
+        mpsc::{self, Receiver, Sender},
     },
     time::Duration,
 };
@@ -143,10 +143,42 @@ impl Inbox {
         }
     }
 
+    /// Holds up the call of this name that comes after `passes` others of it.
+    pub(crate) fn gate(&self, call: &'static str, passes: usize) -> Gate {
+        let (arrive, arrived) = mpsc::channel();
+        let (open, opened) = mpsc::channel();
+        self.script.at(call, passes, move || {
+            arrive.send(()).unwrap();
+            let _ = opened.recv();
+            Ok(())
+        });
+        Gate { arrived, _open: open }
+    }
+
+    /// Offers a file and sends all of it, but not its end.
+    pub(crate) fn begin(&self, client: &Client, name: &str, body: &[u8]) -> Sending {
+        let mut sending = self.open_body(self.offer(client, file(name, body)).wanted());
+        sending.append(body).unwrap();
+        sending
+    }
+
     /// Offers a large file, sends this much of it and loses the connection.
     pub(crate) fn put_cut(&self, client: &Client, header: Header, bytes: &[u8]) {
         let mut sending = self.open_body(self.offer(client, header).wanted());
         sending.append(bytes).unwrap();
+    }
+}
+
+/// Opens when it is dropped.
+pub(crate) struct Gate {
+    arrived: Receiver<()>,
+    _open: Sender<()>,
+}
+
+impl Gate {
+    /// Until somebody stands before it.
+    pub(crate) fn wait(&self) {
+        self.arrived.recv_timeout(Duration::from_secs(20)).expect("the call comes");
     }
 }
 
@@ -344,10 +376,15 @@ pub(crate) fn held_at(body: &[u8], name: &str) -> Outcome {
 /// One checkpoint distance.
 pub(crate) const CHECKPOINT: usize = limits::CHECKPOINT as usize;
 
-/// A body of two checkpoints and a little, no two parts of it alike.
+/// A body of one checkpoint and a little.
 pub(crate) fn big() -> &'static [u8] {
-    static BIG: OnceLock<Vec<u8>> = OnceLock::new();
-    BIG.get_or_init(|| {
+    &bigger()[..CHECKPOINT + 3_000_007]
+}
+
+/// A body of two checkpoints and a little, no two parts of it alike.
+pub(crate) fn bigger() -> &'static [u8] {
+    static BIGGER: OnceLock<Vec<u8>> = OnceLock::new();
+    BIGGER.get_or_init(|| {
         let words = (2 * CHECKPOINT + 12_345) / 8;
         let mut state = 1_u64;
         let step = |_| {

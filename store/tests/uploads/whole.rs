@@ -135,25 +135,14 @@ fn promise_2_a_lone_file_is_sealed_published_settled_recorded_and_then_answered(
 /// Bodies that complete while the committer is held up, so that they are one batch.
 fn batch(inbox: &Inbox, names: &[&str]) -> Vec<mpsc::Receiver<Outcome>> {
     let client = Client::new();
-    let begin = |name: &str| {
-        let mut sending = inbox.open_body(inbox.offer(&client, file(name, name.as_bytes())).wanted());
-        sending.append(name.as_bytes()).unwrap();
-        sending
-    };
+    let begin = |name: &&str| inbox.begin(&client, name, name.as_bytes());
     let bodies: Vec<_> = names.iter().map(|name| (begin(name), name)).collect();
-    let first = begin("first");
-    let (arrived, wait_for_it) = mpsc::channel();
-    let (go_on, gate) = mpsc::channel::<()>();
-    inbox.script.at("seal", 0, move || {
-        arrived.send(()).unwrap();
-        let _ = gate.recv();
-        Ok(())
-    });
-    let first = first.end(digest(b"first"));
-    wait_for_it.recv().unwrap();
+    let gate = inbox.gate("seal", 0);
+    let first = begin(&"first").end(digest(b"first"));
+    gate.wait();
     let told = bodies.into_iter().map(|(body, name)| body.end(digest(name.as_bytes()))).collect();
     inbox.script.take_calls();
-    drop(go_on);
+    drop(gate);
     assert_eq!(answer(&first), stored(b"first"));
     told
 }

@@ -33,6 +33,12 @@ pub(crate) enum NodeKind {
     Other,
 }
 
+impl Node {
+    pub(crate) fn is_symlink(&self) -> bool {
+        matches!(self.kind, NodeKind::Symlink(_))
+    }
+}
+
 /// A tree by the names below its top, which is empty itself.
 pub(crate) type Snapshot = BTreeMap<Vec<u8>, Node>;
 
