@@ -71,3 +71,6 @@ pub const FRAME: Duration = Duration::from_secs(60);
 
 /// A side that waits this long for its peer to read a few answers holds the connection for dead.
 pub const UNREAD: Duration = Duration::from_secs(60);
+
+/// How long a side reads on after it has sent `Goodbye`, so that the reason is not lost to a reset.
+pub const GOODBYE_DRAIN: Duration = Duration::from_secs(2);

@@ -7,9 +7,6 @@ use crate::{Code, Digest, Header, RelPath, Secret, codec, limits};
 /// The protocol version that this crate speaks.
 pub const VERSION: u16 = 1;
 
-/// How long a side reads on after it has sent `Goodbye`, so that the reason is not lost to a reset.
-pub const GOODBYE_DRAIN: std::time::Duration = std::time::Duration::from_secs(2);
-
 /// One run of a program, over all its connections.
 pub type RunId = [u8; 16];
 

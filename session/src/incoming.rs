@@ -140,7 +140,7 @@ impl Incoming {
         // It would hold the stream open.
         drop(outbox);
         let mut sink = tokio::io::sink();
-        let _ = timeout(ferry_proto::GOODBYE_DRAIN, tokio::io::copy_buf(&mut reader, &mut sink)).await;
+        let _ = timeout(limits::GOODBYE_DRAIN, tokio::io::copy_buf(&mut reader, &mut sink)).await;
     }
 
     async fn header(

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ferry_proto::{Code, GOODBYE_DRAIN, Goodbye, Message, Ping, limits};
+use ferry_proto::{Code, Goodbye, Message, Ping, limits};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     sync::{
@@ -111,7 +111,7 @@ impl Outbox {
     /// Says goodbye, and waits until it is written, at most as long as the peer may take to read it.
     pub async fn goodbye(self, code: Code, detail: impl Into<String>) {
         if self.say(Goodbye { code, detail: detail.into() }).is_ok() {
-            let _ = tokio::time::timeout(GOODBYE_DRAIN, self.drained_to(0)).await;
+            let _ = tokio::time::timeout(limits::GOODBYE_DRAIN, self.drained_to(0)).await;
         }
     }
 
@@ -141,7 +141,7 @@ async fn write(
         }
     }
     // Ends TLS properly, so that the peer can tell the end from a cut.
-    let _ = tokio::time::timeout(GOODBYE_DRAIN, writer.shutdown()).await;
+    let _ = tokio::time::timeout(limits::GOODBYE_DRAIN, writer.shutdown()).await;
     drop(pieces);
     state.drained.notify_waiters();
 }
