@@ -115,12 +115,7 @@ impl<S: Store> Desk<S> {
             }
             at_rest.await;
         }
-        let mut state = lock(&self.state);
-        let State { tickets, open, parked } = &mut *state;
-        let unanswered = (tickets.drain().map(|(_, (_, reply))| reply))
-            .chain(open.take().map(|(_, _, reply)| reply))
-            .chain(parked.drain(..).map(|(_, _, reply)| reply));
-        unanswered.for_each(Reply::withdraw);
+        lock(&self.state).let_go();
     }
 
     fn work(&self) {
@@ -233,6 +228,23 @@ impl<S: Store> Desk<S> {
                 answers.give(|receiver| receiver.failed(seq, code, detail));
             }
         })
+    }
+}
+
+impl<S: Store> State<S> {
+    /// Lets go of every body. Nobody waits for the answers any more.
+    fn let_go(&mut self) {
+        let unanswered = (self.tickets.drain().map(|(_, (_, reply))| reply))
+            .chain(self.open.take().map(|(_, _, reply)| reply))
+            .chain(self.parked.drain(..).map(|(_, _, reply)| reply));
+        unanswered.for_each(Reply::withdraw);
+    }
+}
+
+/// A session that is stopped from outside drops its desk without closing it.
+impl<S: Store> Drop for State<S> {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }
 
