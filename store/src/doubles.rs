@@ -106,11 +106,6 @@ impl Script {
         lock(&self.0).free_space = Some(bytes);
     }
 
-    /// Writes down something that is no call.
-    pub fn note(&self, what: impl Into<String>) {
-        lock(&self.0).calls.push(what.into());
-    }
-
     /// What was called since this was last asked: each the name of the method and what it was about.
     pub fn take_calls(&self) -> Vec<String> {
         std::mem::take(&mut lock(&self.0).calls)
@@ -139,7 +134,6 @@ impl Script {
 }
 
 /// A store or a ledger that plays by a script.
-#[derive(Clone)]
 pub struct Scripted<T> {
     inner: T,
     script: Script,

@@ -2,7 +2,7 @@
 //!
 //! - [`source`]: what is to be sent: walking, reading, and noticing when a file changes under the reader;
 //! - [`Store`] and [`LocalStore`]: where bodies are staged and published, below one folder and never outside it;
-//! - [`Uploads`]: the only writer of files and of their rows, over a store and a [`Ledger`];
+//! - [`Uploads`]: the only writer of files and of their rows, over a store and a [`Ledger`].
 //!
 //! With the feature `conformance` there is also what tests stand on: `conformance`, what every store has to do, and
 //! `doubles`, stand-ins for stores and ledgers.
@@ -13,6 +13,7 @@ pub mod conformance;
 pub mod doubles;
 mod error;
 mod folder;
+mod fresh;
 mod ledger;
 mod local;
 mod lock;

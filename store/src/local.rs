@@ -3,15 +3,12 @@
 //! Bodies are staged in `.ferry/staging` below it, on the same file system, so that publishing is a rename.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs::File,
     io::{Read, Write},
     os::fd::OwnedFd,
     path::Path,
-    sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -23,7 +20,9 @@ use rustix::{
     io::Errno,
 };
 
-use crate::{Entry, EntryKind, Meta, StageId, Staged, Stamp, Store, StoreError, folder::Folder, lock::lock};
+use crate::{
+    Entry, EntryKind, Meta, StageId, Staged, Stamp, Store, StoreError, folder::Folder, fresh::Fresh,
+};
 
 /// Bytes read at a time where a whole file is read.
 const READ: usize = 256 * 1024;
@@ -36,8 +35,7 @@ const LINK: &str = "link-";
 pub struct LocalStore {
     root: Folder,
     staging: Folder,
-    /// Folders made here whose own names are not durable yet.
-    fresh: Mutex<BTreeSet<RelPath>>,
+    fresh: Fresh,
     links: AtomicU64,
     _lock: OwnedFd,
 }
@@ -78,7 +76,7 @@ impl LocalStore {
         for name in names(&staging)?.iter().filter(|name| name.starts_with(LINK.as_bytes())) {
             fs::unlinkat(&staging, &name[..], AtFlags::empty())?;
         }
-        Ok(LocalStore { root, staging, fresh: Mutex::default(), links: AtomicU64::new(0), _lock: lock })
+        Ok(LocalStore { root, staging, fresh: Fresh::default(), links: AtomicU64::new(0), _lock: lock })
     }
 
     /// The folder that holds `key`, made if it is missing.
@@ -203,13 +201,7 @@ impl Store for LocalStore {
                 Some(above) => above.join(name),
             };
             let path = path.map_err(|_| StoreError::Name)?;
-            {
-                // Held while it is made, so that nobody settles what is in it without knowing that it is fresh.
-                let mut fresh = lock(&self.fresh);
-                if folder.make(name)? {
-                    fresh.insert(path.clone());
-                }
-            }
+            self.fresh.make(&folder, name, &path)?;
             let next = folder.open_at(name, OFlags::DIRECTORY | OFlags::RDONLY, fs::Mode::empty())?;
             folder = Folder::of(next);
             above = Some(path);
@@ -258,7 +250,7 @@ impl Store for LocalStore {
     }
 
     fn settle(&self, published: &[(&RelPath, &Stamp)]) -> Vec<Result<(), StoreError>> {
-        let (to_sync, now_durable) = to_sync(published.iter().map(|(key, _)| *key), &lock(&self.fresh));
+        let (to_sync, now_durable) = self.fresh.to_sync(published.iter().map(|(key, _)| *key));
         let mut folders = BTreeMap::new();
         let mut failed = Vec::new();
         for path in to_sync {
@@ -268,8 +260,7 @@ impl Store for LocalStore {
             }
         }
         if failed.is_empty() {
-            let mut fresh = lock(&self.fresh);
-            fresh.retain(|folder| !now_durable.contains(folder));
+            self.fresh.are_durable(&now_durable);
         }
         published
             .iter()
@@ -383,26 +374,6 @@ fn stamp(stat: &Stat) -> Stamp {
     Stamp(parts.iter().flat_map(|part| part.to_le_bytes()).collect())
 }
 
-/// The folders to be synced so that these names are durable, and the fresh folders that are durable then.
-fn to_sync<'a>(
-    keys: impl Iterator<Item = &'a RelPath>,
-    fresh: &BTreeSet<RelPath>,
-) -> (BTreeSet<Option<RelPath>>, BTreeSet<RelPath>) {
-    let (mut to_sync, mut now_durable) = (BTreeSet::new(), BTreeSet::new());
-    for key in keys {
-        to_sync.insert(key.parent());
-        let mut next = Some(key.clone());
-        while let Some(path) = next {
-            next = path.parent();
-            if fresh.contains(&path) {
-                to_sync.insert(next.clone());
-                now_durable.insert(path);
-            }
-        }
-    }
-    (to_sync, now_durable)
-}
-
 fn apply(file: impl std::os::fd::AsFd, meta: Meta, owner_keeps: u32) -> Result<(), StoreError> {
     if let Some(mode) = meta.mode {
         fs::fchmod(&file, fs::Mode::from_raw_mode((mode.bits() & 0o777) | owner_keeps))?;
@@ -449,7 +420,7 @@ mod tests {
     use super::*;
 
     fn fresh(store: &LocalStore) -> Vec<String> {
-        lock(&store.fresh).iter().map(RelPath::to_string).collect()
+        store.fresh.names()
     }
 
     fn put(store: &LocalStore, id: u128, name: &str) -> (RelPath, Stamp) {
@@ -458,17 +429,6 @@ mod tests {
         store.seal(&mut staged, Meta::default()).unwrap();
         let stamp = store.publish(&mut staged, &key, false).unwrap();
         (key, stamp)
-    }
-
-    #[test]
-    fn promise_2_fresh_folders_up_the_chain_are_synced_too() {
-        let path = |name| RelPath::new(name).unwrap();
-        let fresh = ["a/b", "a/b/c", "x"].map(path).into();
-        let keys = ["a/b/c/file", "a/b/c/other", "x", "old/file"].map(path);
-        let (synced, durable) = to_sync(keys.iter(), &fresh);
-        let expected = [None, Some("a"), Some("a/b"), Some("a/b/c"), Some("old")];
-        assert_eq!(synced, expected.map(|folder| folder.map(path)).into());
-        assert_eq!(durable, fresh);
     }
 
     #[test]

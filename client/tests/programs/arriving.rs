@@ -10,8 +10,8 @@ use std::{
 use rusqlite::OptionalExtension;
 
 use crate::support::{
-    Client, Plan, Proxy, Server, assert_same_contents, assert_same_file, assert_same_tree, noise, set_mode,
-    set_modified, snapshot, testdata, write,
+    Client, Plan, Proxy, Server, assert_same_contents, assert_same_file, assert_same_tree, make_fifo, noise,
+    set_mode, set_modified, snapshot, testdata, write,
 };
 
 /// `testdata` as it is, and what git cannot hold.
@@ -82,7 +82,7 @@ fn many_small_files_over_several_connections() {
     let server = Server::start();
     let client = Client::paired(&server);
     let source = server.beside().join("source");
-    for number in 0..3000_u32 {
+    for number in 0..1000_u32 {
         let name = format!("{}/{}/{number}", number % 7, number % 31);
         write(source.join(name), number.to_le_bytes().repeat(number as usize % 50));
     }
@@ -218,7 +218,7 @@ fn promise_4_a_link_in_the_inbox_leads_nowhere() {
 fn hostile_07_a_fifo_where_a_file_is_expected_holds_nobody_up() {
     let server = Server::start();
     let client = Client::paired(&server);
-    make_fifo(&server.inbox().join("taken"));
+    make_fifo(server.inbox().join("taken"));
     let source = server.beside().join("source");
     for name in ["free", "taken"] {
         write(source.join(name), "content");
@@ -230,15 +230,4 @@ fn hostile_07_a_fifo_where_a_file_is_expected_holds_nobody_up() {
     fs::remove_file(server.inbox().join("taken")).unwrap();
     client.send(format!("{}/", source.display())).run().code(0);
     assert_same_contents(&source, server.inbox());
-}
-
-fn make_fifo(path: &Path) {
-    rustix::fs::mknodat(
-        rustix::fs::CWD,
-        path,
-        rustix::fs::FileType::Fifo,
-        rustix::fs::Mode::from_raw_mode(0o600),
-        0,
-    )
-    .unwrap();
 }

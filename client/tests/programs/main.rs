@@ -4,7 +4,18 @@
 
 mod arriving;
 mod conflicts;
+mod faults;
 mod holding;
+mod hostile_names;
+mod hostile_numbers;
+mod hostile_server;
+mod hostile_time;
+mod interrupting;
 mod pairing;
+mod same_name;
 mod sending;
+mod serving;
+mod sources;
 mod support;
+mod telling;
+mod trust;

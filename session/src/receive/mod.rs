@@ -1,7 +1,7 @@
 //! The receiving role: from a stream to [`Uploads`].
 //!
 //! Two halves, joined by a queue whose bytes are bounded: this task reads frames and keeps the protocol; the
-//! [`desk`] decides, writes and hashes on a pool of threads, and holds none of them while nothing comes.
+//! `desk` decides, writes and hashes on a pool of threads, and holds none of them while nothing comes.
 
 mod desk;
 

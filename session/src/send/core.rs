@@ -53,7 +53,7 @@ pub(super) async fn run(
     let (events_in, events) = mpsc::channel(CHUNKS);
     let (deeds, deeds_out) = std::sync::mpsc::channel();
     let scout_manifest = manifest.clone();
-    std::thread::spawn(move || scout::run(&*scout_manifest, options, &prepared_in));
+    std::thread::spawn(move || scout::run(scout_manifest, options, &prepared_in));
     let reader_outbox = outbox.clone();
     let chunk = (limits.chunk as usize).clamp(1, reader::CHUNK);
     std::thread::spawn(move || reader::run(&deeds_out, &events_in, &reader_outbox, chunk));
@@ -138,7 +138,8 @@ impl Core {
                 }
             }
             let mut moved = false;
-            while self.pack.len() < PACK && self.outbox.queued() < AHEAD {
+            // A body can take hours; what the receiver says about it, or its goodbye, does not wait for its end.
+            while self.pack.len() < PACK && self.outbox.queued() < AHEAD && replies.is_empty() {
                 if self.streaming.is_none()
                     && let Some(seq) = self.ready.pop_front()
                 {
@@ -148,10 +149,10 @@ impl Core {
                 } else if self.sender.has_room()
                     && let Some((task, digest)) = self.again.pop_front()
                 {
-                    self.offer(Prepared { task, digest: Some(digest), body: None });
+                    self.offer(task, Some(digest), None);
                 } else if self.sender.has_room() {
                     match prepared.try_recv() {
-                        Ok(prepared) => self.offer(prepared),
+                        Ok(prepared) => self.offer_prepared(prepared),
                         Err(TryRecvError::Empty) => break,
                         Err(TryRecvError::Disconnected) => {
                             scout_is_done = true;
@@ -183,7 +184,7 @@ impl Core {
                 }
                 Some(event) = events.recv(), if may_send => self.read(event).await?,
                 next = prepared.recv(), if may_send && self.sender.has_room() && !scout_is_done => match next {
-                    Some(prepared) => self.offer(prepared),
+                    Some(prepared) => self.offer_prepared(prepared),
                     None => scout_is_done = true,
                 },
                 () = self.outbox.drained_to(AHEAD / 2), if !may_send => {}
@@ -195,7 +196,11 @@ impl Core {
         self.outstanding.is_empty() && self.again.is_empty()
     }
 
-    fn offer(&mut self, Prepared { task, digest, body }: Prepared) {
+    fn offer_prepared(&mut self, Prepared { task, digest, body }: Prepared) {
+        self.offer(task.into_task(), digest, body);
+    }
+
+    fn offer(&mut self, task: Task, digest: Option<Digest>, body: Option<Small>) {
         let ready = body.as_ref().map_or(0, |body| body.bytes.len() as u64);
         let seq = self.sender.offer(task.header(digest), ready, &mut self.pack);
         let (length, grew) = (task.size().unwrap_or(0), body.as_ref().is_some_and(|body| body.grew));

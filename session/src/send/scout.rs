@@ -19,9 +19,31 @@ pub(super) const ATTEMPTS: u32 = 3;
 
 /// A task that can be offered.
 pub(super) struct Prepared {
-    pub(super) task: Task,
+    pub(super) task: Taken,
     pub(super) digest: Option<Digest>,
     pub(super) body: Option<Small>,
+}
+
+/// A task on its way from the manifest. Wherever it is lost, it goes back: a session may end while it waits between
+/// the scout and the core.
+pub(super) struct Taken {
+    task: Option<Task>,
+    manifest: Arc<dyn Manifest>,
+}
+
+impl Taken {
+    /// Takes it over; from here on it is the caller's to settle or to put back.
+    pub(super) fn into_task(mut self) -> Task {
+        self.task.take().expect("only this takes it out, and this can be called once")
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            self.manifest.put_back(task);
+        }
+    }
 }
 
 /// The whole body of a small file.
@@ -32,13 +54,13 @@ pub(super) struct Small {
 }
 
 /// Takes tasks until there are none, or nobody wants them any more.
-pub(super) fn run(manifest: &dyn Manifest, options: Options, prepared: &Sender<Prepared>) {
+pub(super) fn run(manifest: Arc<dyn Manifest>, options: Options, prepared: &Sender<Prepared>) {
     let ready = Arc::new(Ready::default());
     while let Some(mut task) = manifest.next() {
-        match prepare(manifest, options, &ready, &mut task) {
+        match prepare(&*manifest, options, &ready, &mut task) {
             Ok((digest, body)) => {
-                if let Err(refused) = prepared.blocking_send(Prepared { task, digest, body }) {
-                    manifest.put_back(refused.0.task);
+                let task = Taken { task: Some(task), manifest: manifest.clone() };
+                if prepared.blocking_send(Prepared { task, digest, body }).is_err() {
                     return;
                 }
             }

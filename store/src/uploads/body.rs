@@ -124,6 +124,11 @@ impl<S: Store> Upload<S> {
         Ok(Upload { shared, target, header, hasher, length: 0, staged, resumable })
     }
 
+    /// Bytes that it has, those of an earlier run included.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
     /// Takes the next bytes, and checkpoints where one is due.
     pub fn append(&mut self, mut bytes: &[u8]) -> Result<(), Outcome> {
         let result = loop {

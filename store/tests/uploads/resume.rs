@@ -339,6 +339,7 @@ fn promise_1_a_body_that_is_taken_over_while_it_waits_for_the_committer_is_not_p
     drop(gate);
     assert_failed!(answer(&late), TakenOver);
     assert_eq!(answer(&first), stored(b"other"));
+    assert_eq!(inbox.script.count("seal"), 1, "time and mode were set on the new owner's body");
     new.append(&big()[CHECKPOINT..]).unwrap();
 
     // Between being sealed and being published: another file of the same batch is published first.

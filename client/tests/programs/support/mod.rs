@@ -20,7 +20,7 @@ pub(crate) use self::{
     proxy::{Plan, Proxy},
     server::{Server, Setup},
     tree::{
-        Node, Snapshot, assert_same_contents, assert_same_file, assert_same_tree, digest, names, noise,
+        NodeKind, assert_same_contents, assert_same_file, assert_same_tree, digest, make_fifo, names, noise,
         set_mode, set_modified, snapshot, testdata, write,
     },
     wire::Wire,

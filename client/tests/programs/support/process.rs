@@ -108,6 +108,11 @@ impl Running {
         String::from_utf8_lossy(&self.stderr.bytes()).into_owned()
     }
 
+    /// Whole lines that it has written to standard output so far.
+    pub(crate) fn lines_so_far(&self) -> usize {
+        self.stdout.lines()
+    }
+
     pub(crate) fn has_ended(&mut self) -> bool {
         ended(&mut self.child).is_some()
     }
@@ -229,6 +234,11 @@ impl Collected {
 
     fn bytes(&self) -> Vec<u8> {
         self.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn lines(&self) -> usize {
+        let bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        bytes.iter().filter(|&&byte| byte == b'\n').count()
     }
 
     fn finish(&mut self) -> Vec<u8> {

@@ -173,6 +173,14 @@ impl Server {
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("there is a catalogue")
     }
 
+    /// How far bodies under way are durable.
+    pub(crate) fn checkpoints(&self) -> Vec<u64> {
+        let catalogue = self.catalogue();
+        let mut query = catalogue.prepare("SELECT offset FROM bodies ORDER BY offset").expect("a good query");
+        let offsets = query.query_map([], |row| row.get::<_, i64>(0)).expect("offsets can be read");
+        offsets.map(|offset| offset.expect("an offset is a number") as u64).collect()
+    }
+
     /// A link for one client.
     pub(crate) fn invite(&self) -> String {
         self.invite_with(&[])

@@ -79,6 +79,11 @@ pub(crate) fn set_mode(path: impl AsRef<Path>, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode can be set");
 }
 
+pub(crate) fn make_fifo(path: impl AsRef<Path>) {
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(CWD, path.as_ref(), rustix::fs::FileType::Fifo, mode, 0).expect("a FIFO can be made");
+}
+
 /// The awkward names and the photos of this repository.
 pub(crate) fn testdata() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata")

@@ -1,0 +1,111 @@
+//! A small file system, which can be full.
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use tempfile::TempDir;
+
+use crate::support::{Setup, bare, run};
+
+/// Mounts `$2` with the options `$1`, says so, and keeps the namespace until its standard input ends.
+const MOUNT: &str = r#"mount -t tmpfs -o "$1" tmpfs "$2" && echo mounted && exec cat"#;
+
+/// See the module. It exists for the programs that are started in it, and nowhere else.
+pub(super) struct Disk {
+    holder: Child,
+    folder: TempDir,
+    enter: &'static [&'static str],
+}
+
+impl Disk {
+    /// With these options of tmpfs. `None` where a user may not mount anything; in CI that is a failure.
+    pub(super) fn mounted(options: &str) -> Option<Self> {
+        // Root itself may be in a container that allows one of the two.
+        let ways = [(&["-Urm"][..], &["-U", "-m", "--preserve-credentials"][..]), (&["-m"], &["-m"])];
+        let mut problems = String::new();
+        for (unshare, enter) in ways {
+            match Disk::mounted_by(options, unshare, enter) {
+                Ok(disk) => return Some(disk),
+                Err(problem) => problems += &problem,
+            }
+        }
+        let is_ci = env::var("CI").is_ok_and(|value| value == "true");
+        assert!(!is_ci, "no file system can be mounted here: {problems}");
+        eprintln!("SKIPPED, because no file system can be mounted here: {problems}");
+        None
+    }
+
+    fn mounted_by(options: &str, unshare: &[&str], enter: &[&'static str]) -> Result<Self, String> {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut command = Command::new("unshare");
+        command.args(unshare).args(["sh", "-c", MOUNT, "sh", options]).arg(folder.path());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut holder = command.spawn().map_err(|error| format!("unshare: {error}"))?;
+        let mut line = String::new();
+        let stdout = holder.stdout.take().expect("standard output is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("a pipe can be read");
+        if line != "mounted\n" {
+            let mut problem = String::new();
+            let _ = holder.stderr.take().expect("standard error is piped").read_to_string(&mut problem);
+            let _ = holder.wait();
+            return Err(problem);
+        }
+        let mut words = vec!["nsenter".to_owned(), "-t".to_owned(), holder.id().to_string()];
+        words.extend(enter.iter().map(|&word| word.to_owned()));
+        words.push("--".to_owned());
+        // The words are needed as long as the test runs.
+        let words = words.into_iter().map(|word| &*word.leak());
+        Ok(Disk { holder, folder, enter: words.collect::<Vec<_>>().leak() })
+    }
+
+    /// A server that saves on it.
+    pub(super) fn setup(&self, setup: Setup) -> Setup {
+        setup.root(self.folder.path().join("inbox")).wrapped(self.enter)
+    }
+
+    /// The folder that the programs in it know it by.
+    pub(super) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The inbox of that server, from outside.
+    pub(super) fn inbox(&self) -> PathBuf {
+        self.seen().join("inbox")
+    }
+
+    /// The file system, from outside.
+    pub(super) fn seen(&self) -> PathBuf {
+        let below = self.folder.path().strip_prefix("/").expect("the path of a temporary folder is absolute");
+        Path::new("/proc").join(self.holder.id().to_string()).join("root").join(below)
+    }
+
+    /// A link to that server.
+    pub(super) fn invite(&self) -> String {
+        let mut command = bare(self.enter, "ferryd");
+        command.args(["invite", "--root"]).arg(self.folder.path().join("inbox"));
+        run(command).code(0).stdout().trim_end().to_owned()
+    }
+
+    /// Gives it other options.
+    pub(super) fn remount(&self, options: &str) {
+        let mut command = Command::new(self.enter[0]);
+        command.args(&self.enter[1..]).args(["mount", "-o", &format!("remount,{options}")]);
+        run_to_success(command.arg(self.folder.path()));
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
+
+fn run_to_success(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,102 @@
+//! Peers that take their time. The server's patience is a matter of seconds, so they all come at once.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    thread::{scope, sleep},
+    time::Duration,
+};
+
+use ferry_proto::{Code, Conflict, Message, Ping};
+use ferry_session::identity::Identity;
+
+use crate::support::{Client, Peer, Server, assert_same_file, hello, write};
+
+/// Bytes one second apart, until the other end has had enough; true if it had before they ran out.
+fn dribble(peer: &mut Peer, bytes: &[u8]) -> bool {
+    for byte in bytes {
+        if peer.try_raw(&[*byte]).is_err() {
+            return true;
+        }
+        sleep(Duration::from_secs(1));
+    }
+    false
+}
+
+#[test]
+fn hostile_13_hostile_14_slow_and_silent_peers_lose_their_slots() {
+    const PEERS: usize = 7;
+    let server = Server::setup().args(["--max-connections", &PEERS.to_string()]).start();
+    let client = Client::paired(&server);
+    let source = write(server.beside().join("file"), "content");
+    let key = Identity::generate;
+    let known = || {
+        let mut peer = Peer::welcomed(&server);
+        peer.put(Conflict::Replace);
+        peer
+    };
+    scope(|threads| {
+        // Nothing at all.
+        threads.spawn(|| {
+            let mut stream = TcpStream::connect(server.address()).unwrap();
+            assert_eq!(stream.read_to_end(&mut Vec::new()).unwrap_or(0), 0);
+        });
+        // A handshake, one byte a second.
+        threads.spawn(|| {
+            let mut stream = TcpStream::connect(server.address()).unwrap();
+            // A record that promises to be long.
+            for byte in [&[22, 3, 1, 1, 0][..], &[1; 250]].concat() {
+                if stream.write_all(&[byte]).is_err() {
+                    return;
+                }
+                sleep(Duration::from_secs(1));
+            }
+            panic!("a handshake may take minutes");
+        });
+        // No hello.
+        threads.spawn(|| {
+            let mut peer = Peer::connect(&server, &key());
+            assert_eq!(peer.thrown_out(), Code::Silent);
+        });
+        // A hello, one byte a second.
+        threads.spawn(|| {
+            let mut peer = Peer::connect(&server, &key());
+            let mut frame = Vec::new();
+            Message::from(hello(None)).encode(&mut frame);
+            assert!(dribble(&mut peer, &frame), "a hello may take {} s", frame.len());
+        });
+        // Not a word after the welcome, and no answer to a ping.
+        threads.spawn(|| assert_eq!(known().thrown_out(), Code::Silent));
+        // A frame, one byte a second.
+        threads.spawn(|| {
+            let mut peer = known();
+            let mut frame = Vec::new();
+            let path = ferry_proto::RelPath::new("a name that takes its time ".repeat(8)).unwrap();
+            let header = ferry_proto::Header::new(path, ferry_proto::Kind::Folder);
+            Message::from(ferry_proto::Offer { seq: ferry_proto::Seq(0), header }).encode(&mut frame);
+            assert!(dribble(&mut peer, &frame), "a frame may take {} s", frame.len());
+        });
+        // Questions, and no ear for the answers.
+        threads.spawn(|| {
+            let mut peer = known();
+            let mut pings = Vec::new();
+            (0..10_000).for_each(|token| Message::from(Ping { token }).encode(&mut pings));
+            let taken = peer.flood(&pings, Duration::from_secs(30));
+            assert!(taken < 256 * 1024 * 1024, "{taken} bytes of questions were taken");
+        });
+        // They hold every slot, until they have lost it.
+        threads.spawn(|| {
+            server.logged(&["turned away"]);
+            client.send(&source).args(["--retry", "forever"]).run().code(0);
+        });
+        threads.spawn(|| {
+            // Before the first of them is thrown out.
+            while !server.log().contains("turned away") {
+                drop(TcpStream::connect(server.address()).unwrap());
+                sleep(Duration::from_millis(50));
+            }
+        });
+    });
+    assert_same_file(&source, &server.inbox().join("file"));
+    assert_eq!(server.names(), ["file"]);
+}

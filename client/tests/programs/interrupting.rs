@@ -1,0 +1,144 @@
+//! Runs that are interrupted, and the same commands again.
+
+use std::{fs, path::PathBuf};
+
+use rustix::process::Signal;
+
+use crate::support::{
+    Client, Outcome, Plan, Proxy, Running, Server, assert_same_file, eventually, noise, set_modified, write,
+};
+
+const MIB: usize = 1024 * 1024;
+
+/// The distance of checkpoints.
+const CHECKPOINT: u64 = 32 * MIB as u64;
+
+/// A run that stands still in the middle of a large body, with two of its checkpoints on the server.
+struct Halfway {
+    server: Server,
+    client: Client,
+    proxy: Proxy,
+    source: PathBuf,
+    running: Option<Running>,
+}
+
+const LENGTH: usize = 100 * MIB;
+
+impl Halfway {
+    fn start(flags: &[&str]) -> Self {
+        let server = Server::start();
+        let proxy = Proxy::to(server.address());
+        let client = Client::new();
+        client.pair(&server.invite_at(proxy.address()));
+        let source = write(server.beside().join("large"), noise(LENGTH, 1));
+        proxy.set(Plan::SilentAfter(70 * MIB as u64));
+        let running = client.send(&source).args(flags).start();
+        eventually("the second checkpoint", || (server.checkpoints() == [2 * CHECKPOINT]).then_some(()));
+        Halfway { server, client, proxy, source, running: Some(running) }
+    }
+
+    /// Ends the run, and lets the network work again.
+    fn end(&mut self, end: impl FnOnce(&Running)) -> Outcome {
+        let running = self.running.take().unwrap();
+        end(&running);
+        let outcome = running.wait();
+        self.proxy.set(Plan::Forward);
+        outcome
+    }
+
+    /// The same command again.
+    fn again(&self) -> Outcome {
+        let outcome = self.client.send(&self.source).arg("--json").run().code(0);
+        assert_same_file(&self.source, &self.server.inbox().join("large"));
+        assert_eq!(self.server.names(), ["large"]);
+        assert_eq!((self.server.staged(), self.server.checkpoints()), (vec![], vec![]));
+        outcome
+    }
+}
+
+#[test]
+fn promise_3_ctrl_c_leaves_what_the_same_command_goes_on_with() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut halfway = Halfway::start(&[]);
+        let outcome = halfway.end(|running| running.signal(signal));
+        outcome.code(5).says("run the same command again to go on");
+        assert_eq!(halfway.server.names(), [""; 0]);
+        let again = halfway.again();
+        assert_eq!(again.total("bytes"), LENGTH as u64 - 2 * CHECKPOINT, "nothing is sent twice");
+    }
+}
+
+#[test]
+fn promise_3_a_killed_client_goes_on_where_it_was() {
+    let mut halfway = Halfway::start(&["--json"]);
+    halfway.end(|running| running.signal(Signal::KILL));
+    let again = halfway.again();
+    assert_eq!(again.total("bytes"), LENGTH as u64 - 2 * CHECKPOINT);
+}
+
+#[test]
+fn promise_3_a_run_outlives_its_server() {
+    let mut halfway = Halfway::start(&["--json"]);
+    halfway.server.kill();
+    assert_eq!(halfway.server.names(), [""; 0]);
+    halfway.server.restart();
+    // What the proxy holds back is for a server that is no more.
+    halfway.proxy.set(Plan::Forward);
+    let outcome = halfway.running.take().unwrap().wait().code(0).says("trying again");
+    assert_same_file(&halfway.source, &halfway.server.inbox().join("large"));
+    let sent = outcome.total("bytes");
+    assert!(sent < 2 * LENGTH as u64 - 2 * CHECKPOINT, "{sent} bytes: nothing was gone on with");
+}
+
+#[test]
+fn promise_3_bytes_of_two_sources_are_never_joined() {
+    let modified = |source: &PathBuf| {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = fs::metadata(source).unwrap();
+        (metadata.mtime(), metadata.mtime_nsec())
+    };
+    let mut halfway = Halfway::start(&[]);
+    halfway.end(|running| running.signal(Signal::INT)).code(5);
+    // Other bytes in front of the checkpoint, and the same name, size and time.
+    let (seconds, nanos) = modified(&halfway.source);
+    let mut bytes = fs::read(&halfway.source).unwrap();
+    bytes[5] ^= 1;
+    fs::write(&halfway.source, bytes).unwrap();
+    set_modified(&halfway.source, seconds, nanos);
+    let again = halfway.again();
+    assert_eq!(again.total("bytes"), LENGTH as u64, "all of it is new");
+}
+
+#[test]
+fn promise_3_another_file_of_that_name_begins_anew() {
+    let mut halfway = Halfway::start(&[]);
+    halfway.end(|running| running.signal(Signal::INT)).code(5);
+    write(&halfway.source, noise(40 * MIB, 2));
+    let again = halfway.again();
+    assert_eq!(again.total("bytes"), 40 * MIB as u64);
+}
+
+#[test]
+fn a_connection_that_is_cut_is_made_again() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let client = Client::new();
+    client.pair(&server.invite_at(proxy.address()));
+    let source = server.beside().join("source");
+    for number in 0..200 {
+        write(source.join(number.to_string()), noise(20_000, number));
+    }
+    let connections = proxy.connections();
+    proxy.set(Plan::CutAfter(1_500_000));
+    client.send(&source).args(["--json", "--retry", "1"]).run().code(0).says("trying again");
+    assert_eq!(proxy.connections(), connections + 2);
+    crate::support::assert_same_tree(&source, &server.inbox().join("source"));
+    assert_eq!(server.staged(), []);
+
+    // Standard input cannot be read twice.
+    proxy.set(Plan::CutAfter(1_500_000));
+    let send = client.send("-").args(["--name", "stream"]).stdin(noise(3_000_000, 1));
+    send.run().code(1).says("stream: ").says("cannot be read twice");
+    assert!(!server.inbox().join("stream").exists());
+    assert_eq!(server.staged(), []);
+}

@@ -1,0 +1,274 @@
+//! Sources that cannot be read, or do not keep still.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::Write,
+    os::unix::fs::{FileExt, symlink},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use crate::support::{
+    Client, Plan, Proxy, Running, Server, assert_same_file, make_fifo, noise, set_mode, without_privileges,
+    write,
+};
+
+#[test]
+fn what_is_no_file_is_passed_over_with_a_warning() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    write(source.join("file"), "content");
+    make_fifo(source.join("fifo"));
+    let _socket = std::os::unix::net::UnixListener::bind(source.join("socket")).unwrap();
+    let outcome = client.send(&source).arg("--json").run().code(0);
+    assert_eq!(outcome.total("skipped"), 2, "{outcome:?}");
+    assert_eq!(outcome.statuses().iter().filter(|(_, status)| status == "skipped").count(), 2);
+    client.send(&source).run().code(0).says("fifo: a FIFO").says("socket: a socket");
+    assert_eq!(server.names(), ["source", "source/file"]);
+}
+
+#[test]
+fn promise_8_a_source_that_is_not_there_is_named_and_the_others_arrive() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    let (there, none) = (write(source.join("there"), "content"), source.join("none"));
+    let send = |sources: [&PathBuf; 3]| client.ferry("send").args(sources).arg("box");
+    send([&none, &there, &source.join("neither")]).run().code(1).says("none: ").says("neither: ");
+    assert_same_file(&there, &server.inbox().join("there"));
+    // A path through something that is no folder.
+    client.send(there.join("below")).run().code(1).says("there/below: ");
+    client.send(format!("{}/", there.display())).run().code(1).says("there/: ");
+    assert_eq!(server.names(), ["there"]);
+}
+
+#[test]
+fn promise_8_what_may_not_be_read_is_named_and_the_others_arrive() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    for name in ["small", "open", "folder/inside"] {
+        write(source.join(name), name);
+    }
+    write(source.join("large"), noise(1_000_000, 1));
+    let closed = [("small", 0o644), ("large", 0o644), ("folder", 0o755)];
+    for (name, _) in closed {
+        set_mode(source.join(name), 0);
+    }
+    let send = || client.wrapped(without_privileges(), "send").arg(&source).arg("box");
+    let outcome = send().arg("--json").run().code(1);
+    send().run().code(1).says("small: ").says("large: ").says("folder: ");
+    for (name, mode) in closed {
+        set_mode(source.join(name), mode);
+    }
+    assert_eq!(fs::read(server.inbox().join("source/open")).unwrap(), b"open");
+    assert!(!server.inbox().join("source/small").exists() && !server.inbox().join("source/large").exists());
+    let failed = outcome.statuses().into_iter().filter(|(_, status)| status == "failed");
+    assert_eq!(failed.count(), 3, "{outcome:?}");
+    client.send(&source).run().code(0);
+}
+
+#[test]
+fn links_that_lead_in_a_circle_end() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    write(source.join("below/file"), "content");
+    symlink("..", source.join("below/up")).unwrap();
+    symlink("self", source.join("self")).unwrap();
+    symlink("no such file", source.join("dangling")).unwrap();
+    let outcome = client.send(&source).args(["--links", "follow"]).run().code(1);
+    let outcome = outcome.says("below/up: ").says("self: ").says("dangling: ");
+    assert!(outcome.stderr().lines().count() < 10, "{outcome:?}");
+    assert_eq!(server.names(), ["source", "source/below", "source/below/file"]);
+    client.send(&source).run().code(0);
+}
+
+#[test]
+fn hostile_03_a_source_with_the_servers_own_name_is_refused_and_the_others_arrive() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    for name in [".ferry/catalogue.db", ".FERRY/x", ".fErRy", "other/.ferry/fine", ".ferryx", ".ferr\u{fd}"] {
+        write(source.join(name), name);
+    }
+    let outcome = client.send(format!("{}/", source.display())).run().code(1);
+    outcome.says(".ferry: ").says(".FERRY: ").says(".fErRy: ");
+    let arrived = [".ferryx", ".ferr\u{fd}", "other", "other/.ferry", "other/.ferry/fine"];
+    assert_eq!(server.names(), arrived);
+    client.send(source.join(".ferry")).run().code(2);
+    client.send(source.join(".ferryx")).run().code(0);
+}
+
+/// A run whose body stands still in the middle, so that something can be done to its source.
+struct Held {
+    server: Server,
+    proxy: Proxy,
+    running: Running,
+    sources: Vec<PathBuf>,
+}
+
+/// More than is on its way between a source and the proxy: what is behind has not been read yet.
+const LARGE: usize = 48 * 1024 * 1024;
+
+impl Held {
+    /// Sends a large source, and then others, at the same time.
+    fn start(others: &[(&str, usize)], flags: &[&str]) -> Held {
+        let server = Server::start();
+        let proxy = Proxy::to(server.address());
+        let client = Client::new();
+        client.pair(&server.invite_at(proxy.address()));
+        let source = |(name, length): &(&str, usize)| {
+            write(server.beside().join("source").join(name), noise(*length, *length as u64))
+        };
+        let sources: Vec<PathBuf> = [("large", LARGE)].iter().chain(others).map(source).collect();
+        let start = proxy.to_server();
+        proxy.set(Plan::SilentAfter(1_000_000));
+        let running = client.ferry("send").args(&sources).arg("box").args(flags).start();
+        proxy.wait_for(start + 1_000_000);
+        Held { server, proxy, running, sources }
+    }
+
+    fn let_go(self) -> (Server, crate::support::Outcome) {
+        self.proxy.set(Plan::Forward);
+        (self.server, self.running.wait())
+    }
+}
+
+#[test]
+fn hostile_22_a_source_that_only_grows_is_published_as_long_as_it_was() {
+    let held = Held::start(&[], &["--json"]);
+    let source = held.sources[0].clone();
+    let before = fs::read(&source).unwrap();
+    OpenOptions::new().append(true).open(&source).unwrap().write_all(b"one more line").unwrap();
+    let (server, outcome) = held.let_go();
+    let outcome = outcome.code(0);
+    assert!(fs::read(server.inbox().join("large")).unwrap() == before, "not what it was");
+    let object = &outcome.objects()[0];
+    assert_eq!((&object["status"], &object["bytes"]), (&"sent".into(), &LARGE.into()));
+    assert!(object["detail"].as_str().unwrap().contains("grew"), "{object}");
+}
+
+#[test]
+fn hostile_22_a_log_that_is_being_written_is_published_with_a_warning() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = write(server.beside().join("log"), noise(3_000_000, 1));
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = {
+        let (stop, mut log) = (stop.clone(), OpenOptions::new().append(true).open(&source).unwrap());
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                log.write_all(b"another line of the log\n").unwrap();
+                std::thread::yield_now();
+            }
+        })
+    };
+    let outcome = client.send(&source).run();
+    stop.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+    outcome.code(0).says("log: it grew");
+    let (there, here) = (fs::read(server.inbox().join("log")).unwrap(), fs::read(&source).unwrap());
+    assert!(there.len() >= 3_000_000 && here.starts_with(&there), "not a beginning of the source");
+}
+
+#[test]
+fn hostile_22_a_source_that_was_rewritten_once_is_read_again() {
+    for same_length in [true, false] {
+        let held = Held::start(&[("other", 1000)], &["-v"]);
+        let source = held.sources[0].clone();
+        let (length, other) = (if same_length { LARGE } else { 2_000_000 }, held.sources[1].clone());
+        fs::write(&source, noise(length, 99)).unwrap();
+        let (server, outcome) = held.let_go();
+        outcome.code(0);
+        assert_same_file(&source, &server.inbox().join("large"));
+        assert_same_file(&other, &server.inbox().join("other"));
+        assert_eq!(server.staged(), []);
+    }
+}
+
+#[test]
+fn hostile_22_a_source_that_was_replaced_is_never_mixed() {
+    let held = Held::start(&[], &[]);
+    let source = held.sources[0].clone();
+    let new = write(source.with_file_name("new"), noise(LARGE, 99));
+    fs::rename(&new, &source).unwrap();
+    let old = noise(LARGE, LARGE as u64);
+    let (server, outcome) = held.let_go();
+    outcome.code(0);
+    let there = fs::read(server.inbox().join("large")).unwrap();
+    // It was open, so it may be sent as it was; or it is noticed, and the new one is sent.
+    assert!(there == old || there == fs::read(&source).unwrap(), "a mixture was published");
+}
+
+#[test]
+fn hostile_22_a_source_that_vanishes_is_named() {
+    let held = Held::start(&[("second", 2_000_000), ("third", 2_000_000)], &[]);
+    fs::remove_file(&held.sources[1]).unwrap();
+    let third = held.sources[2].clone();
+    let (server, outcome) = held.let_go();
+    outcome.code(1).says("second: ");
+    assert_eq!(server.names(), ["large", "third"]);
+    assert_same_file(&third, &server.inbox().join("third"));
+    assert_eq!(server.staged(), []);
+}
+
+/// Whoever reads a file of this kind while it is rewritten sees two letters, unless something notices.
+#[test]
+fn hostile_22_a_source_that_never_keeps_still_is_never_published_wrong() {
+    const LENGTH: usize = 8 * 1024 * 1024;
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let still = write(server.beside().join("still"), "content");
+    let source = write(server.beside().join("source"), vec![b'a'; LENGTH]);
+    let small = write(server.beside().join("small"), vec![b'a'; 200_000]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = {
+        let (stop, paths) = (stop.clone(), [source.clone(), small.clone()]);
+        std::thread::spawn(move || {
+            let open = |path| OpenOptions::new().write(true).open(path).unwrap();
+            let files: Vec<File> = paths.iter().map(open).collect();
+            let pieces = [b'b', b'a'].map(|letter| vec![letter; 64 * 1024]);
+            for letter in (0..2).cycle() {
+                for (file, length) in files.iter().zip([LENGTH, 200_000]) {
+                    for start in (0..length).step_by(pieces[0].len()) {
+                        let piece = &pieces[letter][..pieces[0].len().min(length - start)];
+                        file.write_all_at(piece, start as u64).unwrap();
+                        if stop.load(Ordering::Relaxed) {
+                            return;
+                        }
+                    }
+                }
+            }
+        })
+    };
+    for _ in 0..3 {
+        let outcome = client.ferry("send").args([&source, &small, &still]).arg("box").run();
+        let mut all_is_well = true;
+        for name in ["source", "small"] {
+            match fs::read(server.inbox().join(name)) {
+                Ok(bytes) => {
+                    let mut letters = bytes.clone();
+                    letters.dedup();
+                    assert_eq!(letters.len(), 1, "{name} is a mixture");
+                    fs::remove_file(server.inbox().join(name)).unwrap();
+                }
+                Err(_) => {
+                    assert!(outcome.stderr().contains(&format!("{name}: it changed")), "{outcome:?}");
+                    all_is_well = false;
+                }
+            }
+        }
+        outcome.code(if all_is_well { 0 } else { 1 });
+        assert_same_file(&still, &server.inbox().join("still"));
+        assert_eq!(server.staged(), []);
+    }
+    stop.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+    client.send(&source).run().code(0);
+    assert_same_file(&source, &server.inbox().join("source"));
+}

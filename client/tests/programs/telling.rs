@@ -1,0 +1,262 @@
+//! What ferry tells, to people and to scripts.
+
+use std::{collections::BTreeMap, fs, os::unix::ffi::OsStrExt, path::Path, process::Command};
+
+use serde_json::Value;
+
+use crate::support::{
+    Client, NodeKind, Server, assert_same_tree, digest, noise, run, snapshot, testdata, write,
+};
+
+/// Names that `sha256sum` escapes, and some that it does not.
+fn odd_names(folder: &Path) {
+    for name in
+        [&b"plain"[..], b"new\nline", b"back\\slash", b"return\rhere", b"both \\ and \n", b"caf\xe9", b" "]
+    {
+        write(folder.join(std::ffi::OsStr::from_bytes(name)), name);
+    }
+    write(folder.join("empty"), "");
+    write(folder.join("large"), noise(1_000_000, 1));
+    fs::create_dir(folder.join("hollow")).unwrap();
+    std::os::unix::fs::symlink("plain", folder.join("link")).unwrap();
+}
+
+#[test]
+fn receipts_are_what_sha256sum_checks() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    odd_names(&source);
+    let receipts = server.beside().join("receipts");
+    let files = snapshot(&source).values().filter(|node| matches!(node.kind, NodeKind::File(..))).count();
+    let check = || {
+        let mut command = Command::new("sha256sum");
+        command.args(["--check", "--strict", "--quiet"]).arg(&receipts).current_dir(server.inbox());
+        run(command)
+    };
+    let mut seen = Vec::new();
+    // Sent, and held.
+    for _ in 0..2 {
+        client.send(&source).args(["--dir", "a/b", "--receipts"]).arg(&receipts).run().code(0);
+        check().code(0);
+        let text = fs::read(&receipts).unwrap();
+        let mut lines: Vec<Vec<u8>> = text.split(|&b| b == b'\n').map(<[u8]>::to_vec).collect();
+        assert_eq!(lines.pop(), Some(Vec::new()), "the last line ends");
+        lines.sort();
+        assert_eq!(lines.len(), files, "a line for each file and for nothing else");
+        seen.push(lines);
+    }
+    assert_eq!(seen[0], seen[1]);
+    // And it can tell.
+    fs::write(server.inbox().join("a/b/source/plain"), "rotten").unwrap();
+    check().code(1);
+}
+
+#[test]
+fn receipts_name_what_was_renamed_and_leave_out_what_failed() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    let receipts = server.beside().join("receipts");
+    for (name, content) in [("a.txt", "old"), ("b.txt", "b"), ("taken", "taken")] {
+        write(source.join(name), content);
+    }
+    client.send(format!("{}/", source.display())).run().code(0);
+    write(source.join("a.txt"), "new");
+    fs::remove_file(server.inbox().join("taken")).unwrap();
+    fs::create_dir(server.inbox().join("taken")).unwrap();
+    let send =
+        client.send(format!("{}/", source.display())).args(["--on-conflict", "keep-both", "--receipts"]);
+    send.arg(&receipts).run().code(1).says("taken");
+    let text = fs::read_to_string(&receipts).unwrap();
+    let mut lines: Vec<&str> = text.lines().map(|line| &line[66..]).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["a (2).txt", "b.txt"]);
+    let mut command = Command::new("sha256sum");
+    command.args(["--check", "--strict"]).arg(&receipts).current_dir(server.inbox());
+    run(command).code(0);
+}
+
+/// The name of an object, by its bytes.
+fn name_of(object: &Value) -> Vec<u8> {
+    match object.get("name_bytes") {
+        Some(bytes) => {
+            assert!(object["name"].as_str().unwrap().contains("\\x"), "escaped: {object}");
+            bytes.as_array().unwrap().iter().map(|byte| byte.as_u64().unwrap() as u8).collect()
+        }
+        None => object["name"].as_str().unwrap().as_bytes().to_vec(),
+    }
+}
+
+#[test]
+fn json_has_one_object_for_each_entry_and_the_summary_last() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    odd_names(&source);
+    fs::create_dir_all(source.join("deep/er")).unwrap();
+    let expected = snapshot(&source);
+    for (status, jobs) in [("sent", "1"), ("held", "1"), ("held", "4")] {
+        let outcome = client.send(&source).args(["--json", "--jobs", jobs]).run().code(0);
+        assert_eq!(outcome.stderr(), "", "nothing else is said");
+        let objects = outcome.objects();
+        let (last, others) = objects.split_last().unwrap();
+        let entries: Vec<&Value> = others.iter().filter(|object| object.get("event").is_none()).collect();
+        let told: BTreeMap<Vec<u8>, &Value> = entries.iter().map(|o| (name_of(o), *o)).collect();
+        assert_eq!(told.len(), entries.len(), "no name twice");
+        assert_eq!(told.len(), expected.len());
+        for (name, node) in &expected {
+            let separator: &[u8] = if name.is_empty() { b"" } else { b"/" };
+            let object = told[&[b"source", separator, name].concat()];
+            assert_eq!(object["status"], status);
+            let (kind, bytes, digest) = match &node.kind {
+                NodeKind::File(size, digest) => ("file", *size, Value::from(digest.to_string())),
+                NodeKind::Folder => ("folder", 0, Value::Null),
+                NodeKind::Symlink(_) => ("symlink", 0, Value::Null),
+                NodeKind::Other => unreachable!(),
+            };
+            assert_eq!((&object["kind"], &object["bytes"]), (&kind.into(), &bytes.into()));
+            assert_eq!(object.get("digest").cloned().unwrap_or_default(), digest);
+        }
+        let summary = &last["summary"];
+        let (sent, held) = if status == "sent" { (expected.len(), 0) } else { (0, expected.len()) };
+        for (field, value) in [("sent", sent), ("held", held), ("failed", 0), ("skipped", 0), ("exit", 0)] {
+            assert_eq!(summary[field], value, "{field}");
+        }
+    }
+}
+
+#[test]
+fn promise_8_json_and_exit_code_tell_what_failed() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    write(source.join("good"), "good");
+    write(source.join("bad"), "bad");
+    fs::create_dir(server.inbox().join("bad")).unwrap();
+    let outcome = client.send(format!("{}/", source.display())).arg("--json").run().code(1);
+    let expected = [("bad", "failed"), ("good", "sent")];
+    assert_eq!(outcome.statuses(), expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    let objects = outcome.objects();
+    let bad = objects.iter().find(|object| object["name"] == "bad").unwrap();
+    assert_eq!(bad["code"], ferry_proto::Code::KindConflict.number());
+    assert!(!bad["detail"].as_str().unwrap().is_empty());
+    let summary = outcome.summary();
+    assert_eq!((&summary["failed"], &summary["exit"]), (&1.into(), &1.into()));
+}
+
+#[test]
+fn a_dry_run_tells_and_changes_nothing() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    odd_names(&source);
+    write(source.join("huge"), noise(40_000_000, 1));
+    let told = client.send(&source).arg("--dry-run").run().code(0).stdout();
+    assert!(told.contains("send  source/large\n") && told.contains("send  source/new\\nline\n"), "{told}");
+    assert_eq!(told.lines().count(), snapshot(&source).len());
+    assert_eq!((server.names(), server.staged()), (vec![], vec![]));
+
+    client.send(&source).run().code(0);
+    let before = snapshot(server.inbox());
+    write(source.join("large"), noise(1_000_000, 2));
+    write(source.join("plain"), "another");
+    write(source.join("later"), "later");
+    let mut told: Vec<String> =
+        client.send(&source).arg("-n").run().code(0).stdout().lines().map(str::to_owned).collect();
+    told.sort();
+    assert_eq!(told, ["send  source", "send  source/large", "send  source/later", "send  source/plain"]);
+    let refused = client.send(&source).args(["-n", "--on-conflict", "fail", "--json"]).run().code(1);
+    assert_eq!((refused.total("failed"), refused.total("bytes")), (2, 0));
+    assert_eq!(snapshot(server.inbox()), before);
+    assert_eq!(server.staged(), []);
+}
+
+#[test]
+fn quiet_says_nothing_and_verbose_names_everything() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    odd_names(&source);
+    let verbose = client.send(&source).arg("-v").run().code(0);
+    assert_eq!(verbose.stdout(), "", "what is said to people is no data");
+    for line in ["sent  source/plain", "sent  source/hollow", "sent  source/link", "sent  source/new\\nline"]
+    {
+        assert!(verbose.stderr().lines().any(|told| told == line), "{line}: {verbose:?}");
+    }
+    let verbose = client.send(&source).arg("-v").run().code(0).says("held  source/plain");
+    let entries = snapshot(&source).len();
+    let last = verbose.stderr().lines().last().unwrap().to_owned();
+    assert!(last.contains(&format!("held {entries}")), "{last}");
+
+    let quiet = client.send(&source).arg("-q").run().code(0);
+    assert_eq!((quiet.stdout(), quiet.stderr()), (String::new(), String::new()));
+    let outcome = client.send(server.beside().join("no such")).arg("-q").run().code(1);
+    assert_eq!(outcome.stderr().lines().count(), 1, "{outcome:?}");
+    client.send(&source).args(["-q", "-v"]).run().code(2);
+    assert_same_tree(&source, &server.inbox().join("source"));
+}
+
+#[test]
+fn hostile_05_names_reach_neither_terminal_nor_log_as_commands() {
+    let server = Server::setup().env("FERRYD_LOG", "debug").start();
+    let client = Client::paired(&server);
+    let bad = "\x1b[31mred\x1b[0m\r\nINFO forged\u{202e}gpj\u{200b}";
+    let source = server.beside().join("source");
+    write(source.join(bad), "content");
+    write(source.join("below").join(bad), "content");
+    fs::create_dir_all(server.inbox().join("source/below").join(bad)).unwrap();
+    for flags in [&["-v"][..], &["-n"], &["-v", "--on-conflict", "fail"]] {
+        let outcome = client.send(&source).args(flags).run().code(1);
+        let told = outcome.stdout() + &outcome.stderr() + &server.log();
+        assert!(!told.contains(['\x1b', '\r', '\u{202e}', '\u{200b}']), "{told:?}");
+        assert!(!told.lines().any(|line| line.starts_with("INFO")), "{told:?}");
+    }
+    client.send(testdata().join("awkward")).arg("-v").run().code(0);
+    assert!(!server.log().contains(['\x1b', '\u{200f}']));
+}
+
+#[test]
+fn a_rate_is_not_exceeded() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    for number in 0..4 {
+        write(source.join(number.to_string()), noise(100_000, number));
+    }
+    write(source.join("large"), noise(400_000, 9));
+    for (jobs, rate) in [("1", 1_000_000.0), ("4", 1_000_000.0)] {
+        let outcome = client.send(&source).args(["--name", jobs, "--jobs", jobs, "--json"]);
+        let summary = outcome.args(["--limit-rate", "1MB"]).run().code(0).summary();
+        let (bytes, seconds) = (summary["bytes"].as_f64().unwrap(), summary["seconds"].as_f64().unwrap());
+        assert_eq!(bytes, 800_000.0);
+        assert!(bytes / seconds <= rate, "{summary}");
+    }
+    assert_eq!(digest(source.join("large")), digest(server.inbox().join("4/large")));
+}
+
+#[test]
+fn promise_8_what_is_not_asked_for_right_is_a_usage_error() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let file = write(server.beside().join("file"), "content");
+    for flags in [
+        &["--jobs", "0"][..],
+        &["--jobs", "65"],
+        &["--limit-rate", "0"],
+        &["--limit-rate", "fast"],
+        &["--retry", "sometimes"],
+        &["--timeout", "5"],
+        &["--on-conflict", "guess"],
+        &["--links", "perhaps"],
+        &["--no-such-flag"],
+    ] {
+        let outcome = client.send(&file).args(flags).run().code(2);
+        assert!(outcome.stderr().contains(flags[0]), "{outcome:?}");
+    }
+    for command in ["", "sned"] {
+        client.ferry(command).run().code(2);
+    }
+    client.ferry("send").run().code(2);
+    assert_eq!(server.names(), [""; 0]);
+}
