@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context;
 use ferry_session::{Pool, tls};
 use ferry_store::{LocalStore, StoreError, Uploads};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -29,6 +30,10 @@ const ROOM: usize = 16 * 1024 * 1024;
 
 /// How often stale staging is looked for.
 const SWEEP: Duration = Duration::from_secs(60 * 60);
+
+/// Of the files that this process may have open, connections may take one in so many; the others are for bodies,
+/// folders and the catalogue.
+const CONNECTIONS_SHARE: u64 = 2;
 
 /// Runs the server until it is told to stop.
 pub fn serve(config: Config) -> anyhow::Result<()> {
@@ -68,7 +73,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
         let _ = writeln!(std::io::stdout().lock(), "listening on {address}");
     }
     tracing::info!(root = %config.root.display(), identity = %state.identity.fingerprint(), "ready");
-    let running = tokio::spawn(listen::run(listeners, tls, Arc::new(sessions), config.max_connections, stop));
+    let most = most_connections(config.max_connections);
+    let running = tokio::spawn(listen::run(listeners, tls, Arc::new(sessions), most, stop));
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -80,6 +86,19 @@ async fn run(config: Config) -> anyhow::Result<()> {
     tokio::task::spawn_blocking(move || uploads.close()).await.context("the committer ended in a panic")?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Takes all the open files that the system grants (the usual limit is a gentle one, for programs of older times)
+/// and returns how many connections fit in.
+fn most_connections(wanted: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let open_files = if raised.is_ok() { limit.maximum } else { limit.current };
+    let room = open_files.map_or(wanted, |most| (most / CONNECTIONS_SHARE) as usize);
+    if room < wanted {
+        tracing::warn!(connections = room, "too few open files are allowed for more connections at a time");
+    }
+    wanted.min(room)
 }
 
 fn open_store(config: &Config) -> anyhow::Result<LocalStore> {

@@ -26,6 +26,9 @@ pub enum StoreError {
     /// Not writable, or not readable, for this process.
     #[error("permission denied: {0}")]
     Denied(io::Error),
+    /// This process, or the system, has too many files open.
+    #[error("too many files are open")]
+    Crowded,
     /// The name no longer leads to what was put there.
     #[error("someone else moved or changed it meanwhile")]
     Moved,
@@ -43,7 +46,9 @@ impl StoreError {
             StoreError::Name => Code::NameUnsupported,
             StoreError::Full => Code::StorageFull,
             StoreError::Denied(_) => Code::StorageDenied,
-            StoreError::NotFound | StoreError::Moved | StoreError::Io(_) => Code::StorageFailed,
+            StoreError::NotFound | StoreError::Crowded | StoreError::Moved | StoreError::Io(_) => {
+                Code::StorageFailed
+            }
         }
     }
 }
@@ -60,6 +65,7 @@ impl From<Errno> for StoreError {
             Errno::NAMETOOLONG | Errno::ILSEQ | Errno::INVAL => StoreError::Name,
             Errno::NOSPC | Errno::DQUOT | Errno::FBIG => StoreError::Full,
             Errno::ACCESS | Errno::PERM | Errno::ROFS => StoreError::Denied(errno.into()),
+            Errno::MFILE | Errno::NFILE => StoreError::Crowded,
             other => StoreError::Io(other.into()),
         }
     }

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{Read, Write},
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, SystemTime},
@@ -18,6 +18,7 @@ use rustix::{
         self, AtFlags, FileType, FlockOperation, OFlags, RenameFlags, Stat, Timespec, Timestamps, UTIME_OMIT,
     },
     io::Errno,
+    process::{Resource, getrlimit},
 };
 
 use crate::{
@@ -26,6 +27,9 @@ use crate::{
 
 /// Bytes read at a time where a whole file is read.
 const READ: usize = 256 * 1024;
+
+/// Open files that bodies leave to others: to folders on the way to a name, to files that are read, to the catalogue.
+const SPARE: u64 = 16;
 
 /// How the names of links begin that are being made in staging.
 const LINK: &str = "link-";
@@ -145,11 +149,16 @@ impl Store for LocalStore {
     fn stage(&self, id: StageId) -> Result<LocalStaged, StoreError> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR;
         let file = self.staging.open_at(id.to_string().as_bytes(), flags, fs::Mode::from_raw_mode(0o600))?;
+        if let Err(error) = check_room(&file) {
+            self.discard(id)?;
+            return Err(error);
+        }
         Ok(LocalStaged { id, file: file.into() })
     }
 
     fn reopen(&self, id: StageId, length: u64) -> Result<LocalStaged, StoreError> {
         let file = self.staging.open_at(id.to_string().as_bytes(), OFlags::RDWR, fs::Mode::empty())?;
+        check_room(&file)?;
         let file = File::from(file);
         let metadata = file.metadata()?;
         if !metadata.is_file() || metadata.len() < length {
@@ -355,6 +364,13 @@ impl Staged for LocalStaged {
     fn sync(&mut self) -> Result<(), StoreError> {
         Ok(fs::fdatasync(&self.file)?)
     }
+}
+
+/// Whether enough others can still be opened beside this one: the system hands out the lowest free number.
+fn check_room(file: &OwnedFd) -> Result<(), StoreError> {
+    let most = getrlimit(Resource::Nofile).current;
+    let is_crowded = most.is_some_and(|most| file.as_raw_fd() as u64 + SPARE >= most);
+    if is_crowded { Err(StoreError::Crowded) } else { Ok(()) }
 }
 
 /// Device, inode, size, mtime and ctime: what changes when anybody touches the file. Of a folder only the first

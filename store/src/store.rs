@@ -22,11 +22,11 @@ pub trait Store: Send + Sync + 'static {
     /// Distance of checkpoints in bytes; a multiple of [`ferry_proto::limits::CHECKPOINT`].
     fn checkpoint_distance(&self) -> u64;
 
-    /// Begins a body of no bytes.
+    /// Begins a body of no bytes. [`StoreError::Crowded`] while too many others are open.
     fn stage(&self, id: StageId) -> Result<Self::Staged, StoreError>;
 
     /// Opens a staged body again, cut back to `length` bytes. [`StoreError::NotFound`] if it does not exist or is
-    /// shorter.
+    /// shorter; [`StoreError::Crowded`] while too many others are open.
     fn reopen(&self, id: StageId, length: u64) -> Result<Self::Staged, StoreError>;
 
     /// Removes a staged body; one that does not exist is no error.

@@ -72,43 +72,64 @@ fn hostile_09_numbers_that_repeat_skip_or_overflow_end_the_session() {
     };
     type Deed<'a> = Box<dyn Fn(&mut Peer) + 'a>;
     let deeds: Vec<(&str, Deed<'_>)> = vec![
-        ("an offer that repeats", Box::new(|peer| {
-            asked(peer);
-            peer.offer(0, "other", 7, None);
-        })),
+        (
+            "an offer that repeats",
+            Box::new(|peer| {
+                asked(peer);
+                peer.offer(0, "other", 7, None);
+            }),
+        ),
         ("an offer that skips", Box::new(|peer| peer.offer(1, "name", 7, None))),
         ("an offer at the end of all numbers", Box::new(|peer| peer.offer(u64::MAX, "name", 7, None))),
         ("a body of nothing", Box::new(|peer| peer.say(Body { seq: Seq(u64::MAX), offset: 0 }))),
-        ("a body that begins elsewhere", Box::new(|peer| {
-            asked(peer);
-            peer.say(Body { seq: Seq(0), offset: 3 });
-        })),
-        ("a body that begins at the end of all numbers", Box::new(|peer| {
-            asked(peer);
-            peer.say(Body { seq: Seq(0), offset: u64::MAX });
-        })),
-        ("a body twice", Box::new(|peer| {
-            asked(peer);
-            peer.body(0, content, digest);
-            peer.receipt(0);
-            peer.say(Body { seq: Seq(0), offset: 0 });
-        })),
-        ("a body in a body", Box::new(|peer| {
-            asked(peer);
-            peer.say(Body { seq: Seq(0), offset: 0 });
-            peer.say(Body { seq: Seq(0), offset: 0 });
-        })),
+        (
+            "a body that begins elsewhere",
+            Box::new(|peer| {
+                asked(peer);
+                peer.say(Body { seq: Seq(0), offset: 3 });
+            }),
+        ),
+        (
+            "a body that begins at the end of all numbers",
+            Box::new(|peer| {
+                asked(peer);
+                peer.say(Body { seq: Seq(0), offset: u64::MAX });
+            }),
+        ),
+        (
+            "a body twice",
+            Box::new(|peer| {
+                asked(peer);
+                peer.body(0, content, digest);
+                peer.receipt(0);
+                peer.say(Body { seq: Seq(0), offset: 0 });
+            }),
+        ),
+        (
+            "a body in a body",
+            Box::new(|peer| {
+                asked(peer);
+                peer.say(Body { seq: Seq(0), offset: 0 });
+                peer.say(Body { seq: Seq(0), offset: 0 });
+            }),
+        ),
         ("a chunk outside a body", Box::new(|peer| peer.chunks(content))),
         ("an end outside a body", Box::new(|peer| peer.say(End { digest }))),
         ("an abort of nothing", Box::new(|peer| peer.say(Abort { seq: Seq(3), code: Code::Cancelled }))),
         ("Done with other counts", Box::new(|peer| peer.say(Done { entries: u64::MAX, bytes: u64::MAX }))),
-        ("Done before the answers", Box::new(|peer| {
-            asked(peer);
-            peer.say(Done { entries: 1, bytes: 0 });
-        })),
-        ("a welcome", Box::new(|peer| {
-            peer.say(ferry_proto::Receipt { seq: Seq(0), digest: None, path: None });
-        })),
+        (
+            "Done before the answers",
+            Box::new(|peer| {
+                asked(peer);
+                peer.say(Done { entries: 1, bytes: 0 });
+            }),
+        ),
+        (
+            "a welcome",
+            Box::new(|peer| {
+                peer.say(ferry_proto::Receipt { seq: Seq(0), digest: None, path: None });
+            }),
+        ),
         ("a hello again", Box::new(|peer| peer.say(crate::support::hello(None)))),
     ];
     for (what, deed) in deeds {
@@ -201,7 +222,9 @@ fn hostile_09_hostile_08_times_and_modes_at_their_ends() {
                 };
                 peer.say(Offer { seq: Seq(seq), header });
                 match peer.message() {
-                    Message::Verdict(verdict) if matches!(verdict.answer, ferry_proto::Answer::Send { .. }) => {
+                    Message::Verdict(verdict)
+                        if matches!(verdict.answer, ferry_proto::Answer::Send { .. }) =>
+                    {
                         peer.body(seq, b"content", sha256(b"content"));
                         peer.receipt(seq);
                     }

@@ -1,8 +1,6 @@
 //! A server that lies: `ferry` must not say that all is well.
 
-use ferry_proto::{
-    Algorithm, Answer, Code, Digest, Done, Failed, Message, Receipt, Request, Seq, Verdict,
-};
+use ferry_proto::{Algorithm, Answer, Code, Digest, Done, Failed, Message, Receipt, Request, Seq, Verdict};
 
 use crate::support::{Client, FakeServer, Outcome, Wire, write};
 

@@ -19,10 +19,12 @@ fn hostile_23_two_clients_leave_one_whole_file() {
         let sources = [source(0), source(1)];
         for _ in 0..3 {
             let outcomes = scope(|threads| {
-                let run = |number: usize| threads.spawn({
-                    let (client, source) = (&clients[number], &sources[number]);
-                    move || client.send(source).run()
-                });
+                let run = |number: usize| {
+                    threads.spawn({
+                        let (client, source) = (&clients[number], &sources[number]);
+                        move || client.send(source).run()
+                    })
+                };
                 [run(0), run(1)].map(|thread| thread.join().unwrap())
             });
             let arrived = digest(server.inbox().join(format!("name-{length}")));

@@ -56,8 +56,7 @@ impl<S: Store> Desk<S> {
         receiver: Arc<Mutex<Receiver>>,
         outbox: Outbox,
     ) -> Arc<Self> {
-        let failed = AtomicBool::new(false);
-        let answers = Answers { receiver, outbox, failed, lengths: Mutex::default() };
+        let answers = Answers { receiver, outbox, failed: AtomicBool::new(false) };
         Arc::new(Desk {
             destination,
             answers: Arc::new(answers),
@@ -174,7 +173,6 @@ impl<S: Store> Desk<S> {
             }
             Work::End(seq, digest) => {
                 if let Some((_, upload, reply)) = state.open.take_if(|(open, ..)| *open == seq) {
-                    self.answers.lengths().insert(seq, upload.length());
                     upload.complete(digest, reply);
                 }
             }
@@ -213,23 +211,20 @@ impl<S: Store> Desk<S> {
         let answers = self.answers.clone();
         let witness = self.destination.witness.clone();
         let path: RelPath = header.path.clone();
-        Reply::new(move |outcome| {
-            let bytes = answers.lengths().remove(&seq).unwrap_or(0);
-            match outcome {
-                Outcome::Held(digest, held_as) => {
-                    witness.held(held_as.as_ref().unwrap_or(&path));
-                    answers.give(|receiver| receiver.verdict(seq, Answer::Held { digest, path: held_as }));
-                }
-                Outcome::NeedDigest => answers.give(|receiver| receiver.verdict(seq, Answer::NeedDigest)),
-                Outcome::Stored(digest, stored_as) => {
-                    let name = stored_as.as_ref().unwrap_or(&path);
-                    witness.stored(name, bytes, digest.as_ref(), since.elapsed());
-                    answers.give(|receiver| receiver.receipt(seq, digest, stored_as));
-                }
-                Outcome::Failed(code, detail) => {
-                    witness.failed(&path, code, &detail);
-                    answers.give(|receiver| receiver.failed(seq, code, detail));
-                }
+        Reply::new(move |outcome| match outcome {
+            Outcome::Held(digest, held_as) => {
+                witness.held(held_as.as_ref().unwrap_or(&path));
+                answers.give(|receiver| receiver.verdict(seq, Answer::Held { digest, path: held_as }));
+            }
+            Outcome::NeedDigest => answers.give(|receiver| receiver.verdict(seq, Answer::NeedDigest)),
+            Outcome::Stored(digest, bytes, stored_as) => {
+                let name = stored_as.as_ref().unwrap_or(&path);
+                witness.stored(name, bytes, digest.as_ref(), since.elapsed());
+                answers.give(|receiver| receiver.receipt(seq, digest, stored_as));
+            }
+            Outcome::Failed(code, detail) => {
+                witness.failed(&path, code, &detail);
+                answers.give(|receiver| receiver.failed(seq, code, detail));
             }
         })
     }
@@ -257,15 +252,9 @@ struct Answers {
     receiver: Arc<Mutex<Receiver>>,
     outbox: Outbox,
     failed: AtomicBool,
-    /// Bytes of bodies that are complete and not yet answered: a stream's header does not tell.
-    lengths: Mutex<HashMap<Seq, u64>>,
 }
 
 impl Answers {
-    fn lengths(&self) -> MutexGuard<'_, HashMap<Seq, u64>> {
-        lock(&self.lengths)
-    }
-
     fn give(&self, make: impl FnOnce(&mut Receiver) -> Option<Message>) {
         // Made and queued under one lock, so that the sender sees answers in the order of the protocol's state.
         let mut receiver = lock(&self.receiver);

@@ -1,6 +1,10 @@
 //! A body on its way from the first byte to the committer.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    thread::sleep,
+    time::{Duration, Instant, SystemTime},
+};
 
 use ferry_proto::{Algorithm, Code, Digest, Hasher, Header};
 
@@ -10,7 +14,14 @@ use super::{
     decide::{Target, body_key, meta_of},
     owners::{Claimed, Ownership, hold},
 };
-use crate::{BodyKey, Checkpoint, Ledger, RowKind, StageId, Staged, Store, StoreError};
+use crate::{BodyKey, Checkpoint, Ledger, StageId, Staged, Store, StoreError};
+
+/// Too many open files are a matter of moments: the committer closes those that wait for it. After this long it is
+/// something else, and the body fails.
+const CROWDED: Duration = Duration::from_secs(10);
+
+/// Between two tries to open a body. A commit takes about as long.
+const RETRY: Duration = Duration::from_millis(10);
 
 /// A body that is wanted and has not begun.
 pub struct Ticket {
@@ -42,7 +53,8 @@ impl Ticket {
         offset: u64,
     ) -> Self {
         let mut hasher = algorithm(&header).hasher();
-        let replayed = hold(Some(&ownership), || shared.store.reopen(ownership.id(), offset))
+        let replayed = shared
+            .reopen(&ownership, offset)
             .and_then(|mut staged| Ok(staged.replay(&mut |bytes| hasher.update(bytes))?));
         let resume = match replayed {
             Ok(()) => Some(Resume { ownership, offset, hasher }),
@@ -98,7 +110,7 @@ impl<S: Store> Upload<S> {
             if offset == ours {
                 let key = body_key(&target, &header)
                     .ok_or_else(|| Fault::new(Code::Internal, "a stream resumed"))?;
-                let staged = hold(Some(&ownership), || shared.store.reopen(ownership.id(), offset))?;
+                let staged = shared.reopen(&ownership, offset)?;
                 let resumable = Some(Resumable { key, ownership, is_saved: true });
                 return Ok(Upload {
                     shared,
@@ -119,14 +131,9 @@ impl<S: Store> Upload<S> {
             (Some(key), Claimed::Ours(ownership)) => Some(Resumable { key, ownership, is_saved: false }),
             _ => None,
         };
-        let staged = Some(shared.store.stage(id)?);
+        let staged = Some(when_there_is_room(|| Ok(shared.store.stage(id)))?);
         let hasher = algorithm(&header).hasher();
         Ok(Upload { shared, target, header, hasher, length: 0, staged, resumable })
-    }
-
-    /// Bytes that it has, those of an earlier run included.
-    pub fn length(&self) -> u64 {
-        self.length
     }
 
     /// Takes the next bytes, and checkpoints where one is due.
@@ -200,7 +207,8 @@ impl<S: Store> Upload<S> {
                     staged,
                     ownership,
                     meta: meta_of(&self.header),
-                    kind: RowKind::File { size: self.length, digest: sent },
+                    size: self.length,
+                    digest: sent,
                 };
                 self.shared.committer.hand_in(Job { target: self.target.clone(), work, reply });
             }
@@ -239,6 +247,14 @@ impl<S: Store> Drop for Upload<S> {
 }
 
 impl<S: Store> Shared<S> {
+    /// Opens a staged body of ours again, cut back to `offset`.
+    fn reopen(&self, ownership: &Ownership, offset: u64) -> Result<S::Staged, Fault> {
+        // Not held between two tries, so that who takes it over does not wait with us.
+        when_there_is_room(|| {
+            hold::<_, StoreError>(Some(ownership), || Ok(self.store.reopen(ownership.id(), offset)))
+        })
+    }
+
     /// Removes a staged body and its checkpoint, unless they are another connection's by now.
     fn discard(&self, id: StageId, ownership: Option<&Ownership>) {
         // Taken over means that there is nothing of ours to be removed.
@@ -256,6 +272,17 @@ pub(super) fn discard<S: Store>(store: &S, ledger: &dyn Ledger, id: StageId) {
     }
     if let Err(error) = ledger.drop_checkpoint(id) {
         tracing::warn!(%id, %error, "a checkpoint cannot be removed");
+    }
+}
+
+/// Waits while too many files are open.
+fn when_there_is_room<T>(mut open: impl FnMut() -> Result<Result<T, StoreError>, Fault>) -> Result<T, Fault> {
+    let start = Instant::now();
+    loop {
+        match open()? {
+            Err(StoreError::Crowded) if start.elapsed() < CROWDED => sleep(RETRY),
+            result => return Ok(result?),
+        }
     }
 }
 

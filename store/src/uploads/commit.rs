@@ -13,7 +13,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use ferry_proto::{Code, Conflict, RelPath};
+use ferry_proto::{Code, Conflict, Digest, RelPath};
 
 use super::{
     Fault, Outcome, Reply,
@@ -36,7 +36,7 @@ pub(super) struct Job<S: Store> {
 /// What is to be made durable.
 pub(super) enum Work<S: Store> {
     /// A complete body takes its name.
-    Body { staged: S::Staged, ownership: Option<Ownership>, meta: Meta, kind: RowKind },
+    Body { staged: S::Staged, ownership: Option<Ownership>, meta: Meta, size: u64, digest: Digest },
     /// A folder is made, or gets another time and mode.
     Folder { meta: Meta },
     /// A symbolic link is made.
@@ -172,8 +172,9 @@ fn publish<S: Store>(
         Box::new(Filed { path, row, client: target.terms.client.clone(), staged })
     };
     match work {
-        Work::Body { mut staged, ownership, meta, kind } => {
+        Work::Body { mut staged, ownership, meta, size, digest } => {
             let id = staged.id();
+            let kind = RowKind::File { size, digest };
             let placed = hold(ownership.as_ref(), || {
                 let placed = place(store, ledger, target, &kind, |path, replace| {
                     store.publish(&mut staged, path, replace)
@@ -184,14 +185,12 @@ fn publish<S: Store>(
                 }
                 placed
             });
-            let digest = match &kind {
-                RowKind::File { digest, .. } => Some(*digest),
-                _ => None,
-            };
             match placed? {
-                Placed::Twin(path) => Ok(Published::Already(Outcome::Held(digest, target.shown(&path)))),
+                Placed::Twin(path) => {
+                    Ok(Published::Already(Outcome::Held(Some(digest), target.shown(&path))))
+                }
                 Placed::At(path, stamp) => {
-                    let outcome = Outcome::Stored(digest, target.shown(&path));
+                    let outcome = Outcome::Stored(Some(digest), size, target.shown(&path));
                     let row = filed(path, kind, meta, stamp, Some(id));
                     Ok(Published::New(Pending { row, outcome, ownership }))
                 }
@@ -201,7 +200,7 @@ fn publish<S: Store>(
             store.make_folder(&target.path)?;
             let stamp = store.set_meta(&target.path, meta, None)?;
             let row = filed(target.path.clone(), RowKind::Folder, meta, stamp, None);
-            Ok(Published::New(Pending { row, outcome: Outcome::Stored(None, None), ownership: None }))
+            Ok(Published::New(Pending { row, outcome: Outcome::Stored(None, 0, None), ownership: None }))
         }
         Work::Link { link, meta } => {
             let kind = RowKind::Symlink(link.clone());
@@ -210,7 +209,7 @@ fn publish<S: Store>(
             })? {
                 Placed::Twin(path) => Ok(Published::Already(Outcome::Held(None, target.shown(&path)))),
                 Placed::At(path, stamp) => {
-                    let outcome = Outcome::Stored(None, target.shown(&path));
+                    let outcome = Outcome::Stored(None, 0, target.shown(&path));
                     let row = filed(path, kind, meta, stamp, None);
                     Ok(Published::New(Pending { row, outcome, ownership: None }))
                 }

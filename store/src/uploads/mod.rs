@@ -79,8 +79,9 @@ pub enum Outcome {
     Held(Option<Digest>, Option<RelPath>),
     /// The digest is needed first.
     NeedDigest,
-    /// It is durable now; the path, below the client's root, if it is another than offered.
-    Stored(Option<Digest>, Option<RelPath>),
+    /// It is durable now: its digest, if it is a file, its bytes, and the path, below the client's root, if it is
+    /// another than offered.
+    Stored(Option<Digest>, u64, Option<RelPath>),
     /// It is not, and no part of it can be seen.
     Failed(Code, String),
 }

@@ -117,7 +117,7 @@ fn promise_3_the_same_sent_twice_at_once_makes_no_second_copy() {
         // Both are asked for before either has arrived.
         let both = [(); 2].map(|()| inbox.offer(&client.again(), header.clone()).wanted());
         let [first, second] = both.map(|wanted| inbox.send(wanted, body));
-        let Outcome::Stored(_, Some(path)) = first else { panic!("{first:?}") };
+        let Outcome::Stored(_, _, Some(path)) = first else { panic!("{first:?}") };
         assert_eq!(second, Outcome::Held(Some(digest(body)), Some(path)));
     }
     assert_eq!(inbox.names(), ["dir", "dir/a (2).jpg", "dir/a (3).jpg", "dir/a.jpg"]);
@@ -129,10 +129,10 @@ fn keep_both_and_links() {
     let inbox = inbox_with(b"one");
     let client = Client::on_conflict(Conflict::KeepBoth);
     let second = Some(key("dir/a (2).jpg"));
-    assert_eq!(inbox.offer(&client, link("dir/a.jpg", "x")).told(), Outcome::Stored(None, second.clone()));
+    assert_eq!(inbox.offer(&client, link("dir/a.jpg", "x")).told(), Outcome::Stored(None, 0, second.clone()));
     assert_eq!(inbox.offer(&client, link("dir/a.jpg", "x")).told(), Outcome::Held(None, second));
     let third = Some(key("dir/a (3).jpg"));
-    assert_eq!(inbox.offer(&client, link("dir/a.jpg", "y")).told(), Outcome::Stored(None, third));
+    assert_eq!(inbox.offer(&client, link("dir/a.jpg", "y")).told(), Outcome::Stored(None, 0, third));
     assert_eq!(fs::read_link(inbox.on_disk("dir/a (2).jpg")).unwrap(), Path::new("x"));
     // A file finds its number among them.
     let told = inbox.put(&client, file("dir/a.jpg", b"two"), b"two");
@@ -234,7 +234,7 @@ fn hostile_15_a_name_that_is_taken_while_its_body_is_under_way_is_not_replaced_e
                 _ => inbox.offer(&client, link("name", "peer's")).told(),
             };
             match (told, sibling) {
-                (Outcome::Stored(_, Some(path)), Some(sibling)) => assert_eq!(path, key(sibling)),
+                (Outcome::Stored(_, _, Some(path)), Some(sibling)) => assert_eq!(path, key(sibling)),
                 (told, None) if client.terms.conflict == Conflict::Replace => {
                     assert_failed!(told, NotAllowed)
                 }

@@ -127,7 +127,7 @@ fn what_is_given_up_fails_even_where_it_cannot_be_removed() {
         let keep = Client::on_conflict(Conflict::KeepBoth);
         let both = [(); 2].map(|()| inbox.offer(&keep.again(), file("name", call.as_bytes())).wanted());
         let [first, second] = both.map(|wanted| inbox.send(wanted, call.as_bytes()));
-        assert!(matches!(first, Outcome::Stored(_, Some(_))), "{first:?}");
+        assert!(matches!(first, Outcome::Stored(_, _, Some(_))), "{first:?}");
         assert!(matches!(second, Outcome::Held(_, Some(_))), "{second:?}");
     }
     assert_eq!(inbox.staged().len(), 2);

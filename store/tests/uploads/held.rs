@@ -171,7 +171,7 @@ fn a_file_that_is_swapped_while_it_is_refreshed_is_neither_touched_nor_recorded(
 fn folders_are_made_refreshed_and_held() {
     let inbox = Inbox::new();
     let client = Client::new();
-    let stored = Outcome::Stored(None, None);
+    let stored = Outcome::Stored(None, 0, None);
     assert_eq!(inbox.offer(&client, folder("a/b")).told(), stored);
     let on_disk = fs::metadata(inbox.on_disk("a/b")).unwrap();
     assert_eq!((on_disk.mtime(), on_disk.mtime_nsec()), (1_500_000_000, 500));
@@ -201,15 +201,15 @@ fn links_are_made_held_and_replaced() {
     let client = Client::new();
     let target = |name| fs::read_link(inbox.on_disk(name)).unwrap();
     for name in ["link", "deep/link"] {
-        assert_eq!(inbox.offer(&client, link(name, "../../outside")).told(), Outcome::Stored(None, None));
+        assert_eq!(inbox.offer(&client, link(name, "../../outside")).told(), Outcome::Stored(None, 0, None));
         assert_eq!(target(name), Path::new("../../outside"));
         assert_eq!(fs::symlink_metadata(inbox.on_disk(name)).unwrap().mtime(), 1_500_000_000);
         assert_eq!(inbox.row(name).unwrap().kind, RowKind::Symlink(b"../../outside".to_vec()));
         assert_eq!(inbox.offer(&client, link(name, "../../outside")).told(), Outcome::Held(None, None));
-        assert_eq!(inbox.offer(&client, link(name, "elsewhere")).told(), Outcome::Stored(None, None));
+        assert_eq!(inbox.offer(&client, link(name, "elsewhere")).told(), Outcome::Stored(None, 0, None));
         assert_eq!(target(name), Path::new("elsewhere"));
     }
-    assert_eq!(inbox.offer(&client, link("dir/file", "x")).told(), Outcome::Stored(None, None));
+    assert_eq!(inbox.offer(&client, link("dir/file", "x")).told(), Outcome::Stored(None, 0, None));
     assert_eq!(target("dir/file"), Path::new("x"));
     // And a file in the place of the link is not held by what the link's row says.
     fs::remove_file(inbox.on_disk("dir/file")).unwrap();

@@ -358,11 +358,11 @@ fn entry(name: &str, kind: Kind) -> Header {
 }
 
 pub(crate) fn stored(body: &[u8]) -> Outcome {
-    Outcome::Stored(Some(digest(body)), None)
+    Outcome::Stored(Some(digest(body)), body.len() as u64, None)
 }
 
 pub(crate) fn stored_at(body: &[u8], name: &str) -> Outcome {
-    Outcome::Stored(Some(digest(body)), Some(key(name)))
+    Outcome::Stored(Some(digest(body)), body.len() as u64, Some(key(name)))
 }
 
 pub(crate) fn held(body: &[u8]) -> Outcome {

@@ -124,10 +124,10 @@ fn promise_2_a_lone_file_is_sealed_published_settled_recorded_and_then_answered(
     assert_eq!(sending.finish(digest(b"bytes")), stored(b"bytes"));
     assert_eq!(inbox.script.take_calls(), ["seal", "publish a/file", "settle a/file", "record a/file"]);
 
-    assert_eq!(inbox.offer(&client, folder("a")).told(), Outcome::Stored(None, None));
+    assert_eq!(inbox.offer(&client, folder("a")).told(), Outcome::Stored(None, 0, None));
     let calls = inbox.script.take_calls();
     assert_eq!(calls[calls.len() - 4..], ["make_folder a", "set_meta a", "settle a", "record a"]);
-    assert_eq!(inbox.offer(&client, link("l", "a")).told(), Outcome::Stored(None, None));
+    assert_eq!(inbox.offer(&client, link("l", "a")).told(), Outcome::Stored(None, 0, None));
     let calls = inbox.script.take_calls();
     assert_eq!(calls[calls.len() - 3..], ["make_link l", "settle l", "record l"]);
 }
@@ -227,8 +227,8 @@ fn promise_4_a_client_with_a_folder_stays_in_it() {
     let keep = client.with(|terms| terms.conflict = Conflict::KeepBoth);
     assert_eq!(inbox.put(&keep, file("a/file", b"two"), b"two"), stored_at(b"two", "a/file (2)"));
     assert_eq!(inbox.put(&keep, file("a/file", b"two"), b"two"), held_at(b"two", "a/file (2)"));
-    assert_eq!(inbox.offer(&client, folder("f")).told(), Outcome::Stored(None, None));
-    assert_eq!(inbox.offer(&client, link("l", "x")).told(), Outcome::Stored(None, None));
+    assert_eq!(inbox.offer(&client, folder("f")).told(), Outcome::Stored(None, 0, None));
+    assert_eq!(inbox.offer(&client, link("l", "x")).told(), Outcome::Stored(None, 0, None));
     let names = ["", "/a", "/a/file", "/a/file (2)", "/f", "/l"].map(|name| format!("granted/here{name}"));
     assert_eq!(inbox.names(), [&["granted".to_owned()][..], &names].concat());
     let deep = vec!["d"; 127].join("/");
