@@ -2,14 +2,14 @@
 
 use std::net::TcpStream;
 
-use super::{MIB, receipts};
-use crate::support::{Client, Running, Server, assert_same_tree, digest, noise, write};
+use super::MIB;
+use crate::support::{Client, Running, Server, assert_same_tree, noise, write};
 
 /// Listener, catalogue, root and runtime take about thirty.
 const FEW: &[&str] = &["prlimit", "--nofile=64:64", "--"];
 
 #[test]
-fn hostile_19_with_too_few_open_files_nothing_is_lost_and_all_arrives_in_the_end() {
+fn hostile_19_with_too_few_open_files_everything_arrives_a_little_later() {
     let server = Server::setup().wrapped(FEW).start();
     let clients: Vec<_> = (0..4).map(|_| Client::paired(&server)).collect();
     let trees: Vec<_> = (0..clients.len())
@@ -26,14 +26,9 @@ fn hostile_19_with_too_few_open_files_nothing_is_lost_and_all_arrives_in_the_end
     let runs: Vec<_> =
         clients.iter().zip(&trees).map(|(c, tree)| c.send(tree).arg("--json").start()).collect();
     for outcome in runs.into_iter().map(Running::wait) {
-        assert!(matches!(outcome.status.code(), Some(0 | 1)), "{outcome:?}");
-        println!("{:?}", outcome.summary());
-        for (name, expected) in receipts(&outcome.stdout) {
-            assert_eq!(digest(server.inbox().join(&name)).to_string(), expected, "{name}");
-        }
+        outcome.code(0);
     }
-    for (client, tree) in clients.iter().zip(&trees) {
-        client.send(tree).run().code(0);
+    for tree in &trees {
         assert_same_tree(tree, &server.inbox().join(tree.file_name().unwrap()));
     }
     assert_eq!(server.staged(), []);
