@@ -108,9 +108,9 @@ pub(crate) enum ConflictArg {
     Replace,
     /// Both stay: the new one is called `name (2)`
     KeepBoth,
-    /// The old one stays
+    /// The old one stays; a new one with other content counts as failed
     Skip,
-    /// The old one stays, and that is an error
+    /// As skip, for scripts that mean it
     Fail,
 }
 

@@ -45,11 +45,11 @@ pub enum LinkFrom {
 /// Where this client keeps its files.
 #[derive(Debug, Clone)]
 pub struct Home {
-    /// Remotes and defaults.
+    /// The known servers.
     pub config: PathBuf,
     /// The key.
     pub identity: PathBuf,
-    /// Digest cache and resume state.
+    /// The digest cache.
     pub state: PathBuf,
 }
 

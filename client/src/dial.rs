@@ -54,6 +54,11 @@ impl Dialer {
         Ok(Dialer { addresses, fingerprint, tls, run, invite, patience })
     }
 
+    /// The first address, as a name for the server.
+    pub(crate) fn address(&self) -> &str {
+        self.addresses.first().map_or("the server", String::as_str)
+    }
+
     /// Tries every address until one answers. An answer from a peer with another key ends it.
     pub(crate) async fn dial(&self) -> Result<Session, DialError> {
         let mut problems = Vec::new();
@@ -102,7 +107,7 @@ impl Dialer {
         DialError::Final(Failure::new(
             Exit::NotTrusted,
             format!(
-                "{address} is not the server that was paired with: its key is another one than {}. Nothing was sent. \
+                "{address} is not the server that it should be: its key is another one than {}. Nothing was sent. \
                  If the server was set up anew, ask its owner for an invite and run `ferry pair`; if not, someone may \
                  be between you and it",
                 self.fingerprint

@@ -25,8 +25,6 @@ pub(crate) struct Queue {
     report: Arc<dyn Report>,
     /// Counts what brings the run nearer to its end.
     progress: AtomicU64,
-    /// The highest offset at which a body was gone on with.
-    resumed_at: AtomicU64,
 }
 
 #[derive(Default)]
@@ -46,7 +44,6 @@ impl Queue {
             digests,
             report,
             progress: AtomicU64::new(0),
-            resumed_at: AtomicU64::new(0),
         })
     }
 
@@ -185,10 +182,14 @@ impl Manifest for Queue {
         self.digests.forget(identity);
     }
 
-    fn advanced(&self, task: &Task, offset: u64, bytes: u64) {
-        if bytes == 0 && self.resumed_at.fetch_max(offset, Ordering::Relaxed) < offset {
+    fn begun(&self, task: &Task, offset: u64, is_further: bool) {
+        if is_further {
             self.progress.fetch_add(1, Ordering::Relaxed);
         }
-        self.report.advanced(task, offset, bytes);
+        self.report.begun(task, offset);
+    }
+
+    fn advanced(&self, task: &Task, bytes: u64) {
+        self.report.advanced(task, bytes);
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use ferry_proto::{Digest, RelPath};
@@ -12,14 +12,13 @@ use crate::exit::Failure;
 
 /// A file of receipts in the making.
 pub(crate) struct Receipts {
-    path: PathBuf,
     file: BufWriter<File>,
 }
 
 impl Receipts {
     pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
         match File::create(path) {
-            Ok(file) => Ok(Receipts { path: path.to_owned(), file: BufWriter::new(file) }),
+            Ok(file) => Ok(Receipts { file: BufWriter::new(file) }),
             Err(error) => Err(Failure::local(format!("cannot write {}: {error}", path.display()))),
         }
     }
@@ -28,14 +27,13 @@ impl Receipts {
         write_line(&mut self.file, digest, name.as_bytes())
     }
 
-    /// Everything is on the disk when this returns.
-    pub(crate) fn finish(mut self) -> Result<(), Failure> {
-        let finish = |file: &mut BufWriter<File>| {
-            file.flush()?;
-            file.get_ref().sync_all()
-        };
-        finish(&mut self.file)
-            .map_err(|error| Failure::local(format!("cannot write {}: {error}", self.path.display())))
+    /// Everything is on the disk when this returns, if it is a disk: pipes and terminals have nothing to sync.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        match self.file.get_ref().sync_all() {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            result => result,
+        }
     }
 }
 

@@ -76,6 +76,13 @@ impl Remotes {
     ) -> Result<String, Failure> {
         let remote = Remote { addresses: invite.addresses.clone(), fingerprint: invite.fingerprint };
         let known = self.with_key(invite.fingerprint).map(|(name, _)| name.to_owned());
+        if let Some(asked) =
+            asked.filter(|asked| self.find(asked).is_some_and(|r| r.fingerprint != invite.fingerprint))
+        {
+            return Err(Failure::usage(format!(
+                "`{asked}` is another server here: choose another name, or `ferry remotes remove {asked}` first"
+            )));
+        }
         let name = match (asked, known) {
             (Some(asked), known) => {
                 if let Some(known) = known.filter(|known| known != asked) {

@@ -133,7 +133,7 @@ pub enum Conflict {
     Replace,
     /// Both stay: the new one is called `name (2).ending`.
     KeepBoth,
-    /// The old one stays, and the new one is passed over.
+    /// The old one stays; for the client that is a failure, as `Fail` is.
     Skip,
     /// The old one stays, and that is an error.
     Fail,

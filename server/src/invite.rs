@@ -66,7 +66,7 @@ fn make(
     let invite = Invite { addresses, fingerprint: identity.fingerprint(), secret };
     // What cannot be read back is not handed out.
     invite.to_link().parse::<Invite>().context("--host")?;
-    let expires = SystemTime::now() + expires;
+    let expires = SystemTime::now().checked_add(expires).context("--expires is too far away")?;
     catalogue.invite(NewInvite { name, expires, uses, grant: Grant::whole() }, &invite.secret)?;
     Ok(invite)
 }

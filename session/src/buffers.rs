@@ -10,6 +10,9 @@ const GRAIN: usize = 1024;
 /// Buffers from here on are kept for reuse; smaller ones cost the allocator nothing.
 const KEPT_FROM: usize = 64 * 1024;
 
+/// Buffers that wait for reuse at the most. They come on top of the room that is in use.
+const KEPT: usize = 8;
+
 /// Room for buffers. Clones share it.
 #[derive(Clone)]
 pub struct Pool {
@@ -37,7 +40,9 @@ impl Pool {
         let room = self.reserve(length).await;
         let mut bytes = Vec::new();
         if length >= KEPT_FROM {
-            bytes = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+            // One that is larger than asked for would take more room than it was given.
+            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            bytes = kept.filter(|kept| kept.capacity() <= length).unwrap_or_default();
         }
         bytes.reserve_exact(length);
         Buffer { bytes, kept: self.kept.clone(), _room: room }
@@ -55,7 +60,10 @@ impl Drop for Buffer {
         let mut bytes = std::mem::take(&mut self.bytes);
         if bytes.capacity() >= KEPT_FROM {
             bytes.clear();
-            self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if kept.len() < KEPT {
+                kept.push(bytes);
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What goes out on a stream. Whoever has something to say queues it and never waits to write; one task writes.
 
 use std::{
+    io::ErrorKind,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -14,7 +16,9 @@ use tokio::{
     sync::{
         Notify,
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        watch,
     },
+    time::sleep,
 };
 
 use crate::SessionError;
@@ -34,6 +38,8 @@ const PIECES: usize = 64;
 pub struct Outbox {
     queue: UnboundedSender<Vec<u8>>,
     state: Arc<State>,
+    /// Says nothing; the writer learns by it that the last outbox is gone.
+    _presence: watch::Sender<()>,
 }
 
 struct State {
@@ -55,8 +61,9 @@ impl Outbox {
             written: AtomicU64::new(0),
             spare: std::sync::Mutex::default(),
         });
-        tokio::spawn(write(writer, pieces, state.clone()));
-        Outbox { queue, state }
+        let (_presence, absence) = watch::channel(());
+        tokio::spawn(write(writer, pieces, state.clone(), absence));
+        Outbox { queue, state, _presence }
     }
 
     /// Queues a message.
@@ -70,6 +77,7 @@ impl Outbox {
     pub fn push(&self, frames: Vec<u8>) -> Result<(), SessionError> {
         let length = frames.len();
         if self.state.queued.fetch_add(length, Ordering::Relaxed) + length > FLOODED {
+            self.state.queued.fetch_sub(length, Ordering::Relaxed);
             return Err(SessionError::Flooded);
         }
         // Without a writer the stream has failed, and reading it will tell.
@@ -131,11 +139,22 @@ async fn write(
     mut writer: impl AsyncWrite + Unpin,
     mut pieces: UnboundedReceiver<Vec<u8>>,
     state: Arc<State>,
+    mut absence: watch::Receiver<()>,
 ) {
+    // A peer that does not read must not hold the stream, and what is queued for it, when the session is over.
+    let mut given_up = pin!(async move {
+        while absence.changed().await.is_ok() {}
+        sleep(limits::GOODBYE_DRAIN).await;
+    });
     let mut batch = Vec::with_capacity(PIECES);
     let mut gathered = Vec::with_capacity(GATHERED);
     while pieces.recv_many(&mut batch, PIECES).await > 0 {
-        if let Err(error) = write_batch(&mut writer, &mut batch, &mut gathered, &state).await {
+        let written = tokio::select! {
+            biased;
+            written = write_batch(&mut writer, &mut batch, &mut gathered, &state) => written,
+            () = &mut given_up => Err(ErrorKind::TimedOut.into()),
+        };
+        if let Err(error) = written {
             tracing::debug!(%error, "a stream cannot be written");
             break;
         }

@@ -116,10 +116,17 @@ impl LocalStore {
         if replace {
             Self::check_replaceable(folder, name)?;
             fs::renameat(&self.staging, staged, folder, name)?;
-        } else {
-            fs::renameat_with(&self.staging, staged, folder, name, RenameFlags::NOREPLACE)?;
+            return Ok(());
         }
-        Ok(())
+        match fs::renameat_with(&self.staging, staged, folder, name, RenameFlags::NOREPLACE) {
+            // Some file systems (NFS among them) know no such rename. A second name that is not taken does the same.
+            Err(Errno::INVAL) => match fs::linkat(&self.staging, staged, folder, name, AtFlags::empty()) {
+                Ok(()) => Ok(fs::unlinkat(&self.staging, staged, AtFlags::empty())?),
+                Err(Errno::EXIST) => Err(StoreError::Exists),
+                Err(_) => Err(Errno::INVAL.into()),
+            },
+            result => Ok(result?),
+        }
     }
 
     fn entry(folder: &Folder, name: &[u8]) -> Result<Option<Entry>, StoreError> {

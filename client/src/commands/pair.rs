@@ -55,7 +55,11 @@ pub(super) fn run(home: &Home, link: LinkFrom, name: Option<&str>) -> Result<Exi
             Err(DialError::Final(failure)) => Err(failure),
         }
     })?;
+    let before = remotes.with_key(invite.fingerprint).map(|(name, _)| name.to_owned());
     let name = remotes.add(&invite, name, &welcome.name)?;
+    if let Some(before) = before.filter(|before| *before != name) {
+        eprintln!("this server was known as `{before}` here; that name is gone");
+    }
     eprintln!("paired: the server is known as `{name}` here; `ferry send PHOTOS {name}:` sends to it");
     Ok(Exit::Well)
 }

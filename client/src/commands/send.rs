@@ -86,21 +86,19 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
         .map_err(|error| Failure::local(format!("cannot start the runtime: {error}")))?;
     let looks_ahead = config.output.form == Form::Bars;
     let result = runtime.block_on(run.clone().go(sources, config.jobs, &mut remotes, invite, looks_ahead));
+    // A look-up of a name may hang for long; nobody waits for it any more.
+    runtime.shutdown_background();
     run.queue.stop();
     run.queue.save();
-    let exit = match result {
-        Ok(()) if run.queue.has_failures() => Exit::SomeFailed,
-        Ok(()) if run.queue.is_finished() => Exit::Well,
-        Ok(()) => Exit::Unreachable,
+    match result {
         Err(failure) => {
-            run.narrator.finish(failure.code)?;
-            return Err(failure);
+            run.narrator.finish(failure.code);
+            Err(failure)
         }
-    };
-    run.narrator.finish(exit)?;
-    // Threads that wait for a slow disk or for standard input are not waited for.
-    runtime.shutdown_background();
-    Ok(exit)
+        Ok(()) if run.queue.has_failures() => Ok(run.narrator.finish(Exit::SomeFailed)),
+        Ok(()) if run.queue.is_finished() => Ok(run.narrator.finish(Exit::Well)),
+        Ok(()) => Ok(run.narrator.finish(Exit::Unreachable)),
+    }
 }
 
 impl Run {
@@ -178,7 +176,7 @@ impl Run {
             let problem = match dialled {
                 Ok(session) => match self.send_on(session).await {
                     Ok(()) => return Ok(()),
-                    Err(error) => dial::refused(&error, "the server"),
+                    Err(error) => dial::refused(&error, self.dialer.address()),
                 },
                 Err(problem) => problem,
             };

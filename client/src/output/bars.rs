@@ -43,23 +43,24 @@ impl Bars {
 }
 
 impl Teller for Bars {
-    fn advanced(&mut self, task: &Task, offset: u64, bytes: u64, totals: &Totals) {
-        if task.size().is_none_or(|size| size >= SHOWN_FROM) {
-            let bar = self.files.entry(task.path().clone()).or_insert_with(|| {
-                let bar = self.all.add(ProgressBar::new(task.size().unwrap_or(0)));
-                bar.set_style(file_style(self.width, task.size().is_some()));
-                bar.set_message(task.path().to_string());
-                bar
-            });
-            if bytes == 0 {
-                // What was sent before counts as done, not as speed.
-                bar.set_position(offset);
-                bar.reset_eta();
-                self.whole.inc(offset);
-                self.whole.reset_eta();
-            } else {
-                bar.set_position(offset + bytes);
-            }
+    fn begun(&mut self, task: &Task, offset: u64) {
+        if task.size().is_some_and(|size| size < SHOWN_FROM) {
+            return;
+        }
+        let bar = self.all.add(ProgressBar::new(task.size().unwrap_or(0)));
+        bar.set_style(file_style(self.width, task.size().is_some()));
+        bar.set_message(task.path().to_string());
+        // What was sent before counts as done, not as speed.
+        bar.set_position(offset);
+        bar.reset_eta();
+        self.whole.inc(offset);
+        self.whole.reset_eta();
+        self.files.insert(task.path().clone(), bar);
+    }
+
+    fn advanced(&mut self, task: &Task, bytes: u64, totals: &Totals) {
+        if let Some(bar) = self.files.get(task.path()) {
+            bar.inc(bytes);
         }
         self.whole.inc(bytes);
         self.update(totals);
@@ -99,11 +100,15 @@ impl Teller for Bars {
         self.all.suspend(|| to_stdout(line));
     }
 
-    fn summary(&mut self, totals: &Totals, _exit: Exit) {
+    fn clear(&mut self) {
         for (_, bar) in self.files.drain() {
             bar.finish_and_clear();
         }
         self.whole.finish_and_clear();
+    }
+
+    fn summary(&mut self, totals: &Totals, _exit: Exit) {
+        self.clear();
         to_stderr(&totals.sentence());
     }
 }

@@ -23,7 +23,7 @@ impl Json {
 }
 
 impl Teller for Json {
-    fn advanced(&mut self, _task: &Task, _offset: u64, _bytes: u64, totals: &Totals) {
+    fn advanced(&mut self, _task: &Task, _bytes: u64, totals: &Totals) {
         if self.next <= Instant::now() {
             self.next = Instant::now() + NOW_AND_THEN;
             let entries = totals.sent + totals.held + totals.failed;
@@ -65,7 +65,7 @@ impl Teller for Json {
     fn summary(&mut self, totals: &Totals, exit: Exit) {
         let seconds = totals.start.elapsed().as_secs_f64();
         write(&json!({ "summary": {
-            "sent": totals.sent,
+            (if totals.dry_run { "would_send" } else { "sent" }): totals.sent,
             "held": totals.held,
             "failed": totals.failed,
             "skipped": totals.skipped,

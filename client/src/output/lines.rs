@@ -22,7 +22,7 @@ impl Lines {
 }
 
 impl Teller for Lines {
-    fn advanced(&mut self, _task: &Task, _offset: u64, _bytes: u64, totals: &Totals) {
+    fn advanced(&mut self, _task: &Task, _bytes: u64, totals: &Totals) {
         if self.next.is_some_and(|next| next <= Instant::now()) {
             self.next = Some(Instant::now() + NOW_AND_THEN);
             let rate = totals.bytes as f64 / totals.start.elapsed().as_secs_f64().max(0.001);

@@ -18,14 +18,16 @@ use ferry_store::source::SourceError;
 use self::{bars::Bars, json::Json, lines::Lines};
 use crate::{
     config::{Form, Output},
-    exit::{Exit, Failure},
+    exit::Exit,
     receipts::Receipts,
 };
 
 /// Who is told what becomes of each entry.
 pub(crate) trait Report: Send + Sync + 'static {
+    /// A large body begins, at this offset.
+    fn begun(&self, task: &Task, offset: u64);
     /// Bytes of a body are leaving.
-    fn advanced(&self, task: &Task, offset: u64, bytes: u64);
+    fn advanced(&self, task: &Task, bytes: u64);
     /// A body was interrupted and will be tried again.
     fn stalled(&self, task: &Task);
     /// An entry is finished; whether that is a failure.
@@ -38,7 +40,8 @@ pub(crate) trait Report: Send + Sync + 'static {
 
 /// One way of telling it.
 trait Teller: Send {
-    fn advanced(&mut self, task: &Task, offset: u64, bytes: u64, totals: &Totals);
+    fn begun(&mut self, _task: &Task, _offset: u64) {}
+    fn advanced(&mut self, task: &Task, bytes: u64, totals: &Totals);
     fn finished(&mut self, entry: &Entry<'_>, totals: &Totals);
     /// A body is no longer on its way.
     fn dropped(&mut self, _path: &RelPath) {}
@@ -53,6 +56,8 @@ trait Teller: Send {
         to_stdout(line);
     }
     fn summary(&mut self, totals: &Totals, exit: Exit);
+    /// Takes away what is only shown for a while.
+    fn clear(&mut self) {}
 }
 
 /// One entry that is finished.
@@ -87,8 +92,6 @@ struct Totals {
     skipped: u64,
     /// Bytes of bodies that left.
     bytes: u64,
-    /// Bytes of files that are sent or held.
-    settled_bytes: u64,
     dry_run: bool,
 }
 
@@ -113,16 +116,8 @@ impl Narrator {
             Form::Silent => Box::new(Lines::new(false)),
             Form::Json => Box::new(Json::new()),
         };
-        let totals = Totals {
-            start: Instant::now(),
-            sent: 0,
-            held: 0,
-            failed: 0,
-            skipped: 0,
-            bytes: 0,
-            settled_bytes: 0,
-            dry_run,
-        };
+        let totals =
+            Totals { start: Instant::now(), sent: 0, held: 0, failed: 0, skipped: 0, bytes: 0, dry_run };
         Narrator { inner: Mutex::new(Inner { teller, totals, receipts, receipts_failed: None }), output }
     }
 
@@ -143,17 +138,24 @@ impl Narrator {
         }
     }
 
-    /// The last line, and the receipts.
-    pub(crate) fn finish(&self, exit: Exit) -> Result<(), Failure> {
+    /// The receipts, and the last line. Returns how the run ends, which receipts that cannot be written make worse.
+    pub(crate) fn finish(&self, exit: Exit) -> Exit {
         let mut inner = self.lock();
         let Inner { teller, totals, receipts, receipts_failed } = &mut *inner;
-        if !self.output.quiet || self.output.form == Form::Json {
+        let finished = receipts.take().map_or(Ok(()), Receipts::finish);
+        let failed = receipts_failed.take().or(finished.err().map(|error| error.to_string()));
+        let exit = if failed.is_some() && exit == Exit::Well { Exit::SomeFailed } else { exit };
+        if let Some(error) = failed {
+            teller.say(&format!("ferry: the receipts cannot be written: {error}"));
+        }
+        // A run that did not come to anything has nothing to sum up; its error says it all.
+        let is_nothing = totals.is_nothing() && !matches!(exit, Exit::Well | Exit::SomeFailed);
+        if self.output.form == Form::Json || !(self.output.quiet || is_nothing) {
             teller.summary(totals, exit);
+        } else {
+            teller.clear();
         }
-        if let Some(error) = receipts_failed.take() {
-            return Err(Failure::new(Exit::SomeFailed, format!("the receipts are not complete: {error}")));
-        }
-        receipts.take().map_or(Ok(()), Receipts::finish)
+        exit
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -169,8 +171,8 @@ impl Narrator {
             Status::Failed => totals.failed += 1,
             Status::Skipped => totals.skipped += 1,
         }
-        if matches!(entry.status, Status::Sent | Status::Held | Status::WouldSend) {
-            totals.settled_bytes += entry.bytes;
+        if entry.status == Status::WouldSend {
+            totals.bytes += entry.bytes;
         }
         teller.finished(entry, totals);
         if self.output.form == Form::Json {
@@ -191,11 +193,15 @@ impl Narrator {
 }
 
 impl Report for Narrator {
-    fn advanced(&self, task: &Task, offset: u64, bytes: u64) {
+    fn begun(&self, task: &Task, offset: u64) {
+        self.lock().teller.begun(task, offset);
+    }
+
+    fn advanced(&self, task: &Task, bytes: u64) {
         let mut inner = self.lock();
         let Inner { teller, totals, .. } = &mut *inner;
         totals.bytes += bytes;
-        teller.advanced(task, offset, bytes, totals);
+        teller.advanced(task, bytes, totals);
     }
 
     fn stalled(&self, task: &Task) {
@@ -273,6 +279,10 @@ impl Narrator {
 }
 
 impl Totals {
+    fn is_nothing(&self) -> bool {
+        self.sent + self.held + self.failed + self.skipped + self.bytes == 0
+    }
+
     /// The last line for people.
     fn sentence(&self) -> String {
         let took = self.start.elapsed();
@@ -289,7 +299,7 @@ impl Totals {
         }
         let rate = self.bytes as f64 / took.as_secs_f64().max(0.001);
         let moved = match self.dry_run {
-            true => String::new(),
+            true => format!(": {}", size(self.bytes)),
             false => format!(": {} in {}, {}/s", size(self.bytes), time(took), size(rate as u64)),
         };
         parts.join(", ") + &moved

@@ -95,6 +95,7 @@ fn hostile_01_hostile_03_bad_names_end_the_session_and_leave_no_trace() {
             peer.put(Conflict::Replace);
             peer.raw(&offer_named(&name, kind));
             assert_eq!(peer.thrown_out(), Code::Protocol, "{:?}", String::from_utf8_lossy(&name));
+            bystander.live();
         }
     }
     server.logged(&["session ended", "path"]);

@@ -7,13 +7,17 @@ use crate::support::{Client, FakeServer, Outcome, Wire, write};
 type Script = Box<dyn FnOnce(&mut Wire) + Send>;
 
 /// Sends `files` to a server that follows the scripts, one for each connection.
-fn send_to(scripts: Vec<Script>, files: &[&str], flags: &[&str]) -> Outcome {
+fn send_to(scripts: Vec<Script>, files: &[&str]) -> Outcome {
+    send_with(&["--retry", "0"], scripts, files)
+}
+
+fn send_with(flags: &[&str], scripts: Vec<Script>, files: &[&str]) -> Outcome {
     let server = FakeServer::start(scripts);
     let folder = tempfile::tempdir().unwrap();
     let client = Client::new();
     let sources = files.iter().map(|name| write(folder.path().join(name), format!("content of {name}")));
     let send = client.ferry("send").args(sources.collect::<Vec<_>>()).args(["--to", &server.invite()]);
-    let outcome = send.args(["--retry", "0", "--json"]).args(flags).run();
+    let outcome = send.arg("--json").args(flags).run();
     server.finish();
     outcome
 }
@@ -50,7 +54,7 @@ fn an_honest_fake_server_is_believed() {
         receipt(wire, seq.0, Some(digest));
         finish(wire, Done { entries: 1, bytes });
     });
-    let outcome = send_to(vec![script], &["file"], &[]).code(0);
+    let outcome = send_to(vec![script], &["file"]).code(0);
     assert_eq!(outcome.statuses(), [("file".to_owned(), "sent".to_owned())]);
 }
 
@@ -62,7 +66,7 @@ fn promise_8_a_receipt_for_other_bytes_is_a_failure() {
             receipt(wire, seq.0, wrong);
             finish(wire, Done { entries: 1, bytes });
         });
-        let outcome = send_to(vec![script], &["file"], &[]).code(1);
+        let outcome = send_to(vec![script], &["file"]).code(1);
         assert_eq!(outcome.statuses(), [("file".to_owned(), "failed".to_owned())]);
     }
 }
@@ -75,7 +79,7 @@ fn promise_8_what_the_server_calls_failed_has_failed() {
         wire.say(Failed { seq, code: Code::StorageFull, detail });
         finish(wire, Done { entries: 0, bytes });
     });
-    let outcome = send_to(vec![script], &["file"], &[]).code(1);
+    let outcome = send_to(vec![script], &["file"]).code(1);
     let object = &outcome.objects()[0];
     assert_eq!((&object["status"], &object["code"]), (&"failed".into(), &Code::StorageFull.number().into()));
     assert_eq!(object["detail"], "no \\x1b[31mroom");
@@ -100,7 +104,7 @@ fn promise_8_an_end_before_done_is_never_success() {
                 receipt(wire, offer.seq.0, Some(digest));
             }
         });
-        let outcome = send_to(vec![script], &["one", "two"], &[]).code(3);
+        let outcome = send_to(vec![script], &["one", "two"]).code(3);
         assert_eq!(outcome.total("sent"), u64::from(point == 3), "{outcome:?}");
     }
 }
@@ -128,7 +132,7 @@ fn promise_8_answers_that_nobody_asked_for_are_never_success() {
             wire.say(said);
             wire.last_words();
         });
-        let outcome = send_to(vec![script], &["file"], &[]).code(3);
+        let outcome = send_to(vec![script], &["file"]).code(3);
         assert_eq!(outcome.total("sent") + outcome.total("held"), 0, "{shown}: {outcome:?}");
     }
 }
@@ -140,7 +144,7 @@ fn promise_8_counts_that_do_not_agree_are_never_success() {
         receipt(wire, seq.0, Some(digest));
         finish(wire, Done { entries: 2, bytes });
     });
-    send_to(vec![script], &["file"], &[]).code(3);
+    send_to(vec![script], &["file"]).code(3);
 }
 
 #[test]
@@ -152,7 +156,7 @@ fn a_request_that_is_refused_ends_in_4() {
         wire.say(ferry_proto::Rejected { id, code: Code::NotAllowed, detail });
         wire.last_words();
     });
-    send_to(vec![script], &["file"], &[]).code(4).says("may not send");
+    send_to(vec![script], &["file"]).code(4).says("may not send");
 }
 
 #[test]
@@ -163,7 +167,7 @@ fn bytes_that_are_no_frames_are_no_reason_to_try_again() {
             wire.raw(bytes);
             wire.last_words();
         });
-        let outcome = send_to(vec![script], &["file"], &["--retry", "5"]).code(3);
+        let outcome = send_with(&["--retry", "5"], vec![script], &["file"]).code(3);
         assert!(!outcome.stderr().contains("trying again"), "{outcome:?}");
     }
 }

@@ -17,6 +17,10 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use super::Destination;
 use crate::{Buffer, Outbox, SessionError};
 
+/// Pieces of work that one session does in a row: enough that changing over costs nothing, few enough that a session
+/// that is faster than the disk does not keep a thread for itself.
+const TURN: usize = 256;
+
 /// Something to do, in the order in which it came.
 pub(super) enum Work {
     Offer(Seq, Header, Instant),
@@ -76,7 +80,7 @@ impl<S: Store> Desk<S> {
         if !std::mem::replace(&mut queue.is_worked_on, true) {
             drop(queue);
             let desk = self.clone();
-            tokio::task::spawn_blocking(move || desk.work());
+            tokio::task::spawn_blocking(move || desk.take_a_turn());
         }
     }
 
@@ -118,8 +122,9 @@ impl<S: Store> Desk<S> {
         lock(&self.state).let_go();
     }
 
-    fn work(&self) {
-        loop {
+    /// Works for a while, then lets other sessions have the thread: the pool takes turns in order.
+    fn take_a_turn(self: Arc<Self>) {
+        for _ in 0..TURN {
             let mut queue = lock(&self.queue);
             let Some((work, room)) = queue.work.pop_front() else {
                 queue.is_worked_on = false;
@@ -137,6 +142,7 @@ impl<S: Store> Desk<S> {
                 queue.work.clear();
             }
         }
+        tokio::task::spawn_blocking(move || self.take_a_turn());
     }
 
     fn do_one(&self, work: Work) {

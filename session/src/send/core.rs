@@ -177,7 +177,7 @@ impl Core {
             tokio::select! {
                 biased;
                 reply = replies.recv() => {
-                    let reply = reply.unwrap_or(Err(SessionError::Flooded))?;
+                    let reply = reply.unwrap_or(Err(Violation("more answers than there were offers").into()))?;
                     if self.heard(reply)? {
                         return Ok(());
                     }
@@ -214,7 +214,7 @@ impl Core {
         let (Some(body), Some(digest)) = (outstanding.body.take(), outstanding.digest) else { return };
         let Some(begin) = self.sender.body(seq, 0) else { return };
         begin.encode(&mut self.pack);
-        self.manifest.advanced(&outstanding.task, 0, body.bytes.len() as u64);
+        self.manifest.advanced(&outstanding.task, body.bytes.len() as u64);
         for chunk in body.bytes.chunks(self.chunk) {
             self.sender.chunk(seq, chunk.len());
             self.pack.extend_from_slice(&FrameHeader::chunk(chunk.len()).to_bytes());
@@ -296,8 +296,11 @@ impl Core {
                     self.streaming = Some(seq);
                     begin.encode(&mut self.pack);
                     if let Some(outstanding) = self.outstanding.get_mut(&seq) {
+                        let task = &mut outstanding.task;
+                        let is_further = offset > task.reached;
+                        task.reached = task.reached.max(offset);
                         outstanding.length = offset;
-                        self.manifest.advanced(&outstanding.task, offset, 0);
+                        self.manifest.begun(&outstanding.task, offset, is_further);
                     }
                 }
             }
@@ -305,7 +308,7 @@ impl Core {
                 let length = frame.len() - FrameHeader::LEN;
                 if self.streaming == Some(seq) && self.sender.chunk(seq, length) {
                     if let Some(outstanding) = self.outstanding.get_mut(&seq) {
-                        self.manifest.advanced(&outstanding.task, outstanding.length, length as u64);
+                        self.manifest.advanced(&outstanding.task, length as u64);
                         outstanding.length += length as u64;
                     }
                     self.flush().await?;

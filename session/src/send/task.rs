@@ -26,9 +26,11 @@ pub trait Manifest: Send + Sync + 'static {
     /// A known digest has turned out wrong.
     fn forget(&self, identity: &Identity);
 
-    /// Bytes of this task's body are about to leave, from `offset` on; the next call for the task goes on from
-    /// there. For display.
-    fn advanced(&self, task: &Task, offset: u64, bytes: u64);
+    /// A large body, or a stream, begins at this offset; `is_further` if it never began so far on before.
+    fn begun(&self, task: &Task, offset: u64, is_further: bool);
+
+    /// Bytes of this task's body are about to leave.
+    fn advanced(&self, task: &Task, bytes: u64);
 }
 
 /// How fast bytes may leave.
@@ -44,6 +46,8 @@ pub struct Task {
     pub origin: Origin,
     /// How often it was tried before, because it changed while it was read.
     pub attempt: u32,
+    /// The furthest offset at which its body began.
+    pub reached: u64,
 }
 
 /// Where a task's bytes come from.
@@ -95,7 +99,7 @@ pub enum Fate {
 impl Task {
     /// A task that was not tried before.
     pub fn new(origin: Origin) -> Self {
-        Task { origin, attempt: 0 }
+        Task { origin, attempt: 0, reached: 0 }
     }
 
     /// Where it goes.

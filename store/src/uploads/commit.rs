@@ -186,8 +186,9 @@ fn publish<S: Store>(
                 placed
             });
             match placed? {
+                // Its bytes were sent, so it gets a receipt; the twin's row is what it stands on.
                 Placed::Twin(path) => {
-                    Ok(Published::Already(Outcome::Held(Some(digest), target.shown(&path))))
+                    Ok(Published::Already(Outcome::Stored(Some(digest), size, target.shown(&path))))
                 }
                 Placed::At(path, stamp) => {
                     let outcome = Outcome::Stored(Some(digest), size, target.shown(&path));
@@ -216,7 +217,14 @@ fn publish<S: Store>(
             }
         }
         Work::Refresh { path, seen, meta, kind, outcome } => {
-            let stamp = store.set_meta(&path, meta, Some(&seen))?;
+            let stamp = match store.set_meta(&path, meta, Some(&seen)) {
+                // Touched since it was looked at. If it was an upload of the same content, its row says so.
+                Err(StoreError::Moved) => {
+                    let row = ledger.find(&path)?.filter(|row| row.kind == kind).ok_or(StoreError::Moved)?;
+                    store.set_meta(&path, meta, Some(&row.stamp))
+                }
+                result => result,
+            }?;
             let row = filed(path, kind, meta, stamp, None);
             Ok(Published::New(Pending { row, outcome, ownership: None }))
         }

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use super::{MIB, chance};
 use crate::support::{
-    Client, Plan, Proxy, Running, Server, assert_same_contents, assert_same_file, eventually, noise,
+    Client, Ferry, Plan, Proxy, Running, Server, assert_same_contents, assert_same_file, eventually, noise,
     set_modified, write,
 };
 
@@ -65,13 +65,31 @@ fn hostile_23_two_runs_that_race_for_the_same_files_leave_whole_ones() {
         write(folder.join(format!("small/{number}")), noise(number * 97, number as u64));
     }
     let first = line.client.send(&folder).arg("--json").start();
-    let second = line.another_run_of(folder.clone()).arg("--json").start();
+    let second = line.client.send(&folder).arg("--json").start();
     for outcome in [first.wait(), second.wait()] {
         let outcome = outcome.code(0);
         assert_eq!(outcome.total("failed"), 0, "{outcome:?}");
     }
     assert_same_contents(&folder, &line.server.inbox().join("source"));
     assert_eq!(line.server.staged(), []);
+}
+
+#[test]
+fn hostile_23_two_runs_that_find_the_same_files_without_rows_both_hold_them() {
+    let line = Line::new(MIB);
+    let folder = line.file.parent().unwrap().to_owned();
+    // As a crash between names and rows leaves them, or an owner who copies them there.
+    for number in 0..300 {
+        let bytes = noise(number * 7, number as u64);
+        write(line.server.inbox().join(format!("source/{number}")), &bytes);
+        set_modified(write(folder.join(number.to_string()), bytes), 1_600_000_000, number as i64);
+    }
+    let first = line.client.send(&folder).arg("--json").start();
+    let second = line.client.send(&folder).arg("--json").start();
+    for outcome in [first.wait(), second.wait()] {
+        outcome.code(0);
+    }
+    assert_same_contents(&folder, &line.server.inbox().join("source"));
 }
 
 #[test]
@@ -179,14 +197,10 @@ impl Line {
         assert_eq!((self.server.names(), self.server.staged()), (vec!["large".to_owned()], vec![]));
     }
 
-    fn another_run(&self) -> crate::support::Ferry {
-        self.another_run_of(self.file.clone())
-    }
-
     /// The same command, after the client's configuration was made to lead the second way.
-    fn another_run_of(&self, source: PathBuf) -> crate::support::Ferry {
+    fn another_run(&self) -> Ferry {
         redirect(&self.client, self.first.address(), self.second.address());
-        self.client.send(source)
+        self.client.send(&self.file)
     }
 
     /// How far the body under way is durable.

@@ -11,14 +11,14 @@ use rustix::process::Signal;
 
 use super::{
     MIB, Told, chance, is_full, receipts,
-    remains::{Known, Remains, visible},
+    remains::{Known, Remains, Sources, visible},
     source::Source,
     triggers::{Deck, Fired, Left, Trigger},
 };
 use crate::support::{Client, Proxy, Running, Server, assert_same_contents, eventually};
 
-/// A kill costs no more bytes than this: a checkpoint's distance, the rest of a large file that waits for its sync,
-/// small files that wait for theirs, and what was on its way, in the programs and in the network between.
+/// A kill costs each connection no more bytes than this: a checkpoint's distance, the rest of a large file that waits
+/// for its sync, small files that wait for theirs, and what was on its way, in the programs and the network between.
 const LOST_AT_MOST: i64 = 70 * MIB as i64;
 
 /// What a run may need besides the bytes of files: offers of every entry, frames and encryption.
@@ -27,14 +27,18 @@ const OVERHEAD: i64 = 2 * MIB as i64;
 #[test]
 fn hostile_21_promises_1_2_and_3_hold_whatever_is_killed_and_whenever() {
     let mut rng = chance("kill sweep");
-    let source = Source::make(&mut rng);
-    let kills = if is_full() { 250 } else { 26 };
+    let (source, other) = (Source::make(&mut rng), Source::make(&mut rng));
+    let kills = if is_full() { 250 } else { 30 };
     let (mut tally, mut deck, mut rounds) = (Tally::default(), Deck::default(), 0);
     while tally.kills < kills {
         rounds += 1;
         assert!(rounds <= 3 * kills, "hardly any run could be killed before it had ended:\n{tally}");
         let in_this_round = rng.usize(1..=4).min(kills - tally.kills);
-        Round::begin(&source).run(in_this_round, &mut deck, &mut tally, &mut rng);
+        // Now and then over the files of an earlier run, and now and then by several connections.
+        let before = (rng.u8(..4) == 0).then_some(&other);
+        let jobs = if rng.u8(..4) == 0 { 3 } else { 1 };
+        let round = Round::begin(Sources { now: &source, before }, jobs);
+        round.run(in_this_round, &mut deck, &mut tally, &mut rng);
     }
     println!("{tally}in {rounds} rounds");
 }
@@ -46,9 +50,10 @@ enum Victim {
     Both,
 }
 
-/// From an empty inbox to the whole tree.
+/// Until the whole tree is there.
 struct Round<'a> {
-    source: &'a Source,
+    sources: Sources<'a>,
+    jobs: u32,
     server: Server,
     proxy: Proxy,
     client: Client,
@@ -67,21 +72,26 @@ struct Account {
 }
 
 impl<'a> Round<'a> {
-    fn begin(source: &'a Source) -> Self {
+    fn begin(sources: Sources<'a>, jobs: u32) -> Self {
         let server = Server::start();
         let proxy = Proxy::to(server.address());
         let client = Client::new();
         client.pair(&server.invite_at(proxy.address()));
+        if let Some(before) = sources.before {
+            client.send(before.tree()).run().code(0);
+        }
         let since = Account { passed: proxy.to_server(), kept: 0 };
-        let (told, known, story) = (Told::new(), Known::default(), String::new());
-        let mut round = Round { source, server, proxy, client, running: None, told, known, since, story };
+        let (told, known) = (Told::new(), Known::default());
+        let story = format!("{jobs} jobs, over earlier files: {}\n", sources.before.is_some());
+        let running = None;
+        let mut round = Round { sources, jobs, server, proxy, client, running, told, known, since, story };
         round.send();
         round
     }
 
     fn send(&mut self) {
-        let send = self.client.send(self.source.tree()).args(["--json", "--retry", "forever"]);
-        self.running = Some(send.start());
+        let send = self.client.send(self.sources.now.tree()).args(["--json", "--retry", "forever"]);
+        self.running = Some(send.args(["--jobs", &self.jobs.to_string()]).start());
     }
 
     fn run(mut self, kills: usize, deck: &mut Deck, tally: &mut Tally, rng: &mut fastrand::Rng) {
@@ -95,15 +105,15 @@ impl<'a> Round<'a> {
             let victim = [Victim::Client, Victim::Server, Victim::Both][rng.usize(..3)];
             writeln!(self.story, "{victim:?} killed at {trigger:?}").expect("text can be written");
             let lost = self.kill(victim, tally);
-            assert!(lost <= LOST_AT_MOST, "this kill cost {lost} bytes");
+            assert!(lost <= LOST_AT_MOST * i64::from(self.jobs), "this kill cost {lost} bytes");
             tally.count(trigger, victim, lost);
         }
         self.finish();
     }
 
     fn left(&self) -> Left {
-        let files = self.source.files() - visible(self.server.inbox()).len();
-        Left { bytes: self.source.bytes() - self.since.kept, files }
+        let files = self.sources.now.files().saturating_sub(visible(self.server.inbox()).len());
+        Left { bytes: self.sources.now.bytes() - self.since.kept, files }
     }
 
     /// Kills, looks at what is left, and lets both sides go on. Returns how many bytes have to be sent again.
@@ -128,10 +138,10 @@ impl<'a> Round<'a> {
         }
 
         let is_dead = victim != Victim::Client;
-        let remains = Remains::of(&self.server, self.source, is_dead, &mut self.known);
-        remains.assert_holds(&self.told, self.source);
+        let remains = Remains::of(&self.server, self.sources, is_dead, &mut self.known);
+        remains.assert_holds(&self.told);
         if is_dead {
-            tally.look(&remains, &self.told);
+            tally.look(&remains, &self.told, self.sources);
         }
         let now = Account { passed: self.proxy.to_server(), kept: remains.kept() };
         let lost = (now.passed - self.since.passed) as i64 - (now.kept as i64 - self.since.kept as i64);
@@ -150,13 +160,13 @@ impl<'a> Round<'a> {
     /// Lets the client finish; nothing may be missing, wrong, too much, or sent twice without a reason.
     fn finish(mut self) {
         let outcome = self.running.take().expect("the client runs").wait().code(0);
-        let missing = self.source.bytes() - self.since.kept;
+        let missing = self.sources.now.bytes() - self.since.kept;
         let sent = self.proxy.to_server() - self.since.passed;
         let too_much = sent as i64 - missing as i64;
         assert!(too_much <= OVERHEAD, "{too_much} bytes were sent that the server had kept");
         self.told.extend(receipts(&outcome.stdout));
-        Remains::of(&self.server, self.source, false, &mut self.known).assert_holds(&self.told, self.source);
-        let folder = self.source.tree();
+        Remains::of(&self.server, self.sources, false, &mut self.known).assert_holds(&self.told);
+        let folder = self.sources.now.tree();
         assert_same_contents(folder.parent().expect("a tree is in a folder"), self.server.inbox());
         assert_eq!(self.server.staged(), [], "staging is not empty");
 
@@ -206,11 +216,11 @@ impl Tally {
         self.lost += lost;
     }
 
-    fn look(&mut self, remains: &Remains, told: &Told) {
+    fn look(&mut self, remains: &Remains, told: &Told, sources: Sources<'_>) {
         self.bodies += usize::from(remains.hit_a_body());
         self.syncs += usize::from(remains.hit_a_sync());
-        self.renames += usize::from(remains.hit_a_rename());
-        self.receipts += usize::from(remains.hit_a_receipt(told));
+        self.renames += usize::from(remains.hit_a_rename(sources));
+        self.receipts += usize::from(remains.hit_a_receipt(told, sources));
     }
 }
 

@@ -16,9 +16,16 @@ use super::{
 };
 use crate::support::{Server, digest};
 
+/// What may be in an inbox: this source, and another one that was sent before.
+#[derive(Clone, Copy)]
+pub(super) struct Sources<'a> {
+    pub(super) now: &'a Source,
+    pub(super) before: Option<&'a Source>,
+}
+
 /// See the module.
 pub(super) struct Remains {
-    /// Size of every file that a user sees.
+    /// Size of every file of the source that a user sees.
     visible: BTreeMap<String, u64>,
     /// Every file that the catalogue says is held.
     rows: BTreeMap<String, Digest>,
@@ -39,9 +46,9 @@ struct Checkpoint {
 pub(super) struct Known(HashMap<(u64, u64, i64, i64, i64, i64), Digest>);
 
 impl Remains {
-    /// Looks at what is there, and fails unless every visible file is a whole one of the source, every row speaks of
+    /// Looks at what is there, and fails unless every visible file is a whole one of a source, every row speaks of
     /// such a file, and every checkpoint of bytes of the source that are there.
-    pub(super) fn of(server: &Server, source: &Source, is_dead: bool, known: &mut Known) -> Self {
+    pub(super) fn of(server: &Server, sources: Sources<'_>, is_dead: bool, known: &mut Known) -> Self {
         let inbox = server.inbox();
         // In this order where the server lives: what is in the catalogue stays visible.
         let (rows, checkpoints) = if is_dead {
@@ -55,17 +62,22 @@ impl Remains {
         let mut remains = Remains { visible: BTreeMap::new(), rows, checkpoints, staged };
         for name in visible(inbox) {
             let path = inbox.join(&name);
-            let content = source.content(&name).unwrap_or_else(|| panic!("`{name}` was never sent"));
-            assert_eq!(known.digest(&path), content.digest, "`{name}` is visible and not whole");
-            remains.visible.insert(name, content.size);
+            let found = known.digest(&path);
+            match sources.now.content(&name) {
+                Some(content) if content.digest == found => drop(remains.visible.insert(name, content.size)),
+                Some(_) => assert!(sources.had(&name, found), "`{name}` is visible and not whole"),
+                None => panic!("`{name}` was never sent"),
+            }
         }
         for (name, digest) in &remains.rows {
-            assert!(remains.visible.contains_key(name), "the catalogue has `{name}`, the disk does not");
-            let content = source.content(name).expect("what is visible is of the source");
-            assert_eq!(*digest, content.digest, "the catalogue has another digest of `{name}`");
+            let is_new = sources.now.content(name).is_some_and(|content| content.digest == *digest);
+            assert!(is_new || sources.had(name, *digest), "the catalogue has another digest of `{name}`");
+            let is_there =
+                if is_new { remains.visible.contains_key(name) } else { inbox.join(name).exists() };
+            assert!(is_there, "the catalogue has `{name}`, the disk does not");
         }
         for checkpoint in &remains.checkpoints {
-            remains.check(checkpoint, source, inbox, is_dead);
+            remains.check(checkpoint, sources.now, inbox, is_dead);
         }
         remains
     }
@@ -91,12 +103,11 @@ impl Remains {
     }
 
     /// Fails unless everything that has a receipt is visible.
-    pub(super) fn assert_holds(&self, told: &Told, source: &Source) {
+    pub(super) fn assert_holds(&self, told: &Told) {
         for (name, digest) in told {
             assert!(self.visible.contains_key(name), "`{name}` has a receipt, and is not there");
-            let held = source.content(name).expect("what is visible is of the source").digest.to_string();
-            assert_eq!(*digest, held, "the receipt of `{name}` has another digest");
-            assert!(self.rows.contains_key(name), "`{name}` has a receipt, and no row");
+            let row = self.rows.get(name).map(Digest::to_string);
+            assert_eq!(row.as_ref(), Some(digest), "`{name}` has a receipt, and another row");
         }
     }
 
@@ -123,13 +134,23 @@ impl Remains {
     }
 
     /// Whether files had their names and no rows.
-    pub(super) fn hit_a_rename(&self) -> bool {
-        self.visible.keys().any(|name| !self.rows.contains_key(name))
+    pub(super) fn hit_a_rename(&self, sources: Sources<'_>) -> bool {
+        let has_row = |name| self.rows.get(name) == sources.now.content(name).map(|c| c.digest).as_ref();
+        self.visible.keys().any(|name| !has_row(name))
     }
 
     /// Whether files had their rows, and nobody was told.
-    pub(super) fn hit_a_receipt(&self, told: &Told) -> bool {
-        self.rows.keys().any(|name| !told.contains_key(name))
+    pub(super) fn hit_a_receipt(&self, told: &Told, sources: Sources<'_>) -> bool {
+        let is_new = |name, digest| sources.now.content(name).is_some_and(|c| c.digest == digest);
+        self.rows.iter().any(|(name, digest)| is_new(name, *digest) && !told.contains_key(name))
+    }
+}
+
+impl Sources<'_> {
+    /// Whether a file that was sent before held this.
+    fn had(&self, name: &str, digest: Digest) -> bool {
+        let before = self.before.and_then(|before| before.content(name));
+        before.is_some_and(|content| content.digest == digest)
     }
 }
 

@@ -9,10 +9,10 @@ use super::MIB;
 use crate::support::{noise, set_mode, set_modified, write};
 
 /// Of large files. The first two end on a checkpoint; the last does not.
-const LARGE: [u64; 3] = [96 * MIB, 96 * MIB, 70 * MIB + 4321];
+pub(super) const LARGE: [u64; 3] = [96 * MIB, 96 * MIB, 66 * MIB + 4321];
 
 /// Files that are too large to go in one piece with their offer, and have no checkpoint.
-const MIDDLING: u64 = 8;
+const MIDDLING: u64 = 4;
 
 const SMALL: u64 = 400;
 
@@ -41,7 +41,7 @@ impl Source {
         }
         for number in 0..SMALL {
             let name = format!("folder-{}/below-{}/{number}", number % 7, number % 3);
-            let size = rng.u64(0..40 * 1024);
+            let size = rng.u64(0..20 * 1024);
             source.add(name, size, rng);
         }
         let tree = source.tree();

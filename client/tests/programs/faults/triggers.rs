@@ -10,7 +10,7 @@ use std::{
 
 use ferry_proto::limits;
 
-use super::{MIB, remains::visible};
+use super::{MIB, remains::visible, source::LARGE};
 use crate::support::{GIVE_UP, Proxy, Running, Server};
 
 /// Between two looks. It is no more than a disk takes for a sync.
@@ -67,7 +67,7 @@ impl Deck {
             Some(1) => Trigger::Passed(rng.u64(0..left.bytes.max(1))),
             Some(2) => Trigger::Staged(rng.u64(1..96 * MIB)),
             // Whole: its sync is next.
-            Some(3) => Trigger::Staged(70 * MIB + 4321),
+            Some(3) => Trigger::Staged(LARGE[rng.usize(..LARGE.len())]),
             Some(4) => Trigger::Renamed,
             Some(5) => Trigger::Told(rng.usize(1..=files)),
             Some(6) => Trigger::Logged(rng.usize(1..12)),

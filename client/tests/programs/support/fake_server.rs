@@ -104,7 +104,14 @@ impl Wire {
 
     /// As a server: takes a whole body; its bytes, and the digest that the client says they have.
     pub(crate) fn take_body(&mut self) -> (Body, Vec<u8>, Digest) {
-        let Message::Body(body) = self.message() else { panic!("no body") };
+        let body = loop {
+            match self.message() {
+                Message::Body(body) => break body,
+                // What is next is offered meanwhile.
+                Message::Offer(_) => {}
+                other => panic!("no body, but {other:?}"),
+            }
+        };
         let mut bytes = Vec::new();
         loop {
             match self.hear() {

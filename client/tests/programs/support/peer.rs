@@ -3,8 +3,8 @@
 use std::ops::{Deref, DerefMut};
 
 use ferry_proto::{
-    Answer, Body, Code, Conflict, Digest, End, Header, Hello, Invite, Kind, Message, Offer, Put, RelPath,
-    Request, Secret, Seq, Verb, Verdict, Versions, Welcome,
+    Answer, Body, Code, Conflict, Digest, End, Frame, Header, Hello, Invite, Kind, Message, Offer, Put,
+    RelPath, Request, Secret, Seq, Verb, Verdict, Versions, Welcome,
 };
 use ferry_session::{identity::Identity, tls};
 use tokio::net::TcpStream;
@@ -34,8 +34,13 @@ pub(crate) fn hello(invite: Option<Secret>) -> Hello {
 impl Peer {
     /// Encrypted, and without a word said.
     pub(crate) fn connect(server: &Server, identity: &Identity) -> Self {
-        let invite: Invite = server.invite().parse().expect("the link is whole");
-        Peer::connect_by(server, identity, &invite)
+        let runtime = runtime();
+        let config = tls::client_config(identity, server.fingerprint()).expect("TLS can be set up");
+        let stream = in_time(&runtime, async {
+            let stream = TcpStream::connect(server.address()).await.expect("the server listens");
+            tls::connect(stream, config).await.expect("the server speaks TLS")
+        });
+        Peer { wire: Wire::new(runtime, stream) }
     }
 
     /// A client that has just been enrolled, and welcomed.
@@ -47,7 +52,7 @@ impl Peer {
     pub(crate) fn enrolled(server: &Server) -> (Self, Identity) {
         let identity = Identity::generate();
         let invite: Invite = server.invite().parse().expect("the link is whole");
-        let mut peer = Peer::connect_by(server, &identity, &invite);
+        let mut peer = Peer::connect(server, &identity);
         peer.say(hello(Some(invite.secret.clone())));
         peer.welcome();
         (peer, identity)
@@ -66,16 +71,6 @@ impl Peer {
         let mut peer = Peer::welcomed(server);
         peer.put(Conflict::Replace);
         peer
-    }
-
-    fn connect_by(server: &Server, identity: &Identity, invite: &Invite) -> Self {
-        let runtime = runtime();
-        let config = tls::client_config(identity, invite.fingerprint).expect("TLS can be set up");
-        let stream = in_time(&runtime, async {
-            let stream = TcpStream::connect(server.address()).await.expect("the server listens");
-            tls::connect(stream, config).await.expect("the server speaks TLS")
-        });
-        Peer { wire: Wire::new(runtime, stream) }
     }
 
     #[track_caller]
@@ -151,10 +146,17 @@ impl Peer {
         assert_eq!(self.receipt(seq), Some(digest));
     }
 
-    /// Waits for the end of a connection that the server ends; the code in its goodbye.
+    /// Waits for the goodbye of a server that throws this peer out; the code in it. Going at once spares the server
+    /// the time for which it would listen on.
     #[track_caller]
-    pub(crate) fn thrown_out(&mut self) -> Code {
-        self.last_words().map(|goodbye| goodbye.code).expect("the server says why")
+    pub(crate) fn thrown_out(mut self) -> Code {
+        loop {
+            match self.hear() {
+                Some(Frame::Control(Message::Goodbye(goodbye))) => return goodbye.code,
+                Some(_) => {}
+                None => panic!("the server does not say why"),
+            }
+        }
     }
 }
 

@@ -7,9 +7,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{OnceLock, mpsc},
 };
 
+use ferry_proto::{Fingerprint, Invite};
 use rusqlite::{Connection, OpenFlags};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -69,7 +70,8 @@ impl Setup {
     /// Starts it; panics if it does not come to listen.
     pub(crate) fn start(self) -> Server {
         let (log, listen) = (self.folder.path().join("ferryd.log"), self.listen);
-        let mut server = Server { setup: self, log, address: listen, child: None };
+        let mut server =
+            Server { setup: self, log, address: listen, child: None, fingerprint: OnceLock::new() };
         server.launch(listen);
         server
     }
@@ -96,6 +98,7 @@ pub(crate) struct Server {
     log: PathBuf,
     address: SocketAddr,
     child: Option<Child>,
+    fingerprint: OnceLock<Fingerprint>,
 }
 
 impl Server {
@@ -186,6 +189,13 @@ impl Server {
         self.invite_with(&[])
     }
 
+    /// The key that it has.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        *self
+            .fingerprint
+            .get_or_init(|| self.invite().parse::<Invite>().expect("the server makes good links").fingerprint)
+    }
+
     /// A link for one client, which leads to another address: a proxy's.
     pub(crate) fn invite_at(&self, address: SocketAddr) -> String {
         self.invite_with(&["--host", &address.to_string()])
@@ -242,6 +252,7 @@ impl Server {
     }
 
     fn launch(&mut self, listen: SocketAddr) {
+        self.fingerprint = OnceLock::new();
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         let log: File = log.expect("the log can be written");
         let mut command = self.setup.command();

@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use ferry_proto::{Decoder, Frame, FrameHeader, Goodbye, Message};
+use ferry_proto::{Decoder, Frame, FrameHeader, Goodbye, Message, Ping};
 use ferry_session::Stream;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -54,15 +54,23 @@ impl Wire {
         })
     }
 
-    /// Sends bytes until the other end has taken none of them for this long; how many it has taken.
-    pub(crate) fn flood(&mut self, piece: &[u8], patience: Duration) -> usize {
+    /// Gives a sign of life.
+    pub(crate) fn live(&mut self) {
+        self.say(Ping { token: 0 });
+    }
+
+    /// Sends this again and again, and reads nothing; true when the other end closes, false when it has taken
+    /// nothing for this long.
+    pub(crate) fn flood(&mut self, bytes: &[u8], patience: Duration) -> bool {
         let stream = &mut self.stream;
         self.runtime.block_on(async {
-            let mut taken = 0;
-            while let Ok(Ok(written @ 1..)) = timeout(patience, stream.write(piece)).await {
-                taken += written;
+            loop {
+                match timeout(patience, stream.write_all(bytes)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return true,
+                    Err(_) => return false,
+                }
             }
-            taken
         })
     }
 
