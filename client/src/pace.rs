@@ -27,6 +27,14 @@ impl Pace {
 }
 
 impl send::Pace for Pace {
+    fn at_once(&self) -> usize {
+        match self.rate {
+            None => usize::MAX,
+            // A quarter of a second's worth, as long as frames stay larger than what is around them.
+            Some(rate) => usize::try_from(rate / 4).unwrap_or(usize::MAX).max(4096),
+        }
+    }
+
     fn allow(&self, bytes: usize) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         let Some(rate) = self.rate else { return Box::pin(std::future::ready(())) };
         Box::pin(async move {

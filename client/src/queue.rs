@@ -1,14 +1,14 @@
 //! The queue of a run: filled by the walk, worked on by every connection, and told what became of each entry.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use ferry_proto::{Code, Digest};
+use ferry_proto::{Algorithm, Code, Digest, Kind, RelPath};
 use ferry_session::send::{Fate, Manifest, Origin, Task};
 use ferry_store::source::{Found, Identity, Links, Walk};
 
@@ -49,6 +49,8 @@ impl Queue {
 
     /// Walks the sources, on the caller's thread, until all is queued or the run is over.
     pub(crate) fn walk(&self, sources: Vec<SourceArg>, links: Links) {
+        // With one source no two files can have one name.
+        let mut names = (sources.len() > 1).then(HashSet::new);
         for source in sources {
             match source {
                 SourceArg::Stdin(path) => {
@@ -59,6 +61,17 @@ impl Queue {
                 SourceArg::Tree { root, base } => {
                     for found in Walk::new(&root, base, links) {
                         match found {
+                            Found::Item(item)
+                                if item.kind != Kind::Folder && is_twin(&mut names, &item.path) =>
+                            {
+                                self.lock().failed = true;
+                                self.report.twin(&item.source, &item.path);
+                                if let Some(folder) = item.settle()
+                                    && !self.add(Task::new(Origin::Tree(folder)))
+                                {
+                                    return;
+                                }
+                            }
                             Found::Item(item) => {
                                 if !self.add(Task::new(Origin::Tree(item))) {
                                     return;
@@ -121,6 +134,16 @@ impl Queue {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether an earlier source had a file of this name. Names are kept as hashes of 16 bytes, so that a million of them fit
+/// in little memory.
+fn is_twin(names: &mut Option<HashSet<[u8; 16]>>, path: &RelPath) -> bool {
+    let Some(names) = names else { return false };
+    let digest = Algorithm::Sha256.digest(path.as_bytes());
+    let mut short = [0; 16];
+    short.copy_from_slice(&digest.bytes()[..16]);
+    !names.insert(short)
 }
 
 impl Manifest for Queue {

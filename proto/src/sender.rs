@@ -239,7 +239,7 @@ impl Sender {
                 Ok(Progress::Held { seq, path })
             }
             Answer::NeedDigest => {
-                if entry.digest.is_some() || !entry.is_file {
+                if entry.digest.is_some() || entry.size.is_none() {
                     return Err(Violation("asks for a digest that it has"));
                 }
                 self.forget(seq);

@@ -136,6 +136,7 @@ impl Sessions {
         let lease = Lease::new(move || asking.ping());
         incoming.keep_alive(lease.clone());
         outbox.say(self.welcome(client))?;
+        outbox.greeted();
         let mut rejected = false;
         loop {
             let tick = || if outbox.is_unread() { Err(SessionError::Flooded) } else { Ok(()) };

@@ -18,9 +18,21 @@ pub(crate) struct State {
 pub(crate) fn open(config: &Config) -> anyhow::Result<State> {
     make_root(&config.root)?;
     make_private(&config.state)?;
+    refuse_within_reach(config)?;
     let identity = Identity::load_or_create(&config.state.join("identity.key"))?;
     let catalogue = Catalogue::open(&config.state.join("catalogue.db"))?;
     Ok(State { identity, catalogue })
+}
+
+/// A state folder in the inbox, elsewhere than in `.ferry`, could be overwritten by any client.
+fn refuse_within_reach(config: &Config) -> anyhow::Result<()> {
+    let real =
+        |path: &Path| path.canonicalize().with_context(|| format!("cannot resolve {}", path.display()));
+    let (root, state) = (real(&config.root)?, real(&config.state)?);
+    if state.starts_with(&root) && !state.starts_with(root.join(".ferry")) {
+        bail!("{} is in the inbox, where clients write: choose a --state elsewhere", config.state.display());
+    }
+    Ok(())
 }
 
 fn make_root(root: &Path) -> anyhow::Result<()> {

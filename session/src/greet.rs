@@ -13,7 +13,10 @@ pub async fn introduce(
 ) -> Result<Welcome, SessionError> {
     outbox.say(hello)?;
     match timeout(limits::FIRST_MESSAGE, incoming.message()).await.map_err(|_| SessionError::Silent)?? {
-        Message::Welcome(welcome) => Ok(welcome),
+        Message::Welcome(welcome) => {
+            outbox.greeted();
+            Ok(welcome)
+        }
         _ => Err(Violation("no welcome after hello").into()),
     }
 }

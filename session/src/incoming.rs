@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ferry_proto::{Code, FrameHeader, Message, Pong, limits};
+use ferry_proto::{Code, FrameHeader, Message, Pong, Violation, limits};
 use ferry_store::Lease;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, BufReader, ReadHalf},
@@ -69,7 +69,7 @@ impl Incoming {
                 self.ticked = Instant::now();
                 tick()?;
                 // A peer that only sends must still hear that it is heard.
-                stay_alive(&self.outbox);
+                self.outbox.stay_alive();
             }
             let header = self.header(&mut tick).await?;
             if let Some(lease) = &self.lease {
@@ -83,6 +83,9 @@ impl Incoming {
             whole(&self.outbox, self.reader.read_exact(&mut self.payload)).await?;
             match header.message(&self.payload)? {
                 None => {}
+                Some(Message::Ping(_)) if !self.outbox.is_greeted() => {
+                    return Err(Violation("a ping before the welcome").into());
+                }
                 Some(Message::Ping(ping)) => self.outbox.say(Pong { token: ping.token })?,
                 Some(Message::Pong(_)) => self.lease.iter().for_each(|lease| lease.answered()),
                 Some(Message::Goodbye(goodbye)) if goodbye.code == Code::Bye => {
@@ -100,7 +103,7 @@ impl Incoming {
     pub async fn message(&mut self) -> Result<Message, SessionError> {
         match self.next(|| Ok(())).await? {
             Arrived::Message(message, _) => Ok(message),
-            Arrived::Chunk(_) => Err(ferry_proto::Violation("a chunk outside a body").into()),
+            Arrived::Chunk(_) => Err(Violation("a chunk outside a body").into()),
         }
     }
 
@@ -164,7 +167,7 @@ impl Incoming {
                         if since.elapsed() >= limits::SILENCE {
                             return Err(SessionError::Silent);
                         }
-                        stay_alive(&self.outbox);
+                        self.outbox.stay_alive();
                     }
                 }
             }
@@ -189,14 +192,8 @@ async fn while_alive<T>(outbox: &Outbox, deed: impl Future<Output = T>) -> T {
         tokio::select! {
             biased;
             done = &mut deed => return done,
-            () = sleep(TICK) => stay_alive(outbox),
+            () = sleep(TICK) => outbox.stay_alive(),
         }
-    }
-}
-
-fn stay_alive(outbox: &Outbox) {
-    if outbox.quiet_for() >= limits::PING {
-        outbox.ping();
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -27,6 +27,10 @@ use crate::SessionError;
 /// can call for.
 const FLOODED: usize = 16 * 1024 * 1024;
 
+/// The same for the number of pieces, because the smallest cost far more memory than they have bytes: four for every
+/// offer in a window.
+const FLOODED_PIECES: usize = 4 * limits::OFFERS;
+
 /// Small pieces are written together up to this length.
 const GATHERED: usize = 64 * 1024;
 
@@ -45,9 +49,11 @@ pub struct Outbox {
 struct State {
     start: Instant,
     queued: AtomicUsize,
+    pieces: AtomicUsize,
     drained: Notify,
     /// When something was last written, in milliseconds since `start`.
     written: AtomicU64,
+    greeted: AtomicBool,
     spare: std::sync::Mutex<Vec<Vec<u8>>>,
 }
 
@@ -57,8 +63,10 @@ impl Outbox {
         let state = Arc::new(State {
             start: Instant::now(),
             queued: AtomicUsize::new(0),
+            pieces: AtomicUsize::new(0),
             drained: Notify::new(),
             written: AtomicU64::new(0),
+            greeted: AtomicBool::new(false),
             spare: std::sync::Mutex::default(),
         });
         let (_presence, absence) = watch::channel(());
@@ -76,10 +84,14 @@ impl Outbox {
     /// Queues whole frames.
     pub fn push(&self, frames: Vec<u8>) -> Result<(), SessionError> {
         let length = frames.len();
-        if self.state.queued.fetch_add(length, Ordering::Relaxed) + length > FLOODED {
-            self.state.queued.fetch_sub(length, Ordering::Relaxed);
+        let state = &self.state;
+        if state.queued.fetch_add(length, Ordering::Relaxed) + length > FLOODED
+            || state.pieces.load(Ordering::Relaxed) >= FLOODED_PIECES
+        {
+            state.queued.fetch_sub(length, Ordering::Relaxed);
             return Err(SessionError::Flooded);
         }
+        state.pieces.fetch_add(1, Ordering::Relaxed);
         // Without a writer the stream has failed, and reading it will tell.
         self.queue.send(frames).map_err(|_| SessionError::Cut)
     }
@@ -111,8 +123,24 @@ impl Outbox {
         self.queued() > 0 && self.quiet_for() >= limits::UNREAD
     }
 
+    /// From here on both sides have introduced themselves, and may ask each other for signs of life.
+    pub fn greeted(&self) {
+        self.state.greeted.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_greeted(&self) -> bool {
+        self.state.greeted.load(Ordering::Relaxed)
+    }
+
+    /// Gives a sign of life if there was none for a while.
+    pub(crate) fn stay_alive(&self) {
+        if self.is_greeted() && self.quiet_for() >= limits::PING {
+            self.ping();
+        }
+    }
+
     /// How long nothing was written.
-    pub(crate) fn quiet_for(&self) -> Duration {
+    fn quiet_for(&self) -> Duration {
         Duration::from_millis(self.now().saturating_sub(self.state.written.load(Ordering::Relaxed)))
     }
 
@@ -148,7 +176,12 @@ async fn write(
     });
     let mut batch = Vec::with_capacity(PIECES);
     let mut gathered = Vec::with_capacity(GATHERED);
-    while pieces.recv_many(&mut batch, PIECES).await > 0 {
+    loop {
+        let taken = pieces.recv_many(&mut batch, PIECES).await;
+        if taken == 0 {
+            break;
+        }
+        state.pieces.fetch_sub(taken, Ordering::Relaxed);
         let written = tokio::select! {
             biased;
             written = write_batch(&mut writer, &mut batch, &mut gathered, &state) => written,

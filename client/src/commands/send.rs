@@ -147,13 +147,23 @@ impl Run {
         for _ in 0..jobs {
             connections.spawn(self.clone().keep_sending(first.take()));
         }
+        let mut given_up = None;
         while let Some(ended) = connections.join_next().await {
-            // One that gives up speaks for all: they have the same server.
-            ended.map_err(|_| {
-                Failure::new(Exit::SomeFailed, "internal error: a connection ended in a panic")
-            })??;
+            match ended {
+                Ok(Ok(())) => {}
+                // The others may still reach the server, and do the work of this one.
+                Ok(Err(failure)) if failure.code == Exit::Unreachable => given_up = Some(failure),
+                Ok(Err(failure)) => return Err(failure),
+                Err(_) => {
+                    let sentence = "internal error: a connection ended in a panic";
+                    return Err(Failure::new(Exit::SomeFailed, sentence));
+                }
+            }
         }
-        Ok(())
+        match given_up {
+            Some(failure) if !self.queue.is_finished() => Err(failure),
+            _ => Ok(()),
+        }
     }
 
     fn start_walking(&self, sources: Vec<SourceArg>, looks_ahead: bool) {
@@ -176,6 +186,8 @@ impl Run {
             let problem = match dialled {
                 Ok(session) => match self.send_on(session).await {
                     Ok(()) => return Ok(()),
+                    // Everything has its receipt; that the server was lost then takes nothing away.
+                    Err(_) if self.queue.is_finished() => return Ok(()),
                     Err(error) => dial::refused(&error, self.dialer.address()),
                 },
                 Err(problem) => problem,

@@ -34,6 +34,8 @@ pub(crate) trait Report: Send + Sync + 'static {
     fn settled(&self, task: &Task, fate: &Fate) -> bool;
     /// An entry is of no kind that is sent.
     fn skipped(&self, source: &Path, what: &'static str);
+    /// An earlier source had a file of this name; sending this one too would replace that.
+    fn twin(&self, source: &Path, path: &RelPath);
     /// An entry cannot be read or named.
     fn unreadable(&self, source: &Path, error: &SourceError);
 }
@@ -257,6 +259,13 @@ impl Report for Narrator {
         let name = std::os::unix::ffi::OsStrExt::as_bytes(source.as_os_str());
         let status = Status::Skipped;
         self.tell(&Entry { status, kind: "other", name, digest: None, bytes: 0, detail, code: None });
+    }
+
+    fn twin(&self, source: &Path, path: &RelPath) {
+        let name = std::os::unix::ffi::OsStrExt::as_bytes(source.as_os_str());
+        let detail = Some(format!("another source of this run has become {path} already"));
+        let (status, code) = (Status::Failed, Some(Code::Exists));
+        self.tell(&Entry { status, kind: "file", name, digest: None, bytes: 0, detail, code });
     }
 
     fn unreadable(&self, source: &Path, error: &SourceError) {

@@ -55,7 +55,7 @@ pub(super) async fn run(
     let scout_manifest = manifest.clone();
     std::thread::spawn(move || scout::run(scout_manifest, options, &prepared_in));
     let reader_outbox = outbox.clone();
-    let chunk = (limits.chunk as usize).clamp(1, reader::CHUNK);
+    let chunk = (limits.chunk as usize).min(pace.at_once()).clamp(1, reader::CHUNK);
     std::thread::spawn(move || reader::run(&deeds_out, &events_in, &reader_outbox, chunk));
 
     let mut core = Core {
@@ -182,7 +182,10 @@ impl Core {
                         return Ok(());
                     }
                 }
-                Some(event) = events.recv(), if may_send => self.read(event).await?,
+                event = events.recv(), if may_send => {
+                    let event = event.ok_or(SessionError::Internal("the reader of sources has failed"))?;
+                    self.read(event).await?;
+                }
                 next = prepared.recv(), if may_send && self.sender.has_room() && !scout_is_done => match next {
                     Some(prepared) => self.offer_prepared(prepared),
                     None => scout_is_done = true,
@@ -284,7 +287,7 @@ impl Core {
     fn give_deed(&mut self, seq: Seq, what: What) {
         let Some(outstanding) = self.outstanding.get(&seq) else { return };
         let cancelled = outstanding.cancelled.clone();
-        // The reader ends only with this session, or in a panic, which ends the session through its channel.
+        // The reader ends only with this session, or in a panic, which the end of its channel tells.
         let _ = self.deeds.send(Deed { seq, what, links: self.options.links, cancelled });
     }
 

@@ -125,6 +125,14 @@ impl Reading<'_> {
                     return Err(SourceError::Changed.into());
                 }
                 let digest = hasher.finish();
+                if change == Change::Grew {
+                    // Growth hides whether anything else changed, so what was announced is read once more.
+                    let mut again = Algorithm::Sha256.hasher();
+                    self.digest(&mut open(path, identity, links)?, identity.size, &mut again)?;
+                    if again.finish() != digest {
+                        return Err(SourceError::Changed.into());
+                    }
+                }
                 self.tell(Event::Ended { seq, digest, length, grew: change == Change::Grew })
             }
             What::Stdin => {

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, ErrorKind, Read},
+    path::Path,
     sync::{Arc, Condvar, Mutex, PoisonError},
 };
 
@@ -121,6 +122,8 @@ fn read_small(item: &mut Item, links: Links, ready: &Arc<Ready>) -> Result<(Dige
         }
         match source.change_since(&item.identity)? {
             Change::Changed => {}
+            // Growth hides whether anything else changed, so what was announced is read once more.
+            Change::Grew if !begins_with(&item.source, links, &bytes)? => {}
             change => {
                 let digest = Algorithm::Sha256.digest(&bytes);
                 return Ok((digest, Small { bytes, grew: change == Change::Grew, _room: room }));
@@ -128,6 +131,12 @@ fn read_small(item: &mut Item, links: Links, ready: &Arc<Ready>) -> Result<(Dige
         }
     }
     Err(SourceError::Changed)
+}
+
+fn begins_with(path: &Path, links: Links, bytes: &[u8]) -> Result<bool, SourceError> {
+    let mut again = Vec::with_capacity(bytes.len());
+    Source::open(path, links)?.take(bytes.len() as u64).read_to_end(&mut again)?;
+    Ok(again == bytes)
 }
 
 /// What became of a task whose source cannot be read.

@@ -35,6 +35,9 @@ pub trait Manifest: Send + Sync + 'static {
 
 /// How fast bytes may leave.
 pub trait Pace: Send + Sync + 'static {
+    /// Bytes that may leave in one go, so that waiting for them keeps nobody from noticing anything else.
+    fn at_once(&self) -> usize;
+
     /// Waits until this many more bytes may leave.
     fn allow(&self, bytes: usize) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }

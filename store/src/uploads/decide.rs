@@ -250,7 +250,7 @@ impl<S: Store> Shared<S> {
                 if best.is_none_or(|(_, offset)| checkpoint.offset > offset) {
                     best = Some((checkpoint.id, checkpoint.offset));
                 }
-            } else if self.owners.is_free(checkpoint.id) {
+            } else if let Some(_ownership) = self.owners.claim_free(checkpoint.id) {
                 discard(&*self.store, &*self.ledger, checkpoint.id);
             }
         }

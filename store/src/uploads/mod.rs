@@ -173,7 +173,10 @@ impl<S: Store> Uploads<S> {
         let mut swept = 0;
         for checkpoint in ledger.checkpoints().map_err(ledger_failed)? {
             let age = now.duration_since(checkpoint.at).unwrap_or_default();
-            if age >= retention && owners.is_free(checkpoint.id) {
+            if age < retention {
+                continue;
+            }
+            if let Some(_ownership) = owners.claim_free(checkpoint.id) {
                 store.discard(checkpoint.id)?;
                 ledger.drop_checkpoint(checkpoint.id).map_err(ledger_failed)?;
                 swept += 1;

@@ -103,10 +103,16 @@ impl Owners {
                 }
                 Some(asked) if claim.lease.is_alive_since(asked) => return Claimed::Taken,
                 Some(asked) if asked.elapsed() < TAKE_OVER => return Claimed::Asked,
-                Some(_) => {
-                    // Waits for a write in progress; every later one fails.
-                    *lock(&claim.valid) = false;
-                }
+                Some(_) => {}
+            }
+            // Waits for a deed in progress, without holding up claims of other bodies; every later deed fails.
+            let old = claim.valid.clone();
+            drop(claims);
+            *lock(&old) = false;
+            claims = lock(&self.claims);
+            if claims.get(&id).is_some_and(|claim| !Arc::ptr_eq(&claim.valid, &old)) {
+                // Somebody else was quicker.
+                return Claimed::Asked;
             }
         }
         let valid = Arc::new(Mutex::new(true));
@@ -114,9 +120,12 @@ impl Owners {
         Claimed::Ours(Ownership { id, valid, owners: self.clone() })
     }
 
-    /// Whether nobody owns it.
-    pub(super) fn is_free(&self, id: StageId) -> bool {
-        !lock(&self.claims).contains_key(&id)
+    /// Claims a body that nobody owns, to remove it.
+    pub(super) fn claim_free(self: &Arc<Self>, id: StageId) -> Option<Ownership> {
+        match self.claim(id, &Lease::new(|| {}), None) {
+            Claimed::Ours(ownership) => Some(ownership),
+            Claimed::Asked | Claimed::Taken => None,
+        }
     }
 }
 
@@ -136,8 +145,9 @@ pub(super) fn hold<T, E>(
 where
     Fault: From<E>,
 {
+    // Held until the deed is done.
     let valid = ownership.map(|ownership| lock(&ownership.valid));
-    if valid.is_some_and(|valid| !*valid) {
+    if valid.as_deref() == Some(&false) {
         let detail = "another connection of the same client took this file over";
         return Err(Fault::new(Code::TakenOver, detail));
     }
@@ -200,8 +210,31 @@ mod tests {
         assert_eq!((deed(&old), deed(&new)), (Err(Code::TakenOver), Ok(())));
         drop(old);
         assert_eq!(deed(&new), Ok(()));
-        assert!(!owners.is_free(id), "the end of the older one freed what the newer one owns");
+        assert!(owners.claim_free(id).is_none(), "the end of the older one freed what the newer one owns");
         drop(new);
-        assert!(owners.is_free(id));
+        assert!(owners.claim_free(id).is_some());
+    }
+
+    #[test]
+    fn a_take_over_waits_for_the_deed_in_progress() {
+        let owners = Arc::new(Owners::default());
+        let id = StageId(1);
+        let Claimed::Ours(old) = owners.claim(id, &lease(), None) else { panic!("a free body is not ours") };
+        let (taken, is_taken) = std::sync::mpsc::channel();
+        let done = hold::<_, Fault>(Some(&old), || {
+            let owners = owners.clone();
+            let thread = std::thread::spawn(move || {
+                let new = owners.claim(id, &lease(), Instant::now().checked_sub(TAKE_OVER));
+                taken.send(()).unwrap();
+                new
+            });
+            // However long this waits, the take-over must not have happened.
+            let early = is_taken.recv_timeout(Duration::from_millis(100));
+            Ok((early, thread))
+        });
+        let Ok((early, thread)) = done else { panic!("the deed failed") };
+        assert!(early.is_err(), "taken over in the middle of a deed");
+        assert!(matches!(thread.join().unwrap(), Claimed::Ours(_)));
+        assert!(hold::<(), Fault>(Some(&old), || Ok(())).is_err());
     }
 }
