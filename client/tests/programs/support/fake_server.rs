@@ -14,6 +14,9 @@ use super::{
     wire::{in_time, runtime},
 };
 
+/// What a fake server says on one connection.
+pub(crate) type Script = Box<dyn FnOnce(&mut Wire) + Send>;
+
 /// See the module. Its invite is good for everybody and for ever.
 pub(crate) struct FakeServer {
     address: SocketAddr,
@@ -23,7 +26,7 @@ pub(crate) struct FakeServer {
 
 impl FakeServer {
     /// Takes as many connections as there are scripts, one after the other, and follows the script for each.
-    pub(crate) fn start(scripts: Vec<Box<dyn FnOnce(&mut Wire) + Send>>) -> Self {
+    pub(crate) fn start(scripts: Vec<Script>) -> Self {
         let identity = Arc::new(Identity::generate());
         let config = tls::server_config(&identity).expect("TLS can be set up");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
@@ -42,10 +45,6 @@ impl FakeServer {
             }
         });
         FakeServer { address, identity, thread: Some(thread) }
-    }
-
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
     }
 
     /// A link to it.

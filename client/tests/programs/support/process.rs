@@ -90,10 +90,6 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     pub(crate) fn signal(&self, signal: Signal) {
         send_signal(&self.child, signal);
     }
@@ -101,11 +97,6 @@ impl Running {
     /// What it has written so far.
     pub(crate) fn stdout_so_far(&self) -> String {
         String::from_utf8_lossy(&self.stdout.bytes()).into_owned()
-    }
-
-    /// What it has written so far.
-    pub(crate) fn stderr_so_far(&self) -> String {
-        String::from_utf8_lossy(&self.stderr.bytes()).into_owned()
     }
 
     /// Whole lines that it has written to standard output so far.

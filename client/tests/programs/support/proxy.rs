@@ -94,11 +94,6 @@ impl Proxy {
         lock(&self.state).to_server
     }
 
-    /// Bytes passed on from the server to clients.
-    pub(crate) fn to_client(&self) -> u64 {
-        lock(&self.state).to_client
-    }
-
     pub(crate) fn connections(&self) -> usize {
         lock(&self.state).connections
     }

@@ -125,10 +125,6 @@ impl Server {
         self.address
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.as_ref().expect("the server runs").id()
-    }
-
     /// The folder that it saves into.
     pub(crate) fn inbox(&self) -> &Path {
         &self.setup.root
