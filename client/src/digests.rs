@@ -6,12 +6,13 @@ use std::{
     os::unix::fs::DirBuilderExt,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    thread::sleep,
+    time::{Duration, Instant, SystemTime},
 };
 
 use ferry_proto::{Algorithm, Digest, Timestamp};
 use ferry_store::source::Identity;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use crate::exit::Failure;
 
@@ -22,6 +23,9 @@ const TOO_FRESH: Duration = Duration::from_secs(2);
 const BATCH: usize = 512;
 
 const BUSY: Duration = Duration::from_secs(10);
+
+/// Between two tries where SQLite does not wait by itself.
+const RETRY: Duration = Duration::from_millis(20);
 
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL;
@@ -64,7 +68,7 @@ impl Digests {
         let open = || -> rusqlite::Result<Connection> {
             let connection = Connection::open(&path)?;
             connection.busy_timeout(BUSY)?;
-            connection.execute_batch(SCHEMA)?;
+            set_up(&connection)?;
             Ok(connection)
         };
         let connection = open().map_err(|error| failed(&error))?;
@@ -172,9 +176,44 @@ impl Inner {
     }
 }
 
+/// Turns the write-ahead log on and makes the table. While another process does the same, SQLite says that it is busy
+/// at once.
+fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+    let give_up = Instant::now() + BUSY;
+    loop {
+        match connection.execute_batch(SCHEMA) {
+            Err(error) if is_busy(&error) && Instant::now() < give_up => sleep(RETRY),
+            result => return result,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
 fn is_too_fresh(time: Timestamp) -> bool {
     let Ok(seconds) = u64::try_from(time.seconds()) else { return false };
     let time = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, time.nanos()));
     // A time in the future says nothing about how long ago it was.
     time.is_none_or(|time| SystemTime::now().duration_since(time).unwrap_or_default() < TOO_FRESH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cache_is_opened_as_soon_as_nobody_is_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        // A process that has just made the database, and has not turned its log on yet.
+        let other = Connection::open(folder.path().join("digests.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE; CREATE TABLE t (a)").unwrap();
+        std::thread::scope(|scope| {
+            let opened = scope.spawn(|| Digests::open(folder.path()).map(drop));
+            sleep(RETRY * 5);
+            other.execute_batch("COMMIT").unwrap();
+            opened.join().unwrap().unwrap();
+        });
+    }
 }

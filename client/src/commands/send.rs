@@ -152,7 +152,9 @@ impl Run {
             match ended {
                 Ok(Ok(())) => {}
                 // The others may still reach the server, and do the work of this one.
-                Ok(Err(failure)) if failure.code == Exit::Unreachable => given_up = Some(failure),
+                Ok(Err(failure)) if failure.code == Exit::Unreachable && !self.queue.is_finished() => {
+                    given_up = Some(failure);
+                }
                 Ok(Err(failure)) => return Err(failure),
                 Err(_) => {
                     let sentence = "internal error: a connection ended in a panic";
@@ -187,7 +189,7 @@ impl Run {
                 Ok(session) => match self.send_on(session).await {
                     Ok(()) => return Ok(()),
                     // Everything has its receipt; that the server was lost then takes nothing away.
-                    Err(_) if self.queue.is_finished() => return Ok(()),
+                    Err(error) if error.is_lost_connection() && self.queue.is_finished() => return Ok(()),
                     Err(error) => dial::refused(&error, self.dialer.address()),
                 },
                 Err(problem) => problem,

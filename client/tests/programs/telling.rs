@@ -167,7 +167,8 @@ fn a_dry_run_tells_and_changes_nothing() {
     told.sort();
     assert_eq!(told, ["send  source", "send  source/large", "send  source/later", "send  source/plain"]);
     let refused = client.send(&source).args(["-n", "--on-conflict", "fail", "--json"]).run().code(1);
-    assert_eq!((refused.total("failed"), refused.total("bytes")), (2, 0));
+    assert_eq!((refused.total("failed"), refused.total("would_send")), (2, 2));
+    assert_eq!(refused.total("bytes"), "later".len() as u64, "what would be sent");
     assert_eq!(snapshot(server.inbox()), before);
     assert_eq!(server.staged(), []);
 }

@@ -29,7 +29,7 @@ fn hostile_23_a_client_that_hangs_behind_a_cut_cable_is_succeeded_by_its_next_ru
     // What it still had to say comes late, and does no harm.
     line.first.set(Plan::Forward);
     let outcome = first.wait();
-    assert!(matches!(outcome.status.code(), Some(0 | 1)), "{outcome:?}");
+    assert!(matches!(outcome.status.code(), Some(0 | 1 | 3)), "{outcome:?}");
     assert_same_file(&line.file, &line.server.inbox().join("large"));
     assert_eq!(line.server.names(), ["large"]);
 }
@@ -37,11 +37,9 @@ fn hostile_23_a_client_that_hangs_behind_a_cut_cable_is_succeeded_by_its_next_ru
 #[test]
 fn hostile_23_a_client_that_lives_and_is_slow_is_not_robbed_by_another_run() {
     let line = Line::new(72 * MIB);
-    let mut first = line.client.send(&line.file).arg("--json").start();
+    let mut first = line.client.send(&line.file).args(["--json", "--limit-rate", "20MB"]).start();
     eventually("a checkpoint", || (line.checkpoint() > 0).then_some(()));
-    line.first.set(Plan::Slow(4 * MIB));
-    // More is on its way than one checkpoint, so it is long from having finished.
-    assert!(!first.has_ended(), "a machine too fast for this test");
+    line.first.set(Plan::Slow(2 * MIB));
 
     let second = line.another_run().arg("--json").run().code(0);
     assert!(!first.has_ended(), "the first one had finished before the second: nothing was shown");
@@ -93,6 +91,21 @@ fn hostile_23_two_runs_that_find_the_same_files_without_rows_both_hold_them() {
 }
 
 #[test]
+fn first_runs_of_one_client_that_start_at_once_are_not_in_each_others_way() {
+    let server = Server::start();
+    let file = write(server.beside().join("file"), "content");
+    for round in 0..5 {
+        let client = Client::paired(&server);
+        let send = |number| client.send(&file).args(["--name", &format!("{round}-{number}")]).start();
+        let runs: Vec<_> = (0..8).map(send).collect();
+        for run in runs {
+            run.wait().code(0);
+        }
+    }
+    assert_eq!(server.names().len(), 5 * 8);
+}
+
+#[test]
 fn promise_3_a_run_goes_on_by_itself_after_every_cut() {
     let mut rng = chance("cuts");
     let line = Line::new(100 * MIB + 17);
@@ -117,7 +130,7 @@ fn promise_3_a_run_goes_on_by_itself_after_every_cut() {
 #[test]
 fn promise_3_a_run_goes_on_by_itself_when_the_server_stops_or_dies_and_comes_back() {
     let mut line = Line::new(200 * MIB);
-    let send = line.client.send(&line.file).arg("--json").start();
+    let send = line.client.send(&line.file).args(["--json", "--limit-rate", "60MB"]).start();
     for (stops, checkpoint) in [(true, 32 * MIB), (false, 96 * MIB), (true, 160 * MIB)] {
         eventually("a checkpoint", || (line.checkpoint() >= checkpoint).then_some(()));
         if stops {

@@ -93,7 +93,8 @@ impl Disk {
     /// Gives it other options.
     pub(super) fn remount(&self, options: &str) {
         let mut command = Command::new(self.enter[0]);
-        command.args(&self.enter[1..]).args(["mount", "-o", &format!("remount,{options}")]);
+        // With its source named, `mount` adds no options of its own that an ordinary user may not give.
+        command.args(&self.enter[1..]).args(["mount", "-o", &format!("remount,{options}"), "tmpfs"]);
         run_to_success(command.arg(self.folder.path()));
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use super::{MIB, chance, failures, receipts};
 use crate::support::{
-    Client, Running, Server, assert_same_tree, digest, eventually, names, noise, set_modified, write,
+    Client, Proxy, Running, Server, assert_same_tree, digest, eventually, names, noise, set_modified, write,
 };
 
 #[test]
@@ -74,6 +74,8 @@ fn promise_8_what_the_owner_removes_meanwhile_is_sent_again_by_the_next_run() {
 #[test]
 fn promise_2_an_inbox_that_is_moved_as_a_whole_takes_its_files_along() {
     let Inbox { mut server, client, tree } = Inbox::new();
+    let proxy = Proxy::to(server.address());
+    client.pair(&server.invite_at(proxy.address()));
     let send = client.send(&tree).arg("--json").start();
     receipts_come(&send);
     let elsewhere = server.beside().join("elsewhere");
@@ -88,7 +90,8 @@ fn promise_2_an_inbox_that_is_moved_as_a_whole_takes_its_files_along() {
 
     // Moved back, it is what it was.
     fs::rename(&elsewhere, server.inbox()).unwrap();
-    server.restart();
+    server.restart_elsewhere();
+    proxy.lead_to(server.address());
     client.send(&tree).run().code(0);
     assert_same_tree(&tree, &server.inbox().join("tree"));
 }

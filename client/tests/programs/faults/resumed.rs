@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use super::MIB;
 use crate::support::{
-    Client, Proxy, Server, assert_same_file, eventually, noise, set_mode, set_modified, write,
+    Client, Plan, Proxy, Server, assert_same_file, eventually, noise, set_mode, set_modified, write,
 };
 
 const SIZE: usize = 80 * MIB as usize;
@@ -61,7 +61,8 @@ fn after_a_kill(change: impl FnOnce(&Path)) {
     set_mode(&file, 0o640);
     set_modified(&file, 1_600_000_000, 0);
 
-    let first = client.send(&file).args(["--limit-rate", "100MB"]).start();
+    proxy.set(Plan::SilentAfter(70 * MIB));
+    let first = client.send(&file).start();
     eventually("a second checkpoint", || {
         let offset = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
         let found = server.catalogue().query_row("SELECT max(offset) FROM bodies", [], offset);
@@ -73,6 +74,7 @@ fn after_a_kill(change: impl FnOnce(&Path)) {
     assert_eq!(server.names(), [""; 0]);
 
     change(&file);
+    proxy.set(Plan::Forward);
     server.restart_elsewhere();
     proxy.lead_to(server.address());
     client.send(&file).run().code(0);
