@@ -38,7 +38,7 @@ fn hostile_23_a_client_that_hangs_behind_a_cut_cable_is_succeeded_by_its_next_ru
 fn hostile_23_a_client_that_lives_and_is_slow_is_not_robbed_by_another_run() {
     let line = Line::new(72 * MIB);
     let mut first = line.client.send(&line.file).args(["--json", "--limit-rate", "20MB"]).start();
-    eventually("a checkpoint", || (line.checkpoint() > 0).then_some(()));
+    line.reaches(1, &mut first);
     line.first.set(Plan::Slow(2 * MIB));
 
     let second = line.another_run().arg("--json").run().code(0);
@@ -118,7 +118,8 @@ fn promise_3_a_run_goes_on_by_itself_after_every_cut() {
         line.client.send(&folder).args(["--json", "--limit-rate", "100MB", "--retry", "forever"]).start();
     for cut in 1..=4 {
         line.first.set(Plan::CutAfter(rng.u64(MIB..30 * MIB)));
-        eventually("the next connection", || (line.first.connections() > 1 + cut).then_some(()));
+        let what = format!("connection {cut} after a cut");
+        until(&what, &mut send, || line.first.connections() > 1 + cut);
     }
     let outcome = send.wait().code(0).says("trying again");
     // Of what had arrived the receipts may have been lost, so some of it may be held.
@@ -130,9 +131,9 @@ fn promise_3_a_run_goes_on_by_itself_after_every_cut() {
 #[test]
 fn promise_3_a_run_goes_on_by_itself_when_the_server_stops_or_dies_and_comes_back() {
     let mut line = Line::new(200 * MIB);
-    let send = line.client.send(&line.file).args(["--json", "--limit-rate", "60MB"]).start();
+    let mut send = line.client.send(&line.file).args(["--json", "--limit-rate", "60MB"]).start();
     for (stops, checkpoint) in [(true, 32 * MIB), (false, 96 * MIB), (true, 160 * MIB)] {
-        eventually("a checkpoint", || (line.checkpoint() >= checkpoint).then_some(()));
+        line.reaches(checkpoint, &mut send);
         if stops {
             assert!(line.server.stop().success());
         } else {
@@ -151,8 +152,8 @@ fn a_server_that_is_gone_for_good_is_given_up_and_the_same_command_goes_on_when_
     let mut line = Line::new(100 * MIB);
     for (number, tries) in ["0", "2"].into_iter().enumerate() {
         let checkpoint = (number as u64 + 1) * 32 * MIB;
-        let send = line.client.send(&line.file).args(["--retry", tries, "--limit-rate", "50MB"]).start();
-        eventually("a checkpoint", || (line.checkpoint() >= checkpoint).then_some(()));
+        let mut send = line.client.send(&line.file).args(["--retry", tries, "--limit-rate", "50MB"]).start();
+        line.reaches(checkpoint, &mut send);
         line.server.kill();
         let outcome = send.wait().code(3).says("the same command goes on from here");
         let retried = outcome.stderr().matches("trying again").count();
@@ -191,8 +192,8 @@ impl Line {
     fn cut() -> (Self, Running) {
         let line = Line::new(200 * MIB);
         line.first.set(Plan::SilentAfter(110 * MIB));
-        let first = line.client.send(&line.file).start();
-        eventually("three checkpoints", || (line.checkpoint() == 96 * MIB).then_some(()));
+        let mut first = line.client.send(&line.file).start();
+        line.reaches(96 * MIB, &mut first);
         (line, first)
     }
 
@@ -216,12 +217,25 @@ impl Line {
         self.client.send(&self.file)
     }
 
+    /// Waits until the body is durable up to an offset.
+    fn reaches(&self, offset: u64, send: &mut Running) {
+        until(&format!("a checkpoint at {offset}"), send, || self.checkpoint() >= offset);
+    }
+
     /// How far the body under way is durable.
     fn checkpoint(&self) -> u64 {
         let query = "SELECT coalesce(max(offset), 0) FROM bodies";
         let offset: i64 = self.server.catalogue().query_row(query, [], |row| row.get(0)).unwrap();
         offset as u64
     }
+}
+
+/// Waits for something that a run brings about.
+fn until(what: &str, send: &mut Running, has_come: impl Fn() -> bool) {
+    eventually(what, || {
+        assert!(!send.has_ended(), "the run ended before {what}:\n{}", send.stderr_so_far());
+        has_come().then_some(())
+    });
 }
 
 /// Makes what a client knows as its server's address another one.
