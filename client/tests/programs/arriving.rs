@@ -215,6 +215,38 @@ fn promise_4_a_link_in_the_inbox_leads_nowhere() {
 }
 
 #[test]
+fn hostile_06_a_link_that_is_swapped_in_again_and_again_leads_nowhere() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let outside = server.beside().join("outside");
+    write(outside.join("file-1"), "outside");
+    let before = snapshot(&outside);
+    let source = server.beside().join("source");
+    for number in 0..300 {
+        write(source.join(format!("folder/file-{number}")), "from a client");
+    }
+    let (name, folder) = (server.inbox().join("folder"), server.inbox().join("real"));
+    fs::create_dir(&name).unwrap();
+    symlink(&outside, &folder).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            use rustix::fs::{CWD, RenameFlags, renameat_with};
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                renameat_with(CWD, &name, CWD, &folder, RenameFlags::EXCHANGE).unwrap();
+            }
+        });
+        for _ in 0..5 {
+            let outcome = client.send(source.join("folder")).run();
+            assert!(matches!(outcome.status.code(), Some(0 | 1)), "{outcome:?}");
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert_eq!(snapshot(&outside), before);
+    assert_eq!(server.staged(), []);
+}
+
+#[test]
 fn hostile_07_a_fifo_where_a_file_is_expected_holds_nobody_up() {
     let server = Server::start();
     let client = Client::paired(&server);

@@ -1,10 +1,23 @@
 //! The real programs, as processes: what users are promised, and what peers and machines can do to them.
+//!
+//! Tests are named after the promise, or the line of the list of hostile things, that they hold. These lines are not
+//! tested here, or not whole:
+//! - 1, 2: by the ways in that exist: the native protocol, and the command line of `ferry`;
+//! - 4: `get` does not exist;
+//! - 6: by one race; the others need a store that can be stopped in the middle, and are in `store/tests`;
+//! - 11: nothing is decompressed, and no thumbnails are made;
+//! - 12: there is neither QUIC nor HTTP;
+//! - 18: servers do not announce themselves;
+//! - 19: a clock that jumps back is not tried: setting the clock would disturb everything else on the machine;
+//! - 20: no peer is known to bring about a panic; those that a store brings about are in `store/tests`;
+//! - 24: there are no hooks.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something that it stands on fails")]
 
 mod arriving;
 mod conflicts;
 mod faults;
+mod grants;
 mod holding;
 mod hostile_names;
 mod hostile_numbers;

@@ -1,0 +1,119 @@
+//! What a client may do. Invites have no words for narrower grants yet, so the catalogue is told directly.
+
+use std::fs;
+
+use ferry_proto::Code;
+use rusqlite::{Connection, ToSql};
+
+use crate::support::{
+    Client, Peer, Server, assert_same_contents, assert_same_file, hello, set_modified, snapshot, write,
+};
+
+/// Changes the grants of every client.
+fn grant(server: &Server, what: &str, value: impl ToSql) {
+    let catalogue = Connection::open(server.inbox().join(".ferry/catalogue.db")).unwrap();
+    catalogue.execute(&format!("UPDATE grants SET {what} = ?1"), [value]).unwrap();
+}
+
+#[test]
+fn promise_4_a_grant_for_a_folder_ends_at_that_folder() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    grant(&server, "folder", &b"photos/2026"[..]);
+    write(server.inbox().join("photos/other"), "somebody else's");
+    write(server.inbox().join("file"), "somebody else's");
+    let source = server.beside().join("source");
+    write(source.join("file"), "content");
+    write(source.join("photos/other"), "content");
+    let receipts = server.beside().join("receipts");
+    let send = || client.send(format!("{}/", source.display()));
+    let outcome = send().args(["--json", "--receipts"]).arg(&receipts).run().code(0);
+    assert_same_contents(&source, &server.inbox().join("photos/2026"));
+    for name in ["photos/other", "file"] {
+        assert_eq!(fs::read(server.inbox().join(name)).unwrap(), b"somebody else's");
+    }
+    // It does not even learn where that folder is.
+    let told = outcome.stdout() + &fs::read_to_string(&receipts).unwrap();
+    assert!(!told.contains("2026"), "{told}");
+    let again = send().arg("--json").run().code(0);
+    assert_eq!((again.total("sent"), again.total("bytes")), (0, 0));
+    client.send(&source).args(["--dir", "../up"]).run().code(2);
+
+    // The server's own folder has its name at the top of the inbox only; in a grant it is like any other.
+    write(source.join("file"), "another");
+    send().args(["--on-conflict", "keep-both", "-v"]).run().code(0).says("sent  file (2)");
+    assert_eq!(fs::read(server.inbox().join("photos/2026/file (2)")).unwrap(), b"another");
+}
+
+#[test]
+fn hostile_15_no_overwrite_holds_by_every_route() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    write(source.join("file"), "content");
+    std::os::unix::fs::symlink("old", source.join("link")).unwrap();
+    write(source.join("folder/inside"), "content");
+    client.send(&source).run().code(0);
+    grant(&server, "overwrite", 0);
+    let before = snapshot(server.inbox());
+
+    // Other bytes, another time, another target, another kind.
+    write(source.join("file"), "others!");
+    fs::remove_file(source.join("link")).unwrap();
+    std::os::unix::fs::symlink("new", source.join("link")).unwrap();
+    set_modified(source.join("folder/inside"), 1_000_000_000, 0);
+    crate::support::set_mode(source.join("folder/inside"), 0o600);
+    set_modified(source.join("folder"), 1_000_000_000, 0);
+    for policy in ["replace", "skip", "fail"] {
+        let outcome = client.send(&source).args(["--on-conflict", policy]).run().code(1);
+        let outcome = outcome.says("source/file: ").says("source/link: ");
+        assert_eq!(outcome.stderr().lines().filter(|line| line.starts_with("ferry: ")).count(), 2);
+        assert_eq!(snapshot(server.inbox()), before);
+    }
+    let (file, link) = (source.join("file"), source.join("link"));
+    client.send(&link).args(["--name", "source/file"]).run().code(1).says("source/file: ");
+    client.send(&file).args(["--name", "source/link"]).run().code(1).says("source/link: ");
+    client.send(&file).args(["--name", "source/folder"]).run().code(1).says("source/folder: ");
+    client.send("-").args(["--name", "source/file"]).stdin("stream").run().code(1).says("source/file: ");
+    assert_eq!(snapshot(server.inbox()), before);
+    // Something new is no overwriting.
+    client.send(&file).args(["--name", "source/new"]).run().code(0);
+    assert_same_file(&file, &server.inbox().join("source/new"));
+    client.send(&file).args(["--on-conflict", "keep-both", "--name", "source/file"]).run().code(0);
+    assert_same_file(&file, &server.inbox().join("source/file (2)"));
+    for (name, node) in before.iter().filter(|(name, _)| !b"source".starts_with(name)) {
+        assert_eq!(&snapshot(server.inbox())[name], node);
+    }
+}
+
+#[test]
+fn a_client_that_may_not_send_is_told_so() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    grant(&server, "put", 0);
+    let file = write(server.beside().join("file"), "content");
+    client.send(&file).run().code(4).says("may not send");
+    assert_eq!((server.names(), server.staged()), (vec![], vec![]));
+}
+
+#[test]
+fn hostile_15_a_revoked_client_is_not_let_in_by_any_link_that_it_has() {
+    let server = Server::start();
+    let client = Client::new();
+    let link = server.invite_with(&["--uses", "5"]);
+    client.pair(&link);
+    let (_, identity) = Peer::enrolled(&server);
+    let catalogue = Connection::open(server.inbox().join(".ferry/catalogue.db")).unwrap();
+    catalogue.execute("UPDATE clients SET revoked = 1", []).unwrap();
+    let file = write(server.beside().join("file"), "content");
+    client.send(&file).run().code(4).says("revoked");
+    client.ferry("send").arg(&file).args(["--to", &link]).run().code(4).says("revoked");
+    client.ferry("pair").arg(&link).run().code(4).says("revoked");
+    let mut peer = Peer::connect(&server, &identity);
+    peer.say(hello(None));
+    assert_eq!(peer.thrown_out(), Code::Revoked);
+    assert_eq!(server.names(), [""; 0]);
+    // A new invite is the owner's word.
+    client.pair(&server.invite());
+    client.send(&file).run().code(0);
+}
