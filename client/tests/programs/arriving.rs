@@ -199,13 +199,16 @@ fn promise_4_a_link_in_the_inbox_leads_nowhere() {
     let client = Client::paired(&server);
     let outside = server.beside().join("outside");
     write(outside.join("file"), "outside");
+    write(outside.join("below/file"), "outside");
     let before = snapshot(&outside);
     symlink(&outside, server.inbox().join("folder")).unwrap();
     symlink(outside.join("file"), server.inbox().join("file")).unwrap();
     let source = server.beside().join("source");
-    write(source.join("folder/file"), "from a client");
-    write(source.join("folder/below/new"), "from a client");
-    client.send(source.join("folder")).run().code(1).says("folder/file").says("folder/below/new");
+    for name in ["file", "new", "below/file", "below/new"] {
+        write(source.join("folder").join(name), "from a client");
+    }
+    let outcome = client.send(source.join("folder")).run().code(1);
+    outcome.says("folder/file: ").says("folder/new: ").says("folder/below/file: ").says("folder/below/new: ");
     assert_eq!(snapshot(&outside), before);
     // A link is a name like any other: a file takes its place, and what it led to stays.
     client.send(source.join("folder/file")).run().code(0);
@@ -220,10 +223,12 @@ fn hostile_06_a_link_that_is_swapped_in_again_and_again_leads_nowhere() {
     let client = Client::paired(&server);
     let outside = server.beside().join("outside");
     write(outside.join("file-1"), "outside");
+    write(outside.join("below/file-1"), "outside");
     let before = snapshot(&outside);
     let source = server.beside().join("source");
-    for number in 0..300 {
+    for number in 0..150 {
         write(source.join(format!("folder/file-{number}")), "from a client");
+        write(source.join(format!("folder/below/file-{number}")), "from a client");
     }
     let (name, folder) = (server.inbox().join("folder"), server.inbox().join("real"));
     fs::create_dir(&name).unwrap();

@@ -212,6 +212,16 @@ fn a_client_learns_that_the_server_stops() {
 }
 
 #[test]
+fn a_body_that_has_failed_is_not_sent_to_its_end() {
+    let server = Server::setup().args(["--max-file", "1MB"]).start();
+    let client = Client::paired(&server);
+    let send = client.send("-").args(["--name", "stream", "--json", "--limit-rate", "4MB"]);
+    let outcome = send.stdin(noise(20_000_000, 1)).run().code(1);
+    assert_eq!(outcome.statuses(), [("stream".to_owned(), "failed".to_owned())]);
+    assert!(outcome.total("bytes") < 20_000_000, "{outcome:?}");
+}
+
+#[test]
 fn a_restarted_server_takes_its_port_again_at_once() {
     let mut server = Server::start();
     let client = Client::paired(&server);
