@@ -30,6 +30,8 @@ pub struct Incoming {
     outbox: Outbox,
     lease: Option<Arc<Lease>>,
     ticked: Instant,
+    /// How long the rest of the frame may take.
+    patience: Duration,
 }
 
 /// What came.
@@ -50,6 +52,7 @@ impl Incoming {
             outbox,
             lease: None,
             ticked: Instant::now(),
+            patience: limits::FRAME,
         }
     }
 
@@ -75,19 +78,20 @@ impl Incoming {
             if let Some(lease) = &self.lease {
                 lease.heard();
             }
+            self.patience = limits::FRAME;
             let length = header.payload_len();
             if header.is_chunk() {
                 return Ok(Arrived::Chunk(length));
             }
             self.payload.resize(length, 0);
-            whole(&self.outbox, self.reader.read_exact(&mut self.payload)).await?;
+            patiently(&mut self.patience, &self.outbox, self.reader.read_exact(&mut self.payload)).await?;
             match header.message(&self.payload)? {
                 None => {}
                 Some(Message::Ping(_)) if !self.outbox.is_greeted() => {
                     return Err(Violation("a ping before the welcome").into());
                 }
                 Some(Message::Ping(ping)) => self.outbox.say(Pong { token: ping.token })?,
-                Some(Message::Pong(_)) => self.lease.iter().for_each(|lease| lease.answered()),
+                Some(Message::Pong(pong)) => self.lease.iter().for_each(|lease| lease.answered(pong.token)),
                 Some(Message::Goodbye(goodbye)) if goodbye.code == Code::Bye => {
                     return Err(SessionError::Finished);
                 }
@@ -107,19 +111,19 @@ impl Incoming {
         }
     }
 
-    /// Reads the bytes of a chunk to the end of `buffer`.
+    /// Reads the next bytes of a chunk, in place of what is in `buffer`.
     pub async fn chunk(&mut self, length: usize, buffer: &mut Vec<u8>) -> Result<(), SessionError> {
-        let end = buffer.len() + length;
+        buffer.clear();
         let read = async {
             let mut limited = (&mut self.reader).take(length as u64);
-            while buffer.len() < end {
+            while buffer.len() < length {
                 if limited.read_buf(buffer).await? == 0 {
                     return Err(ErrorKind::UnexpectedEof.into());
                 }
             }
             Ok(())
         };
-        whole(&self.outbox, read).await
+        patiently(&mut self.patience, &self.outbox, read).await
     }
 
     /// Reads the bytes of a chunk and forgets them.
@@ -127,7 +131,7 @@ impl Incoming {
         let mut limited = (&mut self.reader).take(length as u64);
         let mut sink = tokio::io::sink();
         let read = tokio::io::copy_buf(&mut limited, &mut sink);
-        let skipped = whole(&self.outbox, read).await?;
+        let skipped = patiently(&mut self.patience, &self.outbox, read).await?;
         if skipped == length as u64 { Ok(()) } else { Err(SessionError::Cut) }
     }
 
@@ -176,12 +180,15 @@ impl Incoming {
     }
 }
 
-/// Reads the rest of a frame, which must not take longer than a frame may.
-async fn whole<T>(
+/// Reads a part of a frame, and takes the time that it needed off what the whole may need.
+async fn patiently<T>(
+    patience: &mut Duration,
     outbox: &Outbox,
     read: impl Future<Output = std::io::Result<T>>,
 ) -> Result<T, SessionError> {
-    let read = timeout(limits::FRAME, while_alive(outbox, read)).await;
+    let since = Instant::now();
+    let read = timeout(*patience, while_alive(outbox, read)).await;
+    *patience = patience.saturating_sub(since.elapsed());
     read.map_err(|_| SessionError::Silent)?.map_err(cut)
 }
 

@@ -24,5 +24,6 @@ mod uploads;
 pub use error::StoreError;
 pub use ledger::{BodyKey, Checkpoint, Filed, Ledger, LedgerError, Row, RowKind};
 pub use local::LocalStore;
+pub use lock::lock;
 pub use store::{Entry, EntryKind, Meta, StageId, Staged, Stamp, Store};
 pub use uploads::{Begin, Busy, Lease, Outcome, Reply, Terms, Ticket, Upload, Uploads};

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use ferry_proto::{Mode, RelPath, Timestamp};
+use ferry_proto::{Header, Mode, RelPath, Timestamp};
 
 use crate::StoreError;
 
@@ -109,6 +109,13 @@ pub struct Meta {
     pub mode: Option<Mode>,
 }
 
+impl Meta {
+    /// What a header says.
+    pub(crate) fn of(header: &Header) -> Self {
+        Meta { modified: header.modified, mode: header.mode }
+    }
+}
+
 /// What a name holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -120,6 +127,12 @@ pub struct Entry {
     pub modified: Timestamp,
     /// Its permission bits, as the store has them.
     pub mode: Mode,
+}
+
+impl Entry {
+    pub(crate) fn meta(&self) -> Meta {
+        Meta { modified: Some(self.modified), mode: Some(self.mode) }
+    }
 }
 
 /// What kind of thing a name holds.

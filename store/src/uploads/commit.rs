@@ -13,13 +13,13 @@ use std::{
     thread::JoinHandle,
 };
 
-use ferry_proto::{Code, Conflict, Digest, RelPath};
+use ferry_proto::{Code, Digest, RelPath};
 
 use super::{
     Fault, Outcome, Reply,
-    body::discard,
-    decide::{Target, siblings},
     owners::{Ownership, hold},
+    staging::discard,
+    target::Target,
 };
 use crate::{EntryKind, Filed, Ledger, Meta, Row, RowKind, Staged, Stamp, Store, StoreError, lock::lock};
 
@@ -247,13 +247,10 @@ fn place<S: Store>(
 ) -> Result<Placed, Fault> {
     match put(&target.path, target.may_replace()) {
         Ok(stamp) => return Ok(Placed::At(target.path.clone(), stamp)),
-        Err(StoreError::Exists) if target.terms.conflict == Conflict::KeepBoth => {}
-        Err(StoreError::Exists) if target.terms.conflict == Conflict::Replace => {
-            return Err(Fault::new(Code::NotAllowed, "the grant does not allow overwriting"));
-        }
+        Err(StoreError::Exists) => target.refuse_conflict()?,
         Err(other) => return Err(other.into()),
     }
-    for path in std::iter::once(target.path.clone()).chain(siblings(&target.path)) {
+    for path in std::iter::once(target.path.clone()).chain(target.siblings()) {
         if holds(store, ledger, &path, kind)? {
             return Ok(Placed::Twin(path));
         }

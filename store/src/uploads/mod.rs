@@ -8,11 +8,10 @@ mod body;
 mod commit;
 mod decide;
 mod owners;
+mod staging;
+mod target;
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::Duration};
 
 use ferry_proto::{Code, Conflict, Digest, RelPath};
 
@@ -155,7 +154,7 @@ impl From<Fault> for Outcome {
 impl<S: Store> Uploads<S> {
     /// Begins with what an earlier process left: bodies with a checkpoint stay, cut back to it; others go.
     pub fn open(store: Arc<S>, ledger: Arc<dyn Ledger>) -> Result<Self, StoreError> {
-        recover(&*store, &*ledger)?;
+        staging::recover(&*store, &*ledger)?;
         let owners = Arc::new(Owners::default());
         let committer = Committer::start(store.clone(), ledger.clone());
         Ok(Uploads { shared: Arc::new(Shared { store, ledger, owners, committer }) })
@@ -168,50 +167,11 @@ impl<S: Store> Uploads<S> {
 
     /// Removes staged bodies that nobody has gone on with for this long. Returns how many.
     pub fn sweep(&self, retention: Duration) -> Result<usize, StoreError> {
-        let Shared { store, ledger, owners, .. } = &*self.shared;
-        let now = SystemTime::now();
-        let mut swept = 0;
-        for checkpoint in ledger.checkpoints().map_err(ledger_failed)? {
-            let age = now.duration_since(checkpoint.at).unwrap_or_default();
-            if age < retention {
-                continue;
-            }
-            if let Some(_ownership) = owners.claim_free(checkpoint.id) {
-                store.discard(checkpoint.id)?;
-                ledger.drop_checkpoint(checkpoint.id).map_err(ledger_failed)?;
-                swept += 1;
-            }
-        }
-        Ok(swept)
+        self.shared.sweep(retention)
     }
 
     /// Waits until everything that was handed in is committed or has failed, and takes no more.
     pub fn close(&self) {
         self.shared.committer.close();
-    }
-}
-
-fn recover<S: Store>(store: &S, ledger: &dyn Ledger) -> Result<(), StoreError> {
-    let checkpoints = ledger.checkpoints().map_err(ledger_failed)?;
-    let mut kept = std::collections::HashSet::new();
-    for checkpoint in checkpoints {
-        match store.reopen(checkpoint.id, checkpoint.offset) {
-            Ok(_) => drop(kept.insert(checkpoint.id)),
-            Err(StoreError::NotFound) => ledger.drop_checkpoint(checkpoint.id).map_err(ledger_failed)?,
-            Err(other) => return Err(other),
-        }
-    }
-    for (id, _) in store.staged()? {
-        if !kept.contains(&id) {
-            store.discard(id)?;
-        }
-    }
-    Ok(())
-}
-
-fn ledger_failed(error: LedgerError) -> StoreError {
-    match error {
-        LedgerError::Full => StoreError::Full,
-        LedgerError::Other(error) => StoreError::Io(std::io::Error::other(error)),
     }
 }

@@ -1,66 +1,91 @@
-//! Who is writing a staged body. One connection owns it at a time; a dead one does not lock its successor out.
+//! Who is sending a body. One connection owns it at a time; a dead one does not lock its successor out.
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use ferry_proto::Code;
+use ferry_proto::{Code, RelPath};
 
 use super::Fault;
-use crate::{StageId, lock::lock};
+use crate::{BodyKey, lock::lock};
 
-/// An owner that is silent for this long after it was asked for a sign of life loses its bodies.
+/// An owner that gives no sign of life for this long after it was asked for one loses its bodies.
 const TAKE_OVER: Duration = Duration::from_secs(10);
 
 /// What was in the network's buffers when the owner was asked has been read by then; later bytes mean life.
-const BUFFERED: Duration = Duration::from_secs(3);
+const BUFFERED: Duration = Duration::from_secs(5);
 
-/// A connection that may own staged bodies, and its signs of life.
+/// A connection that may own bodies, and its signs of life.
 pub struct Lease {
     start: Instant,
+    /// When, in nanoseconds since `start`.
     heard: AtomicU64,
+    /// The greatest token.
     answered: AtomicU64,
-    ask: Box<dyn Fn() + Send + Sync>,
+    ask: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// An owner was asked for a sign of life.
+#[derive(Clone)]
+pub(super) struct Question {
+    owner: Weak<Lease>,
+    at: Instant,
+    token: u64,
 }
 
 impl Lease {
-    /// `ask` asks the peer for a sign of life, without waiting for it.
-    pub fn new(ask: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+    /// `ask` asks the peer for a sign of life, without waiting for it, and returns the token that its answer will
+    /// have: none is less than one before, and none is 0.
+    pub fn new(ask: impl Fn() -> u64 + Send + Sync + 'static) -> Arc<Self> {
         let (heard, answered) = (AtomicU64::new(0), AtomicU64::new(0));
         Arc::new(Lease { start: Instant::now(), heard, answered, ask: Box::new(ask) })
     }
 
     /// Something came from the peer.
     pub fn heard(&self) {
-        self.heard.store(self.now(), Ordering::Relaxed);
+        self.heard.store(self.start.elapsed().as_nanos() as u64, Ordering::Relaxed);
     }
 
-    /// The peer answered when it was asked.
-    pub fn answered(&self) {
-        self.answered.store(self.now(), Ordering::Relaxed);
+    /// The peer answered the question with this token.
+    pub fn answered(&self, token: u64) {
+        self.answered.fetch_max(token, Ordering::Relaxed);
     }
 
-    /// In nanoseconds: on a short path an answer comes within the millisecond of the question.
-    fn now(&self) -> u64 {
-        self.start.elapsed().as_nanos() as u64
+    fn ask(self: &Arc<Self>) -> Question {
+        Question { owner: Arc::downgrade(self), at: Instant::now(), token: (self.ask)() }
     }
 
-    fn is_alive_since(&self, asked: Instant) -> bool {
-        let asked = asked.saturating_duration_since(self.start).as_nanos() as u64;
-        self.answered.load(Ordering::Relaxed) > asked
-            || self.heard.load(Ordering::Relaxed) > asked + BUFFERED.as_nanos() as u64
+    /// Whether it has answered, however long ago.
+    fn has_answered(&self, question: &Question) -> bool {
+        self.answered.load(Ordering::Relaxed) >= question.token
+    }
+
+    /// Whether anything came that cannot have been on its way when the question was asked.
+    fn was_heard_after(&self, question: &Question) -> bool {
+        let asked = question.at.saturating_duration_since(self.start);
+        Duration::from_nanos(self.heard.load(Ordering::Relaxed)) > asked + BUFFERED
     }
 }
 
-/// Every staged body that can be gone on with, and the connection that writes it.
+#[cfg(any(test, feature = "conformance"))]
+impl Question {
+    pub(super) fn backdate(&mut self, by: Duration) {
+        self.at = self.at.checked_sub(by).expect("the machine has been up for longer than that");
+    }
+}
+
+/// A client sends one body at a time to a name, over whichever of its connections.
+type Name = (String, RelPath);
+
+/// Every name that a body is being sent to, if it can be gone on with, and the connection that sends it.
 #[derive(Default)]
 pub(super) struct Owners {
-    claims: Mutex<HashMap<StageId, Claim>>,
+    claims: Mutex<HashMap<Name, Claim>>,
 }
 
 struct Claim {
@@ -68,9 +93,10 @@ struct Claim {
     valid: Arc<Mutex<bool>>,
 }
 
-/// The right to write a staged body. It ends when this is dropped, or when another connection takes over.
+/// The right to write the staged bodies of a name. It ends when this is dropped, or when another connection takes
+/// over.
 pub(super) struct Ownership {
-    id: StageId,
+    name: Name,
     valid: Arc<Mutex<bool>>,
     owners: Arc<Owners>,
 }
@@ -80,59 +106,72 @@ pub(super) enum Claimed {
     /// It is ours.
     Ours(Ownership),
     /// Its owner was asked for a sign of life.
-    Asked,
+    Asked(Question),
     /// Its owner lives.
     Taken,
 }
 
 impl Owners {
-    /// Claims a body. `asked` is when its owner was first asked for a sign of life.
+    /// Claims the bodies of a name. `asked` is what its owner was asked before.
     pub(super) fn claim(
         self: &Arc<Self>,
-        id: StageId,
+        key: &BodyKey,
         lease: &Arc<Lease>,
-        asked: Option<Instant>,
+        asked: Option<Question>,
     ) -> Claimed {
+        let name = name_of(key);
         let mut claims = lock(&self.claims);
-        if let Some(claim) = claims.get(&id) {
-            match asked {
-                _ if Arc::ptr_eq(&claim.lease, lease) => return Claimed::Taken,
-                None => {
-                    (claim.lease.ask)();
-                    return Claimed::Asked;
-                }
-                Some(asked) if claim.lease.is_alive_since(asked) => return Claimed::Taken,
-                Some(asked) if asked.elapsed() < TAKE_OVER => return Claimed::Asked,
+        if let Some(Claim { lease: owner, valid }) = claims.get(&name) {
+            if Arc::ptr_eq(owner, lease) {
+                return Claimed::Taken;
+            }
+            match asked.filter(|question| question.owner.as_ptr() == Arc::as_ptr(owner)) {
+                None => return Claimed::Asked(owner.ask()),
+                Some(question) if owner.has_answered(&question) => return Claimed::Taken,
+                Some(question) if question.at.elapsed() < TAKE_OVER => return Claimed::Asked(question),
+                Some(question) if owner.was_heard_after(&question) => return Claimed::Taken,
                 Some(_) => {}
             }
             // Waits for a deed in progress, without holding up claims of other bodies; every later deed fails.
-            let old = claim.valid.clone();
+            let old = valid.clone();
             drop(claims);
             *lock(&old) = false;
             claims = lock(&self.claims);
-            if claims.get(&id).is_some_and(|claim| !Arc::ptr_eq(&claim.valid, &old)) {
-                // Somebody else was quicker.
-                return Claimed::Asked;
+            if let Some(quicker) = claims.get(&name).filter(|claim| !Arc::ptr_eq(&claim.valid, &old)) {
+                return Claimed::Asked(quicker.lease.ask());
             }
         }
-        let valid = Arc::new(Mutex::new(true));
-        claims.insert(id, Claim { lease: lease.clone(), valid: valid.clone() });
-        Claimed::Ours(Ownership { id, valid, owners: self.clone() })
+        Claimed::Ours(self.grant(&mut claims, name, lease))
     }
 
-    /// Claims a body that nobody owns, to remove it.
-    pub(super) fn claim_free(self: &Arc<Self>, id: StageId) -> Option<Ownership> {
-        match self.claim(id, &Lease::new(|| {}), None) {
-            Claimed::Ours(ownership) => Some(ownership),
-            Claimed::Asked | Claimed::Taken => None,
-        }
+    /// Claims the bodies of a name if nobody sends any.
+    pub(super) fn claim_free(self: &Arc<Self>, key: &BodyKey) -> Option<Ownership> {
+        let name = name_of(key);
+        let mut claims = lock(&self.claims);
+        let is_free = !claims.contains_key(&name);
+        is_free.then(|| self.grant(&mut claims, name, &Lease::new(|| 1)))
+    }
+
+    fn grant(
+        self: &Arc<Self>,
+        claims: &mut HashMap<Name, Claim>,
+        name: Name,
+        lease: &Arc<Lease>,
+    ) -> Ownership {
+        let valid = Arc::new(Mutex::new(true));
+        claims.insert(name.clone(), Claim { lease: lease.clone(), valid: valid.clone() });
+        Ownership { name, valid, owners: self.clone() }
     }
 }
 
+fn name_of(key: &BodyKey) -> Name {
+    (key.client.clone(), key.path.clone())
+}
+
 impl Ownership {
-    /// Of which body.
-    pub(super) fn id(&self) -> StageId {
-        self.id
+    /// Whose body, and for which name.
+    pub(super) fn name(&self) -> (&str, &RelPath) {
+        (&self.name.0, &self.name.1)
     }
 }
 
@@ -157,8 +196,8 @@ where
 impl Drop for Ownership {
     fn drop(&mut self) {
         let mut claims = lock(&self.owners.claims);
-        if claims.get(&self.id).is_some_and(|claim| Arc::ptr_eq(&claim.valid, &self.valid)) {
-            claims.remove(&self.id);
+        if claims.get(&self.name).is_some_and(|claim| Arc::ptr_eq(&claim.valid, &self.valid)) {
+            claims.remove(&self.name);
         }
     }
 }
@@ -168,63 +207,83 @@ mod tests {
     use super::*;
 
     fn lease() -> Arc<Lease> {
-        Lease::new(|| {})
+        Lease::new(|| 1)
     }
 
-    fn at(time: Duration) -> u64 {
-        time.as_nanos() as u64
+    fn key() -> BodyKey {
+        let path = RelPath::new("large").unwrap();
+        BodyKey { client: "one".to_owned(), path, size: 1, modified: None, digest: None }
+    }
+
+    fn claim(owners: &Arc<Owners>, asked: Option<Question>) -> Claimed {
+        owners.claim(&key(), &lease(), asked)
+    }
+
+    fn ours(claimed: Claimed) -> Ownership {
+        let Claimed::Ours(ownership) = claimed else { panic!("it is not ours") };
+        ownership
+    }
+
+    /// Its owner was asked this long ago.
+    fn asked(owners: &Arc<Owners>, ago: Duration) -> Option<Question> {
+        let Claimed::Asked(mut question) = claim(owners, None) else { panic!("nobody was asked") };
+        question.backdate(ago);
+        Some(question)
     }
 
     #[test]
     fn only_what_cannot_have_been_on_its_way_is_a_sign_of_life() {
         let lease = lease();
         let asked = Duration::from_secs(100);
-        let is_alive = |heard: Duration, answered: Duration| {
-            lease.heard.store(at(heard), Ordering::Relaxed);
-            lease.answered.store(at(answered), Ordering::Relaxed);
-            lease.is_alive_since(lease.start + asked)
+        let question = Question { owner: Arc::downgrade(&lease), at: lease.start + asked, token: 7 };
+        let is_alive = |heard: Duration| {
+            lease.heard.store((asked + heard).as_nanos() as u64, Ordering::Relaxed);
+            lease.was_heard_after(&question)
         };
-        let (never, instant) = (Duration::ZERO, Duration::from_micros(1));
-        assert!(!is_alive(never, never));
-        assert!(!is_alive(asked - instant, asked - instant), "signs from before the question prove nothing");
-        assert!(!is_alive(asked + BUFFERED, never), "these bytes may have waited in a buffer");
-        assert!(is_alive(asked + BUFFERED + instant, never));
-        assert!(is_alive(never, asked + instant), "an answer counts however quick it is");
+        assert!(!is_alive(BUFFERED), "these bytes may have waited in a buffer");
+        assert!(is_alive(BUFFERED + Duration::from_micros(1)));
+
+        lease.answered(6);
+        assert!(!lease.has_answered(&question), "an answer to an older question proves nothing");
+        lease.answered(7);
+        lease.answered(6);
+        assert!(lease.has_answered(&question));
     }
 
     #[test]
     fn a_claim_ends_with_its_ownership_and_not_with_an_older_one() {
         let owners = Arc::new(Owners::default());
-        let id = StageId(1);
-        let claim = |asked| match owners.claim(id, &lease(), asked) {
-            Claimed::Ours(ownership) => Some(ownership),
-            Claimed::Asked | Claimed::Taken => None,
-        };
         let deed = |ownership: &Ownership| hold::<_, Fault>(Some(ownership), || Ok(())).map_err(|it| it.code);
-        let old = claim(None).unwrap();
+        let old = ours(claim(&owners, None));
         assert_eq!(deed(&old), Ok(()));
-        assert!(claim(None).is_none());
-        assert!(claim(Instant::now().checked_sub(TAKE_OVER / 2)).is_none(), "its time is not up");
+        let early = claim(&owners, asked(&owners, TAKE_OVER / 2));
+        assert!(matches!(early, Claimed::Asked(_)), "its time is not up");
 
-        let new = claim(Instant::now().checked_sub(TAKE_OVER)).unwrap();
+        let question = asked(&owners, TAKE_OVER);
+        let new = ours(claim(&owners, question.clone()));
         assert_eq!((deed(&old), deed(&new)), (Err(Code::TakenOver), Ok(())));
         drop(old);
         assert_eq!(deed(&new), Ok(()));
-        assert!(owners.claim_free(id).is_none(), "the end of the older one freed what the newer one owns");
+        assert!(
+            owners.claim_free(&key()).is_none(),
+            "the end of the older one freed what the newer one owns"
+        );
+        let late = claim(&owners, question);
+        assert!(matches!(late, Claimed::Asked(_)), "what one owner was asked is held against another");
         drop(new);
-        assert!(owners.claim_free(id).is_some());
+        assert!(owners.claim_free(&key()).is_some());
     }
 
     #[test]
     fn a_take_over_waits_for_the_deed_in_progress() {
         let owners = Arc::new(Owners::default());
-        let id = StageId(1);
-        let Claimed::Ours(old) = owners.claim(id, &lease(), None) else { panic!("a free body is not ours") };
+        let old = ours(claim(&owners, None));
+        let question = asked(&owners, TAKE_OVER);
         let (taken, is_taken) = std::sync::mpsc::channel();
         let done = hold::<_, Fault>(Some(&old), || {
             let owners = owners.clone();
             let thread = std::thread::spawn(move || {
-                let new = owners.claim(id, &lease(), Instant::now().checked_sub(TAKE_OVER));
+                let new = claim(&owners, question);
                 taken.send(()).unwrap();
                 new
             });
@@ -234,7 +293,7 @@ mod tests {
         });
         let Ok((early, thread)) = done else { panic!("the deed failed") };
         assert!(early.is_err(), "taken over in the middle of a deed");
-        assert!(matches!(thread.join().unwrap(), Claimed::Ours(_)));
+        ours(thread.join().unwrap());
         assert!(hold::<(), Fault>(Some(&old), || Ok(())).is_err());
     }
 }

@@ -140,6 +140,26 @@ fn a_held_file_gets_the_time_and_mode_that_its_sender_has_now() {
 }
 
 #[test]
+fn without_overwriting_a_touched_file_is_read_once_and_keeps_its_time_and_mode() {
+    let inbox = inbox_with(b"bytes");
+    let path = inbox.on_disk("dir/file");
+    touch(&path);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let looks = || {
+        let on_disk = fs::metadata(&path).unwrap();
+        (on_disk.mtime(), on_disk.mtime_nsec(), on_disk.mode() & 0o7777)
+    };
+    let before = looks();
+    let client = Client::without_overwrite(Conflict::Replace);
+    let mut header = file("dir/file", b"bytes");
+    (header.modified, header.mode) = (time(1_600_000_000), Some(Mode::from_bits(0o444)));
+    for _ in 0..2 {
+        assert_eq!(inbox.offer(&client, header.clone()).told(), held(b"bytes"));
+    }
+    assert_eq!((looks(), inbox.script.count("read")), (before, 1));
+}
+
+#[test]
 fn a_file_that_is_swapped_while_it_is_refreshed_is_neither_touched_nor_recorded() {
     // After the look at it, and after its bytes were read.
     for touched_before in [false, true] {

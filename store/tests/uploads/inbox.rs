@@ -295,9 +295,7 @@ impl Client {
     fn under(terms: Terms) -> Self {
         let asked = Arc::new(AtomicUsize::new(0));
         let ask = asked.clone();
-        let lease = Lease::new(move || {
-            ask.fetch_add(1, Ordering::Relaxed);
-        });
+        let lease = Lease::new(move || ask.fetch_add(1, Ordering::Relaxed) as u64 + 1);
         Client { terms: Arc::new(terms), lease, asked }
     }
 

@@ -213,7 +213,7 @@ fn hostile_23_while_its_owner_lives_another_run_stages_anew() {
     first.append(first_part()).unwrap();
 
     let mut busy = inbox.offer(&two, file("large", big())).busy();
-    one.lease.answered();
+    one.lease.answered(1);
     busy.backdate(TAKE_OVER);
     let wanted = inbox.offer_again(&two, busy).wanted();
     assert_resumes_at(&wanted, 0);
@@ -232,13 +232,32 @@ fn hostile_23_an_answer_that_comes_at_once_is_a_sign_of_life() {
     let answers = Arc::new(OnceLock::<Arc<Lease>>::new());
     let mut one = Client::new();
     let at_once = answers.clone();
-    one.lease = Lease::new(move || at_once.get().unwrap().answered());
+    one.lease = Lease::new(move || {
+        at_once.get().unwrap().answered(1);
+        1
+    });
     assert!(answers.set(one.lease.clone()).is_ok());
     let mut first = inbox.open_body(inbox.offer(&one, file("large", big())).wanted());
     first.append(first_part()).unwrap();
     let two = Client::new();
     let busy = inbox.offer(&two, file("large", big())).busy();
     assert_resumes_at(&inbox.offer_again(&two, busy).wanted(), 0);
+}
+
+#[test]
+fn hostile_23_a_body_before_its_first_checkpoint_has_an_owner_too() {
+    let inbox = Inbox::new();
+    let (one, two) = (Client::new(), Client::new());
+    let mut first = inbox.open_body(inbox.offer(&one, file("large", big())).wanted());
+    first.append(b"far from a checkpoint").unwrap();
+
+    let mut busy = inbox.offer(&two, file("large", big())).busy();
+    busy.backdate(TAKE_OVER);
+    let wanted = inbox.offer_again(&two, busy).wanted();
+    assert_resumes_at(&wanted, 0);
+    assert_failed!(first.append(b"too late").unwrap_err(), TakenOver);
+    assert_eq!(inbox.send(wanted, big()), stored(big()));
+    assert_eq!((inbox.staged(), inbox.checkpoints()), (vec![], vec![]), "the dead one has left something");
 }
 
 #[test]

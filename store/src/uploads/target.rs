@@ -1,0 +1,101 @@
+//! Where something goes, and what may be done for it.
+
+use std::sync::Arc;
+
+use ferry_proto::{Code, Conflict, Header, RelPath, limits};
+
+use super::{Fault, Terms};
+use crate::BodyKey;
+
+/// Names that `keep-both` tries. Whoever has more copies of one name than this does not want another one.
+const TRIES: u32 = 10_000;
+
+/// An ending that is longer than this, with its dot, is part of the name.
+const ENDING: usize = 16;
+
+/// A path below the store's root, and the terms under which it was offered.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) path: RelPath,
+    pub(super) terms: Arc<Terms>,
+}
+
+impl Target {
+    /// Where an offer of this header goes.
+    pub(super) fn of(terms: &Arc<Terms>, header: &Header) -> Result<Self, Fault> {
+        let path = match &terms.folder {
+            None => header.path.clone(),
+            Some(folder) => {
+                folder.join(&header.path).map_err(|error| Fault::new(Code::BadName, error.to_string()))?
+            }
+        };
+        Ok(Target { path, terms: terms.clone() })
+    }
+
+    /// Whether what has the name may make way.
+    pub(super) fn may_replace(&self) -> bool {
+        self.terms.overwrite && self.terms.conflict == Conflict::Replace
+    }
+
+    /// Why it may not take the name of something with other content, nor a name beside it.
+    pub(super) fn refuse_conflict(&self) -> Result<(), Fault> {
+        match self.terms.conflict {
+            Conflict::Replace if self.terms.overwrite => Ok(()),
+            Conflict::Replace => Err(Fault::new(Code::NotAllowed, "the grant does not allow overwriting")),
+            Conflict::KeepBoth => Ok(()),
+            Conflict::Skip | Conflict::Fail => {
+                Err(Fault::new(Code::Exists, "a file with other content has this name"))
+            }
+        }
+    }
+
+    /// Why a file of this size is too large.
+    pub(super) fn refuse_size(&self, size: u64) -> Result<(), Fault> {
+        let most = self.terms.max_file;
+        if size <= most {
+            return Ok(());
+        }
+        Err(Fault::new(Code::TooLarge, format!("the server takes files up to {most} bytes")))
+    }
+
+    /// The path as the client knows it, if it is not the one that it offered.
+    pub(super) fn shown(&self, path: &RelPath) -> Option<RelPath> {
+        if *path == self.path {
+            return None;
+        }
+        match &self.terms.folder {
+            Some(folder) => path.below(folder),
+            None => Some(path.clone()),
+        }
+    }
+
+    /// What of a body has to agree for it to be gone on with; `None` for a stream, which cannot be.
+    pub(super) fn body_key(&self, header: &Header) -> Option<BodyKey> {
+        Some(BodyKey {
+            client: self.terms.client.clone(),
+            path: self.path.clone(),
+            size: header.size?,
+            modified: header.modified,
+            digest: header.digest,
+        })
+    }
+
+    /// The names that `keep-both` tries after the offered one: `a.jpg`, `a (2).jpg`, `a (3).jpg`, …
+    pub(super) fn siblings(&self) -> impl Iterator<Item = RelPath> {
+        let (stem, ending) = split_ending(self.path.name());
+        (2..TRIES).filter_map(move |number| {
+            let tail = [format!(" ({number})").as_bytes(), ending].concat();
+            let room = limits::NAME.saturating_sub(tail.len());
+            let name = [&stem[..stem.len().min(room)], &tail].concat();
+            self.path.with_name(&name).ok()
+        })
+    }
+}
+
+/// `a.tar.gz` is `a.tar` and `.gz`; a leading dot begins no ending.
+fn split_ending(name: &[u8]) -> (&[u8], &[u8]) {
+    match name.iter().rposition(|&b| b == b'.') {
+        Some(dot) if dot > 0 && name.len() - dot <= ENDING => name.split_at(dot),
+        _ => (name, &[]),
+    }
+}
