@@ -20,7 +20,6 @@ pub struct Sender {
     next: u64,
     offers: BTreeMap<Seq, Entry>,
     offer_bytes: usize,
-    bodies_ready: u64,
     open: Option<Seq>,
     bytes: u64,
     held_or_received: u64,
@@ -30,7 +29,6 @@ pub struct Sender {
 #[derive(Debug)]
 struct Entry {
     cost: usize,
-    ready: u64,
     size: Option<u64>,
     digest: Option<Digest>,
     is_file: bool,
@@ -110,7 +108,6 @@ impl Sender {
             next: 0,
             offers: BTreeMap::new(),
             offer_bytes: 0,
-            bodies_ready: 0,
             open: None,
             bytes: 0,
             held_or_received: 0,
@@ -120,9 +117,7 @@ impl Sender {
 
     /// Whether another offer fits the window.
     pub fn has_room(&self) -> bool {
-        self.offers.len() < self.window
-            && self.offer_bytes + limits::CONTROL <= limits::OFFER_BYTES
-            && self.bodies_ready < limits::BODIES_READY
+        self.offers.len() < self.window && self.offer_bytes + limits::CONTROL <= limits::OFFER_BYTES
     }
 
     /// Whether every offer has its final answer.
@@ -130,9 +125,8 @@ impl Sender {
         self.offers.is_empty()
     }
 
-    /// Offers an entry and appends the frame to `out`; only while [`Sender::has_room`]. `ready` counts the bytes
-    /// of its body that are held in memory until the answer.
-    pub fn offer(&mut self, header: Header, ready: u64, out: &mut Vec<u8>) -> Seq {
+    /// Offers an entry and appends the frame to `out`; only while [`Sender::has_room`].
+    pub fn offer(&mut self, header: Header, out: &mut Vec<u8>) -> Seq {
         debug_assert!(self.has_room() && !self.done);
         let seq = Seq(self.next);
         self.next += 1;
@@ -141,9 +135,18 @@ impl Sender {
         Message::from(Offer { seq, header }).encode(out);
         let cost = out.len() - start;
         self.offer_bytes += cost;
-        self.bodies_ready += ready;
-        self.offers.insert(seq, Entry { cost, ready, size, digest, is_file, state: State::Offered });
+        self.offers.insert(seq, Entry { cost, size, digest, is_file, state: State::Offered });
         seq
+    }
+
+    /// Whether a body is under way.
+    pub fn has_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Whether [`Sender::done`] was called.
+    pub fn is_done(&self) -> bool {
+        self.done
     }
 
     /// Opens a body that was asked for, at the offset that was asked for or at 0. `None` if it has failed
@@ -175,7 +178,6 @@ impl Sender {
         let entry = self.offers.get_mut(&seq)?;
         entry.state = State::Ended;
         entry.digest = Some(digest);
-        self.bodies_ready -= std::mem::take(&mut entry.ready);
         Some(End { digest }.into())
     }
 
@@ -298,7 +300,6 @@ impl Sender {
     fn forget(&mut self, seq: Seq) {
         if let Some(entry) = self.offers.remove(&seq) {
             self.offer_bytes -= entry.cost;
-            self.bodies_ready -= entry.ready;
         }
         if self.open == Some(seq) {
             self.open = None;

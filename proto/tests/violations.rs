@@ -332,7 +332,7 @@ mod sender {
         refused(asked.handle(early), text);
 
         let mut dry = Sender::new(true, LIMITS);
-        dry.offer(Header::new(name(), Kind::Folder), 0, &mut Vec::new());
+        dry.offer(Header::new(name(), Kind::Folder), &mut Vec::new());
         refused(dry.handle(receipt(0, None)), text);
 
         let mut twice = ended();
@@ -416,7 +416,7 @@ mod sender {
             let mut sender = Sender::new(false, Limits { offers: allowed, ..LIMITS });
             let mut offers = 0;
             while sender.has_room() {
-                sender.offer(small(), 0, &mut Vec::new());
+                sender.offer(small(), &mut Vec::new());
                 offers += 1;
             }
             assert_eq!(offers, room);
@@ -431,28 +431,15 @@ mod sender {
         while sender.has_room() {
             let mut frame = Vec::new();
             let header = Header { extensions: extensions.clone(), ..small() };
-            let seq = sender.offer(header.clone(), 0, &mut frame);
+            let seq = sender.offer(header.clone(), &mut frame);
             receiver.handle(Offer { seq, header }.into(), frame.len() - FrameHeader::LEN).unwrap();
         }
         assert!(receiver.outstanding() > 20, "the window is used");
     }
 
-    #[test]
-    fn bodies_held_ready_close_the_window_until_they_are_sent() {
-        let mut sender = Sender::new(false, LIMITS);
-        sender.offer(small(), limits::BODIES_READY, &mut Vec::new());
-        assert!(!sender.has_room());
-        sender.handle(verdict(0, Answer::Send { offset: 0, prefix: None })).unwrap();
-        sender.body(Seq(0), 0).unwrap();
-        assert!(sender.chunk(Seq(0), 100));
-        assert!(!sender.has_room());
-        sender.end(Seq(0), digest(1)).unwrap();
-        assert!(sender.has_room());
-    }
-
     fn offered(header: Header) -> Sender {
         let mut sender = Sender::new(false, LIMITS);
-        sender.offer(header, 0, &mut Vec::new());
+        sender.offer(header, &mut Vec::new());
         sender
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use ferry_session::{Pool, tls};
+use ferry_session::{Buffers, Room, tls};
 use ferry_store::{LocalStore, StoreError, Uploads};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
@@ -64,7 +64,8 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let sessions = Sessions {
         uploads: uploads.clone(),
         catalogue,
-        pool: Pool::new(ROOM),
+        room: Room::new(ROOM),
+        buffers: Buffers::default(),
         max_file: config.max_file,
         name: hostname(),
     };

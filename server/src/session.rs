@@ -7,7 +7,7 @@ use ferry_proto::{
     Welcome, escape, limits,
 };
 use ferry_session::{
-    Arrived, Incoming, Outbox, Pool, SessionError, greet,
+    Arrived, Buffers, Incoming, Outbox, Room, SessionError, greet,
     receive::{self, Destination},
 };
 use ferry_store::{Lease, LocalStore, Store, Terms, Uploads};
@@ -26,7 +26,8 @@ pub(crate) const AGENT: &str = concat!("ferryd/", env!("CARGO_PKG_VERSION"));
 pub(crate) struct Sessions {
     pub(crate) uploads: Uploads<LocalStore>,
     pub(crate) catalogue: Arc<Catalogue>,
-    pub(crate) pool: Pool,
+    pub(crate) room: Room,
+    pub(crate) buffers: Buffers,
     pub(crate) max_file: u64,
     pub(crate) name: String,
 }
@@ -181,7 +182,8 @@ impl Sessions {
             uploads: self.uploads.clone(),
             terms: Arc::new(terms),
             lease,
-            pool: self.pool.clone(),
+            room: self.room.clone(),
+            buffers: self.buffers.clone(),
             witness: Arc::new(Journal { client: client.name.clone() }),
         }
     }

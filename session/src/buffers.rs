@@ -1,68 +1,55 @@
-//! A bounded pool of buffers: memory that peers can make this process use, however many they are.
+//! Buffers that are used again, and room for what peers send: memory that they can make this process use, however
+//! many they are.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use ferry_store::lock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The unit in which room is counted.
 const GRAIN: usize = 1024;
 
-/// Buffers from here on are kept for reuse; smaller ones cost the allocator nothing.
+/// Buffers from here on are used again; smaller ones cost the allocator nothing.
 const KEPT_FROM: usize = 64 * 1024;
 
-/// Buffers that wait for reuse at the most. They come on top of the room that is in use.
+/// Buffers that wait to be used again at the most.
 const KEPT: usize = 8;
 
-/// Room for buffers. Clones share it.
-#[derive(Clone)]
-pub struct Pool {
-    room: Arc<Semaphore>,
-    grains: usize,
-    kept: Arc<Mutex<Vec<Vec<u8>>>>,
-}
+/// Buffers to be used again. Clones share them.
+#[derive(Clone, Default)]
+pub struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
 
-/// A buffer; its room is free again when it is dropped.
+/// Bytes; if they came from [`Buffers`], their memory goes back there.
 pub struct Buffer {
     bytes: Vec<u8>,
-    kept: Arc<Mutex<Vec<Vec<u8>>>>,
-    _room: OwnedSemaphorePermit,
+    home: Option<Buffers>,
 }
 
-impl Pool {
-    /// With room for this many bytes.
-    pub fn new(bytes: usize) -> Self {
-        let grains = bytes.div_ceil(GRAIN);
-        Pool { room: Arc::new(Semaphore::new(grains)), grains, kept: Arc::default() }
-    }
-
-    /// An empty buffer with room for `length` bytes; waits until there is.
-    pub async fn take(&self, length: usize) -> Buffer {
-        let room = self.reserve(length).await;
-        let mut bytes = Vec::new();
-        if length >= KEPT_FROM {
-            // One that is larger than asked for would take more room than it was given.
-            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            bytes = kept.filter(|kept| kept.capacity() <= length).unwrap_or_default();
+impl Buffers {
+    /// A buffer with room for `length` bytes. It still holds what it held before: clearing it would mean zeroing it
+    /// again for the next read.
+    pub fn take(&self, length: usize) -> Buffer {
+        if length < KEPT_FROM {
+            return Vec::with_capacity(length).into();
         }
-        bytes.reserve_exact(length);
-        Buffer { bytes, kept: self.kept.clone(), _room: room }
+        let mut bytes = lock(&self.0).pop().unwrap_or_default();
+        bytes.reserve_exact(length.saturating_sub(bytes.len()));
+        Buffer { bytes, home: Some(self.clone()) }
     }
+}
 
-    /// Room without a buffer, for something of this size that is kept elsewhere.
-    pub async fn reserve(&self, length: usize) -> OwnedSemaphorePermit {
-        let grains = length.div_ceil(GRAIN).clamp(1, self.grains) as u32;
-        self.room.clone().acquire_many_owned(grains).await.expect("the pool's semaphore is never closed")
+impl From<Vec<u8>> for Buffer {
+    fn from(bytes: Vec<u8>) -> Self {
+        Buffer { bytes, home: None }
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        if bytes.capacity() >= KEPT_FROM {
-            bytes.clear();
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(home) = &self.home {
+            let mut kept = lock(&home.0);
             if kept.len() < KEPT {
-                kept.push(bytes);
+                kept.push(std::mem::take(&mut self.bytes));
             }
         }
     }
@@ -79,5 +66,30 @@ impl std::ops::Deref for Buffer {
 impl std::ops::DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
+    }
+}
+
+/// Room for a number of bytes. Clones share it.
+#[derive(Clone)]
+pub struct Room {
+    free: Arc<Semaphore>,
+    grains: usize,
+}
+
+/// Some of that room, until it is dropped.
+pub struct Permit(#[expect(dead_code, reason = "held for its end")] OwnedSemaphorePermit);
+
+impl Room {
+    /// For this many bytes.
+    pub fn new(bytes: usize) -> Self {
+        let grains = bytes.div_ceil(GRAIN);
+        Room { free: Arc::new(Semaphore::new(grains)), grains }
+    }
+
+    /// Waits for room for something of this size; what is larger than the whole gets all of it.
+    pub async fn take(&self, length: usize) -> Permit {
+        let grains = length.div_ceil(GRAIN).clamp(1, self.grains) as u32;
+        let free = self.free.clone();
+        Permit(free.acquire_many_owned(grains).await.expect("the semaphore is never closed"))
     }
 }

@@ -18,7 +18,7 @@ pub mod receive;
 pub mod send;
 pub mod tls;
 
-pub use buffers::{Buffer, Pool};
+pub use buffers::{Buffer, Buffers, Permit, Room};
 pub use error::SessionError;
 pub use incoming::{Arrived, Incoming};
 pub use outbox::Outbox;

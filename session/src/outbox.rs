@@ -4,13 +4,14 @@ use std::{
     io::ErrorKind,
     pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use ferry_proto::{Code, Goodbye, Message, Ping, limits};
+use ferry_store::lock;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     sync::{
@@ -21,7 +22,7 @@ use tokio::{
     time::sleep,
 };
 
-use crate::SessionError;
+use crate::{Buffer, SessionError};
 
 /// Bytes queued beyond which a peer is held to be not reading: more than every answer that one window of offers
 /// can call for.
@@ -34,13 +35,16 @@ const FLOODED_PIECES: usize = 4 * limits::OFFERS;
 /// Small pieces are written together up to this length.
 const GATHERED: usize = 64 * 1024;
 
+/// A peer that answers owes no more than one answer in this time.
+const PINGS_APART: Duration = Duration::from_secs(1);
+
 /// Pieces taken from the queue at a time.
 const PIECES: usize = 64;
 
 /// The way out of a session. Clones lead to the same stream, which is closed when the last one is gone.
 #[derive(Clone)]
 pub struct Outbox {
-    queue: UnboundedSender<Vec<u8>>,
+    queue: UnboundedSender<Buffer>,
     state: Arc<State>,
     /// Says nothing; the writer learns by it that the last outbox is gone.
     _presence: watch::Sender<()>,
@@ -54,7 +58,14 @@ struct State {
     /// When something was last written, in milliseconds since `start`.
     written: AtomicU64,
     greeted: AtomicBool,
-    spare: std::sync::Mutex<Vec<Vec<u8>>>,
+    pinged: Mutex<Pinged>,
+}
+
+/// The last question for a sign of life.
+#[derive(Default)]
+struct Pinged {
+    at: Option<Instant>,
+    token: u64,
 }
 
 impl Outbox {
@@ -67,7 +78,7 @@ impl Outbox {
             drained: Notify::new(),
             written: AtomicU64::new(0),
             greeted: AtomicBool::new(false),
-            spare: std::sync::Mutex::default(),
+            pinged: Mutex::default(),
         });
         let (_presence, absence) = watch::channel(());
         tokio::spawn(write(writer, pieces, state.clone(), absence));
@@ -82,7 +93,8 @@ impl Outbox {
     }
 
     /// Queues whole frames.
-    pub fn push(&self, frames: Vec<u8>) -> Result<(), SessionError> {
+    pub fn push(&self, frames: impl Into<Buffer>) -> Result<(), SessionError> {
+        let frames = frames.into();
         let length = frames.len();
         let state = &self.state;
         if state.queued.fetch_add(length, Ordering::Relaxed) + length > FLOODED
@@ -112,10 +124,16 @@ impl Outbox {
         }
     }
 
-    /// Asks the peer for a sign of life.
-    pub fn ping(&self) {
-        // A stream that cannot take a ping is found out by its reader.
-        let _ = self.say(Ping { token: self.now() });
+    /// Asks the peer for a sign of life, if that was not done within the second, and returns the token that the answer
+    /// has, or had. Later questions have greater tokens.
+    pub fn ping(&self) -> u64 {
+        let mut last = lock(&self.state.pinged);
+        if last.at.is_none_or(|at| at.elapsed() >= PINGS_APART) {
+            *last = Pinged { at: Some(Instant::now()), token: last.token + 1 };
+            // A stream that cannot take a ping is found out by its reader.
+            let _ = self.say(Ping { token: last.token });
+        }
+        last.token
     }
 
     /// Whether the peer has not read what was queued for it, for longer than it may.
@@ -151,13 +169,6 @@ impl Outbox {
         }
     }
 
-    /// A buffer whose bytes have been written, for reuse. It still holds them: clearing it would mean zeroing it
-    /// again for the next read.
-    pub(crate) fn spare(&self) -> Vec<u8> {
-        let mut spare = self.state.spare.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        spare.pop().unwrap_or_default()
-    }
-
     fn now(&self) -> u64 {
         self.state.start.elapsed().as_millis() as u64
     }
@@ -165,7 +176,7 @@ impl Outbox {
 
 async fn write(
     mut writer: impl AsyncWrite + Unpin,
-    mut pieces: UnboundedReceiver<Vec<u8>>,
+    mut pieces: UnboundedReceiver<Buffer>,
     state: Arc<State>,
     mut absence: watch::Receiver<()>,
 ) {
@@ -200,7 +211,7 @@ async fn write(
 
 async fn write_batch(
     writer: &mut (impl AsyncWrite + Unpin),
-    batch: &mut Vec<Vec<u8>>,
+    batch: &mut Vec<Buffer>,
     gathered: &mut Vec<u8>,
     state: &State,
 ) -> std::io::Result<()> {
@@ -213,7 +224,6 @@ async fn write_batch(
             gathered.extend_from_slice(&piece);
         } else {
             write_piece(writer, &piece, state).await?;
-            state.keep(piece);
         }
     }
     if !gathered.is_empty() {
@@ -234,13 +244,4 @@ async fn write_piece(
     state.queued.fetch_sub(piece.len(), Ordering::Relaxed);
     state.drained.notify_waiters();
     Ok(())
-}
-
-impl State {
-    fn keep(&self, piece: Vec<u8>) {
-        let mut spare = self.spare.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if spare.len() * limits::CHUNK < FLOODED {
-            spare.push(piece);
-        }
-    }
 }

@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use ferry_proto::{Code, Conflict, Message, Ping};
+use ferry_proto::{Body, Code, Conflict, FrameHeader, Message, Ping, Seq, limits};
 use ferry_session::identity::Identity;
 
-use crate::support::{Client, Peer, Server, assert_same_file, hello, write};
+use crate::support::{Client, Peer, Server, assert_same_file, hello, noise, write};
 
 /// Bytes one second apart, until the other end has had enough; true if it had before they ran out.
 fn dribble(peer: &mut Peer, bytes: &[u8]) -> bool {
@@ -98,4 +98,26 @@ fn hostile_13_hostile_14_slow_and_silent_peers_lose_their_slots() {
     });
     assert_same_file(&source, &server.inbox().join("file"));
     assert_eq!(server.names(), ["file"]);
+}
+
+/// More than the server has room for, if it gave each of them what their chunk's header claims.
+#[test]
+fn hostile_13_bodies_that_take_their_time_hold_nobody_up() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = write(server.beside().join("file"), noise(8 * 1024 * 1024, 1));
+    let _slow: Vec<Peer> = (0..20)
+        .map(|number| {
+            let mut peer = Peer::sending(&server);
+            peer.offer(0, format!("slow-{number}"), 2 * limits::CHUNK as u64, None);
+            assert_eq!(peer.asked(0), 0);
+            peer.say(Body { seq: Seq(0), offset: 0 });
+            peer.raw(&FrameHeader::chunk(limits::CHUNK).to_bytes());
+            peer.raw(b"a first byte");
+            peer
+        })
+        .collect();
+    client.send(&source).run().code(0);
+    assert_same_file(&source, &server.inbox().join("file"));
+    assert!(!server.log().contains("connection lost"), "the slow ones went first");
 }

@@ -76,7 +76,7 @@ impl Sending {
         {
             let header = self.items[item].header(with_digest);
             let mut frame = Vec::new();
-            let seq = self.machine.offer(header.clone(), 0, &mut frame);
+            let seq = self.machine.offer(header.clone(), &mut frame);
             self.out.extend(frame);
             self.offered.insert(seq, (item, header));
         } else if let Some(place) = self.asked.iter().position(|&(seq, ..)| self.has_vanished(seq)) {

@@ -4,18 +4,18 @@ use std::{
     collections::{HashMap, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
 };
 
 use ferry_proto::{Answer, Code, Digest, Header, Message, Receiver, RelPath, Seq};
-use ferry_store::{Begin, Busy, Outcome, Reply, Store, Ticket, Upload};
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use ferry_store::{Begin, Busy, Outcome, Reply, Store, Ticket, Upload, lock};
+use tokio::sync::Notify;
 
 use super::Destination;
-use crate::{Buffer, Outbox, SessionError};
+use crate::{Buffer, Outbox, Permit, SessionError};
 
 /// Pieces of work that one session does in a row: enough that changing over costs nothing, few enough that a session
 /// that is faster than the disk does not keep a thread for itself.
@@ -43,7 +43,7 @@ pub(super) struct Desk<S: Store> {
 
 #[derive(Default)]
 struct Queue {
-    work: VecDeque<(Work, Option<OwnedSemaphorePermit>)>,
+    work: VecDeque<(Work, Option<[Permit; 2]>)>,
     is_worked_on: bool,
     is_closed: bool,
 }
@@ -71,7 +71,7 @@ impl<S: Store> Desk<S> {
     }
 
     /// Queues work; the room it takes is free again when it is done.
-    pub(super) fn push(self: &Arc<Self>, work: Work, room: Option<OwnedSemaphorePermit>) {
+    pub(super) fn push(self: &Arc<Self>, work: Work, room: Option<[Permit; 2]>) {
         let mut queue = lock(&self.queue);
         if queue.is_closed {
             return;
@@ -270,8 +270,4 @@ impl Answers {
             self.failed.store(true, Ordering::Relaxed);
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,18 +6,22 @@
 mod desk;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use ferry_proto::{Arrival, Code, Digest, Message, Piece, Put, Receiver, RelPath, Violation};
-use ferry_store::{Lease, Store, Terms, Uploads};
+use ferry_store::{Lease, Store, Terms, Uploads, lock};
 
 use self::desk::{Desk, Work};
-use crate::{Arrived, Incoming, Outbox, Pool, SessionError};
+use crate::{Arrived, Buffers, Incoming, Outbox, Room, SessionError};
 
 /// Bytes that one session may have between the stream and the disk.
 const SESSION_ROOM: usize = 4 * 1024 * 1024;
+
+/// Bytes of a chunk that go to the disk half at a time: what each session may have in its hands while the peer takes
+/// its time, so not many, and large enough that handing them over costs nothing.
+const PIECE: usize = 128 * 1024;
 
 /// What a receiver tells about each entry, for a log.
 pub trait Witness: Send + Sync + 'static {
@@ -39,8 +43,10 @@ pub struct Destination<S: Store> {
     pub terms: Arc<Terms>,
     /// This connection, as an owner of staged bodies.
     pub lease: Arc<Lease>,
-    /// Room for bytes, shared by all sessions.
-    pub pool: Pool,
+    /// Room for what has arrived, shared by all sessions.
+    pub room: Room,
+    /// The memory for it, too.
+    pub buffers: Buffers,
     /// Who is told.
     pub witness: Arc<dyn Witness>,
 }
@@ -53,9 +59,9 @@ pub async fn receive<S: Store>(
     destination: Destination<S>,
 ) -> Result<(), SessionError> {
     let receiver = Arc::new(Mutex::new(Receiver::new(put.dry_run)));
-    let pool = destination.pool.clone();
+    let (room, buffers) = (destination.room.clone(), destination.buffers.clone());
     let desk = Desk::new(destination, receiver.clone(), outbox.clone());
-    let result = take_in(incoming, outbox, &receiver, &desk, &pool).await;
+    let result = take_in(incoming, outbox, &receiver, &desk, &room, &buffers).await;
     // Whatever the desk still does for this session ends before the session does, so that a successor finds
     // every body free.
     desk.close().await;
@@ -67,10 +73,12 @@ async fn take_in<S: Store>(
     outbox: &Outbox,
     receiver: &Mutex<Receiver>,
     desk: &Arc<Desk<S>>,
-    pool: &Pool,
+    shared_room: &Room,
+    buffers: &Buffers,
 ) -> Result<(), SessionError> {
-    let own_room = Pool::new(SESSION_ROOM);
-    let protocol = || receiver.lock().unwrap_or_else(PoisonError::into_inner);
+    let own_room = Room::new(SESSION_ROOM);
+    let room = async |length| [own_room.take(length).await, shared_room.take(length).await];
+    let protocol = || lock(receiver);
     loop {
         desk.check()?;
         let tick = || {
@@ -84,10 +92,16 @@ async fn take_in<S: Store>(
                     incoming.skip(length).await?;
                     continue;
                 };
-                let room = incoming.meanwhile(own_room.reserve(length)).await;
-                let mut buffer = incoming.meanwhile(pool.take(length)).await;
-                incoming.chunk(length, &mut buffer).await?;
-                desk.push(Work::Chunk(seq, buffer), Some(room));
+                let mut left = length;
+                while left > 0 {
+                    let length = left.min(PIECE);
+                    let mut buffer = buffers.take(length);
+                    incoming.chunk(length, &mut buffer).await?;
+                    // Not before it is here: nobody waits for room that a slow peer holds.
+                    let room = incoming.meanwhile(room(length)).await;
+                    desk.push(Work::Chunk(seq, buffer), Some(room));
+                    left -= length;
+                }
             }
             Arrived::Message(message, cost) => {
                 let arrival = protocol().handle(message, cost)?;
@@ -102,7 +116,7 @@ async fn take_in<S: Store>(
                     Arrival::End { seq, digest } => Work::End(seq, digest),
                     Arrival::Abort { seq, code } => Work::Abort(seq, code),
                 };
-                let room = incoming.meanwhile(own_room.reserve(cost)).await;
+                let room = incoming.meanwhile(room(cost)).await;
                 desk.push(work, Some(room));
             }
         }

@@ -11,6 +11,7 @@ use std::{
 use ferry_proto::{Digest, FrameHeader, Limits, Message, Progress, Sender, Seq, Violation};
 use ferry_store::source::SourceError;
 use tokio::{
+    runtime::Handle,
     sync::mpsc::{self, error::TryRecvError},
     task::JoinSet,
 };
@@ -53,10 +54,10 @@ pub(super) async fn run(
     let (events_in, events) = mpsc::channel(CHUNKS);
     let (deeds, deeds_out) = std::sync::mpsc::channel();
     let scout_manifest = manifest.clone();
-    std::thread::spawn(move || scout::run(scout_manifest, options, &prepared_in));
-    let reader_outbox = outbox.clone();
+    let runtime = Handle::current();
+    std::thread::spawn(move || scout::run(scout_manifest, options, &prepared_in, &runtime));
     let chunk = (limits.chunk as usize).min(pace.at_once()).clamp(1, reader::CHUNK);
-    std::thread::spawn(move || reader::run(&deeds_out, &events_in, &reader_outbox, chunk));
+    std::thread::spawn(move || reader::run(&deeds_out, &events_in, chunk));
 
     let mut core = Core {
         sender: Sender::new(options.dry_run, limits),
@@ -68,9 +69,7 @@ pub(super) async fn run(
         outstanding: HashMap::new(),
         ready: VecDeque::new(),
         again: VecDeque::new(),
-        streaming: None,
         pack: Vec::with_capacity(PACK),
-        done_said: false,
         chunk,
     };
     core.work(replies, prepared, events).await
@@ -104,10 +103,7 @@ struct Core {
     ready: VecDeque<Seq>,
     /// Tasks to be offered again, now with their digest.
     again: VecDeque<(Task, Digest)>,
-    /// The body that the reader has under way.
-    streaming: Option<Seq>,
     pack: Vec<u8>,
-    done_said: bool,
     /// The longest chunk that this receiver takes, or that this sender makes.
     chunk: usize,
 }
@@ -140,7 +136,7 @@ impl Core {
             let mut moved = false;
             // A body can take hours; what the receiver says about it, or its goodbye, does not wait for its end.
             while self.pack.len() < PACK && self.outbox.queued() < AHEAD && replies.is_empty() {
-                if self.streaming.is_none()
+                if !self.sender.has_open()
                     && let Some(seq) = self.ready.pop_front()
                 {
                     self.send_small(seq);
@@ -168,8 +164,7 @@ impl Core {
             if moved {
                 continue;
             }
-            if scout_is_done && self.is_settled() && !self.done_said {
-                self.done_said = true;
+            if scout_is_done && self.is_settled() && !self.sender.is_done() {
                 let done = self.sender.done();
                 self.outbox.say(done)?;
             }
@@ -204,8 +199,7 @@ impl Core {
     }
 
     fn offer(&mut self, task: Task, digest: Option<Digest>, body: Option<Small>) {
-        let ready = body.as_ref().map_or(0, |body| body.bytes.len() as u64);
-        let seq = self.sender.offer(task.header(digest), ready, &mut self.pack);
+        let seq = self.sender.offer(task.header(digest), &mut self.pack);
         let (length, grew) = (task.size().unwrap_or(0), body.as_ref().is_some_and(|body| body.grew));
         let cancelled = Arc::default();
         self.outstanding.insert(seq, Outstanding { task, digest, body, length, grew, cancelled });
@@ -296,7 +290,6 @@ impl Core {
         match event {
             Event::Begun(seq, offset) => {
                 if let Some(begin) = self.sender.body(seq, offset) {
-                    self.streaming = Some(seq);
                     begin.encode(&mut self.pack);
                     if let Some(outstanding) = self.outstanding.get_mut(&seq) {
                         let task = &mut outstanding.task;
@@ -309,7 +302,7 @@ impl Core {
             }
             Event::Chunk(seq, frame) => {
                 let length = frame.len() - FrameHeader::LEN;
-                if self.streaming == Some(seq) && self.sender.chunk(seq, length) {
+                if self.sender.chunk(seq, length) {
                     if let Some(outstanding) = self.outstanding.get_mut(&seq) {
                         self.manifest.advanced(&outstanding.task, length as u64);
                         outstanding.length += length as u64;
@@ -334,9 +327,6 @@ impl Core {
     }
 
     fn ended(&mut self, seq: Seq, digest: Digest, length: u64, grew: bool) {
-        if self.streaming == Some(seq) {
-            self.streaming = None;
-        }
         let Some(outstanding) = self.outstanding.get_mut(&seq) else { return };
         if let Origin::Tree(item) = &outstanding.task.origin {
             if outstanding.digest.is_some_and(|known| known != digest) {
@@ -356,9 +346,6 @@ impl Core {
 
     /// The source of this body cannot be read, or is not what was offered.
     fn unreadable(&mut self, seq: Seq, error: &SourceError) {
-        if self.streaming == Some(seq) {
-            self.streaming = None;
-        }
         let failure = scout::failure(error);
         if let Fate::Failed { code, .. } = &failure
             && let Some(abort) = self.sender.abort(seq, *code)
@@ -377,9 +364,6 @@ impl Core {
     fn cancel(&mut self, seq: Seq) {
         if let Some(outstanding) = self.outstanding.get(&seq) {
             outstanding.cancelled.store(true, Ordering::Relaxed);
-        }
-        if self.streaming == Some(seq) {
-            self.streaming = None;
         }
     }
 

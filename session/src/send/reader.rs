@@ -14,7 +14,7 @@ use ferry_proto::{Algorithm, Digest, FrameHeader, Hasher, Seq, limits};
 use ferry_store::source::{Change, Identity, Links, Source, SourceError};
 use tokio::sync::mpsc::Sender;
 
-use crate::Outbox;
+use crate::{Buffer, Buffers};
 
 /// Bytes of a chunk: small enough to stay in a core's cache from the disk to the cipher, large enough to make
 /// system calls rare.
@@ -44,7 +44,7 @@ pub(super) enum Event {
     /// The body begins at this offset.
     Begun(Seq, u64),
     /// A chunk frame: [`FrameHeader::LEN`] bytes for its header, then the bytes.
-    Chunk(Seq, Vec<u8>),
+    Chunk(Seq, Buffer),
     /// The body is complete.
     Ended { seq: Seq, digest: Digest, length: u64, grew: bool },
     /// The file has this digest.
@@ -54,10 +54,11 @@ pub(super) enum Event {
 }
 
 /// Does deeds until there are none, or nobody listens any more. No chunk is longer than `chunk` bytes.
-pub(super) fn run(deeds: &Receiver<Deed>, events: &Sender<Event>, outbox: &Outbox, chunk: usize) {
+pub(super) fn run(deeds: &Receiver<Deed>, events: &Sender<Event>, chunk: usize) {
+    let buffers = Buffers::default();
     while let Ok(deed) = deeds.recv() {
         let seq = deed.seq;
-        let mut reading = Reading { deed, events, outbox, chunk };
+        let mut reading = Reading { deed, events, buffers: &buffers, chunk };
         match reading.run() {
             Ok(()) => {}
             Err(Stop::Source(error)) => {
@@ -86,7 +87,7 @@ impl<E: Into<SourceError>> From<E> for Stop {
 struct Reading<'a> {
     deed: Deed,
     events: &'a Sender<Event>,
-    outbox: &'a Outbox,
+    buffers: &'a Buffers,
     chunk: usize,
 }
 
@@ -156,7 +157,7 @@ impl Reading<'_> {
             self.check()?;
             let left = size.map_or(u64::MAX, |size| size - offset);
             let wanted = left.min(self.chunk as u64) as usize;
-            let mut frame = self.outbox.spare();
+            let mut frame = self.buffers.take(FrameHeader::LEN + wanted);
             frame.resize(FrameHeader::LEN + wanted, 0);
             let read = fill(source, &mut frame[FrameHeader::LEN..])?;
             if read == 0 {

@@ -3,14 +3,15 @@
 use std::{
     io::{self, ErrorKind, Read},
     path::Path,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use ferry_proto::{Algorithm, Code, Digest, Kind, limits};
 use ferry_store::source::{Change, Item, Links, Source, SourceError};
-use tokio::sync::mpsc::Sender;
+use tokio::{runtime::Handle, sync::mpsc::Sender};
 
 use super::{Fate, Manifest, Options, Origin, Task};
+use crate::{Permit, Room};
 
 /// Files up to this length are read whole before they are offered.
 pub(super) const SMALL: u64 = 256 * 1024;
@@ -51,14 +52,21 @@ impl Drop for Taken {
 pub(super) struct Small {
     pub(super) bytes: Vec<u8>,
     pub(super) grew: bool,
-    _room: Room,
+    /// Of what may be ready, and not sent, at a time.
+    _room: Permit,
 }
 
 /// Takes tasks until there are none, or nobody wants them any more.
-pub(super) fn run(manifest: Arc<dyn Manifest>, options: Options, prepared: &Sender<Prepared>) {
-    let ready = Arc::new(Ready::default());
+pub(super) fn run(
+    manifest: Arc<dyn Manifest>,
+    options: Options,
+    prepared: &Sender<Prepared>,
+    runtime: &Handle,
+) {
+    let ready = Room::new(limits::BODIES_READY as usize);
+    let room = |bytes: u64| runtime.block_on(ready.take(bytes as usize));
     while let Some(mut task) = manifest.next() {
-        match prepare(&*manifest, options, &ready, &mut task) {
+        match prepare(&*manifest, options, &room, &mut task) {
             Ok((digest, body)) => {
                 let task = Taken { task: Some(task), manifest: manifest.clone() };
                 if prepared.blocking_send(Prepared { task, digest, body }).is_err() {
@@ -74,7 +82,7 @@ pub(super) fn run(manifest: Arc<dyn Manifest>, options: Options, prepared: &Send
 fn prepare(
     manifest: &dyn Manifest,
     options: Options,
-    ready: &Arc<Ready>,
+    room: &impl Fn(u64) -> Permit,
     task: &mut Task,
 ) -> Result<(Option<Digest>, Option<Small>), SourceError> {
     let is_new_attempt = task.attempt > 0;
@@ -89,7 +97,7 @@ fn prepare(
     if known.is_some() || item.identity.size > SMALL {
         return Ok((known, None));
     }
-    let (digest, body) = read_small(item, options.links, ready)?;
+    let (digest, body) = read_small(item, options.links, room)?;
     if !body.grew {
         manifest.learned(&item.identity, digest);
     }
@@ -104,7 +112,11 @@ fn look_again(item: &mut Item, links: Links) -> Result<(), SourceError> {
     Ok(())
 }
 
-fn read_small(item: &mut Item, links: Links, ready: &Arc<Ready>) -> Result<(Digest, Small), SourceError> {
+fn read_small(
+    item: &mut Item,
+    links: Links,
+    room: &impl Fn(u64) -> Permit,
+) -> Result<(Digest, Small), SourceError> {
     for _ in 0..ATTEMPTS {
         let mut source = Source::open(&item.source, links)?;
         item.identity = source.identity();
@@ -113,7 +125,7 @@ fn read_small(item: &mut Item, links: Links, ready: &Arc<Ready>) -> Result<(Dige
             // It has grown out of this room; as a large file it gets its own care.
             break;
         }
-        let room = Ready::take(ready, item.identity.size);
+        let room = room(item.identity.size);
         let mut bytes = vec![0; item.identity.size as usize];
         match source.read_exact(&mut bytes) {
             Ok(()) => {}
@@ -161,34 +173,5 @@ fn plain(error: &io::Error) -> String {
     match text.find(" (os error") {
         Some(end) => text[..end].to_owned(),
         None => text,
-    }
-}
-
-/// Room for small bodies that are read and not yet sent: as much as the protocol lets a sender hold ready.
-#[derive(Default)]
-struct Ready {
-    taken: Mutex<u64>,
-    freed: Condvar,
-}
-
-struct Room {
-    bytes: u64,
-    ready: Arc<Ready>,
-}
-
-impl Ready {
-    fn take(ready: &Arc<Ready>, bytes: u64) -> Room {
-        let taken = ready.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_full = |taken: &mut u64| *taken > 0 && *taken + bytes > limits::BODIES_READY;
-        let mut taken = ready.freed.wait_while(taken, is_full).unwrap_or_else(PoisonError::into_inner);
-        *taken += bytes;
-        Room { bytes, ready: ready.clone() }
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        *self.ready.taken.lock().unwrap_or_else(PoisonError::into_inner) -= self.bytes;
-        self.ready.freed.notify_one();
     }
 }
