@@ -12,6 +12,7 @@ use ferry_store::{LocalStore, StoreError, Uploads};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
@@ -24,6 +25,10 @@ use crate::{
 
 /// Threads that do disk work, all sessions together. More would only wait for the same disk.
 const DISK_THREADS: usize = 8;
+
+/// Threads that look clients up, so that nobody waits at the door for others' disk work. One of them may be waiting
+/// for the catalogue's disk.
+const DOOR_THREADS: usize = 2;
 
 /// Room for bytes between the network and the disk, all sessions together.
 const ROOM: usize = 16 * 1024 * 1024;
@@ -43,10 +48,14 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         .max_blocking_threads(DISK_THREADS)
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(run(config))
+    let door = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(DOOR_THREADS)
+        .build()
+        .context("cannot start the threads that look clients up")?;
+    runtime.block_on(run(config, door.handle().clone()))
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(config: Config, door: Handle) -> anyhow::Result<()> {
     let state = state::open(&config)?;
     let store = Arc::new(open_store(&config)?);
     let tls = tls::server_config(&state.identity)?;
@@ -64,6 +73,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let sessions = Sessions {
         uploads: uploads.clone(),
         catalogue,
+        door,
         room: Room::new(ROOM),
         buffers: Buffers::default(),
         max_file: config.max_file,

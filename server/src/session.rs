@@ -11,7 +11,7 @@ use ferry_session::{
     receive::{self, Destination},
 };
 use ferry_store::{Lease, LocalStore, Store, Terms, Uploads};
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 
 use crate::{
     catalogue::{Catalogue, Client, EnrolError},
@@ -26,6 +26,8 @@ pub(crate) const AGENT: &str = concat!("ferryd/", env!("CARGO_PKG_VERSION"));
 pub(crate) struct Sessions {
     pub(crate) uploads: Uploads<LocalStore>,
     pub(crate) catalogue: Arc<Catalogue>,
+    /// Threads that look clients up.
+    pub(crate) door: Handle,
     pub(crate) room: Room,
     pub(crate) buffers: Buffers,
     pub(crate) max_file: u64,
@@ -94,7 +96,7 @@ impl Sessions {
             return Err(Refusal(Code::Version, sentence));
         }
         let (catalogue, invite, name) = (self.catalogue.clone(), hello.invite.clone(), hello.name.clone());
-        let looked_up = tokio::task::spawn_blocking(move || {
+        let looked_up = self.door.spawn_blocking(move || {
             let known = catalogue.client_of(key)?;
             match (known, &invite) {
                 // One use is one key: a client that is known already spends nothing.

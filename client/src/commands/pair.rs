@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use ferry_proto::{Code, Invite};
-use ferry_session::identity::Identity;
+use ferry_session::{greet, identity::Identity};
 
 use crate::{
     config::{Home, LinkFrom},
@@ -47,8 +47,8 @@ pub(super) fn run(home: &Home, link: LinkFrom, name: Option<&str>) -> Result<Exi
         .map_err(|error| Failure::local(format!("cannot start the runtime: {error}")))?;
     let welcome = runtime.block_on(async {
         match dialer.dial().await {
-            Ok(Session { outbox, welcome, .. }) => {
-                outbox.goodbye(Code::Bye, "").await;
+            Ok(Session { incoming, outbox, welcome }) => {
+                greet::farewell(incoming, outbox, Code::Bye, "").await;
                 Ok(welcome)
             }
             Err(DialError::Later(sentence)) => Err(Failure::new(Exit::Unreachable, sentence)),

@@ -12,8 +12,10 @@ use ferry_proto::{Digest, FrameHeader, Limits, Message, Progress, Sender, Seq, V
 use ferry_store::source::SourceError;
 use tokio::{
     runtime::Handle,
-    sync::mpsc::{self, error::TryRecvError},
-    task::JoinSet,
+    sync::{
+        mpsc::{self, error::TryRecvError},
+        oneshot,
+    },
 };
 
 use super::{
@@ -46,10 +48,10 @@ pub(super) async fn run(
     options: Options,
     manifest: Arc<dyn Manifest>,
     pace: Arc<dyn Pace>,
-) -> Result<(), SessionError> {
+) -> (Result<(), SessionError>, Option<Incoming>) {
     let (replies_in, replies) = mpsc::channel(REPLIES);
-    let mut listener = JoinSet::new();
-    listener.spawn(listen(incoming, replies_in));
+    let (heard_enough, enough) = oneshot::channel();
+    let listener = tokio::spawn(listen(incoming, replies_in, enough));
     let (prepared_in, prepared) = mpsc::channel(PREPARED);
     let (events_in, events) = mpsc::channel(CHUNKS);
     let (deeds, deeds_out) = std::sync::mpsc::channel();
@@ -72,13 +74,25 @@ pub(super) async fn run(
         pack: Vec::with_capacity(PACK),
         chunk,
     };
-    core.work(replies, prepared, events).await
+    let result = core.work(replies, prepared, events).await;
+    drop(heard_enough);
+    (result, listener.await.ok())
 }
 
-/// Passes on what the receiver says, so that reading never waits for writing.
-async fn listen(mut incoming: Incoming, replies: mpsc::Sender<Result<Message, SessionError>>) {
+/// Passes on what the receiver says, so that reading never waits for writing. Ends with the session, or when there is
+/// `enough`.
+async fn listen(
+    mut incoming: Incoming,
+    replies: mpsc::Sender<Result<Message, SessionError>>,
+    mut enough: oneshot::Receiver<()>,
+) -> Incoming {
     loop {
-        let reply = match incoming.next(|| Ok(())).await {
+        let arrived = tokio::select! {
+            biased;
+            _ = &mut enough => return incoming,
+            arrived = incoming.next(|| Ok(())) => arrived,
+        };
+        let reply = match arrived {
             Ok(Arrived::Message(message, _)) => Ok(message),
             Ok(Arrived::Chunk(_)) => Err(Violation("a receiver that sends bytes").into()),
             Err(error) => Err(error),
@@ -86,7 +100,7 @@ async fn listen(mut incoming: Incoming, replies: mpsc::Sender<Result<Message, Se
         let is_last = reply.is_err();
         // With no room left the core is told by the end of the channel.
         if replies.try_send(reply).is_err() || is_last {
-            return;
+            return incoming;
         }
     }
 }

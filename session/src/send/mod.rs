@@ -22,7 +22,7 @@ use std::sync::Arc;
 use ferry_proto::{Code, Conflict, Limits, Put, Request, Verb};
 use ferry_store::source::Links;
 
-use crate::{Incoming, Outbox, SessionError};
+use crate::{Incoming, Outbox, SessionError, greet};
 
 /// How to send.
 #[derive(Debug, Clone, Copy)]
@@ -49,13 +49,11 @@ pub async fn send(
 ) -> Result<(), SessionError> {
     let put = Put { on_conflict: options.on_conflict, dry_run: options.dry_run };
     outbox.say(Request { id: 1, verb: Verb::Put(put) })?;
-    let result = core::run(incoming, &outbox, limits, options, manifest, pace).await;
-    match &result {
-        Ok(()) => outbox.goodbye(Code::Bye, "").await,
-        Err(error) => {
-            if let Some((code, detail)) = error.goodbye() {
-                outbox.goodbye(code, detail).await;
-            }
+    let (result, incoming) = core::run(incoming, &outbox, limits, options, manifest, pace).await;
+    if let Some(incoming) = incoming {
+        match &result {
+            Ok(()) => greet::farewell(incoming, outbox, Code::Bye, "").await,
+            Err(error) => greet::part(incoming, outbox, error).await,
         }
     }
     result
