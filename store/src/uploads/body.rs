@@ -5,8 +5,9 @@ use std::{sync::Arc, time::SystemTime};
 use ferry_proto::{Algorithm, Code, Digest, Hasher, Header};
 
 use super::{
-    Fault, Outcome, Reply, SPACE_KEPT_FREE, Shared, Uploads,
+    Outcome, Reply, SPACE_KEPT_FREE, Shared, Uploads,
     commit::{Job, Work},
+    fault::{Fault, Step},
     owners::{Ownership, hold},
     target::Target,
 };
@@ -45,9 +46,9 @@ impl Ticket {
             return Ok(Ticket::fresh(target, header, Some(ownership)));
         };
         let mut hasher = algorithm(&header).hasher();
-        let replayed = shared
-            .reopen(&ownership, id, offset)
-            .and_then(|mut staged| Ok(staged.replay(&mut |bytes| hasher.update(bytes))?));
+        let replayed = shared.reopen(&target, &ownership, id, offset).and_then(|mut staged| {
+            staged.replay(&mut |bytes| hasher.update(bytes)).step("read a body again", &target.path)
+        });
         let begun = match replayed {
             Ok(()) => Some(Begun { id, offset, hasher }),
             Err(fault) => {
@@ -97,14 +98,14 @@ impl<S: Store> Upload<S> {
         let Ticket { target, header, ownership, begun } = ticket;
         let (staged, hasher) = match (begun, &ownership) {
             (Some(begun), Some(ownership)) if begun.offset == offset => {
-                (shared.reopen(ownership, begun.id, offset)?, begun.hasher)
+                (shared.reopen(&target, ownership, begun.id, offset)?, begun.hasher)
             }
             (begun, _) => {
                 if let Some(begun) = begun {
                     // The sender's bytes are others than the staged ones.
                     shared.discard(ownership.as_ref(), begun.id);
                 }
-                (shared.stage()?, algorithm(&header).hasher())
+                (shared.stage(&target)?, algorithm(&header).hasher())
             }
         };
         let is_saved = offset > 0;
@@ -154,7 +155,8 @@ impl<S: Store> Upload<S> {
         }
         let staged =
             self.staged.as_mut().ok_or_else(|| Fault::new(Code::Cancelled, "the body was given up"))?;
-        hold(self.ownership.as_ref(), || staged.append(bytes))?;
+        let path = &self.target.path;
+        hold(self.ownership.as_ref(), || staged.append(bytes).step("append to a body", path))?;
         self.hasher.update(bytes);
         self.length = length;
         Ok(())
@@ -167,8 +169,8 @@ impl<S: Store> Upload<S> {
         };
         let checkpoint = Checkpoint { id: staged.id(), key, offset: self.length, at: SystemTime::now() };
         let ledger = &self.shared.ledger;
-        hold(Some(ownership), || -> Result<(), Fault> {
-            staged.sync()?;
+        hold(Some(ownership), || {
+            staged.sync().step("sync a body", &self.target.path)?;
             Ok(ledger.save_checkpoint(&checkpoint)?)
         })?;
         self.is_saved = true;

@@ -16,7 +16,8 @@ use std::{
 use ferry_proto::{Code, Digest, RelPath};
 
 use super::{
-    Fault, Outcome, Reply,
+    Outcome, Reply,
+    fault::{Fault, Step},
     owners::{Ownership, hold},
     staging::discard,
     target::Target,
@@ -115,7 +116,8 @@ fn commit<S: Store>(store: &S, ledger: &dyn Ledger, mut batch: Vec<Job<S>>) {
         .iter_mut()
         .map(|job| match &mut job.work {
             Work::Body { staged, ownership, meta, .. } => hold(ownership.as_ref(), || {
-                store.seal(staged, *meta).inspect_err(|_| discard(store, ledger, staged.id()))
+                let sealed = store.seal(staged, *meta).step("sync a body", &job.target.path);
+                sealed.inspect_err(|_| discard(store, ledger, staged.id()))
             }),
             _ => Ok(()),
         })
@@ -135,12 +137,12 @@ fn commit<S: Store>(store: &S, ledger: &dyn Ledger, mut batch: Vec<Job<S>>) {
     let settled = store.settle(&names);
     let (mut rows, mut told) = (Vec::with_capacity(pending.len()), Vec::with_capacity(pending.len()));
     for ((new, reply), settled) in pending.into_iter().zip(settled) {
-        match settled {
+        match settled.step("sync a folder", &new.row.path) {
             Ok(()) => {
                 rows.push(*new.row);
                 told.push((new.outcome, reply, new.ownership));
             }
-            Err(error) => reply.give(Fault::from(error).into()),
+            Err(fault) => reply.give(fault.into()),
         }
     }
     if rows.is_empty() {
@@ -198,8 +200,8 @@ fn publish<S: Store>(
             }
         }
         Work::Folder { meta } => {
-            store.make_folder(&target.path)?;
-            let stamp = store.set_meta(&target.path, meta, None)?;
+            store.make_folder(&target.path).step("make a folder", &target.path)?;
+            let stamp = store.set_meta(&target.path, meta, None).step("set a time and mode", &target.path)?;
             let row = filed(target.path.clone(), RowKind::Folder, meta, stamp, None);
             Ok(Published::New(Pending { row, outcome: Outcome::Stored(None, 0, None), ownership: None }))
         }
@@ -219,12 +221,13 @@ fn publish<S: Store>(
         Work::Refresh { path, seen, meta, kind, outcome } => {
             let stamp = match store.set_meta(&path, meta, Some(&seen)) {
                 // Touched since it was looked at. If it was an upload of the same content, its row says so.
-                Err(StoreError::Moved) => {
-                    let row = ledger.find(&path)?.filter(|row| row.kind == kind).ok_or(StoreError::Moved)?;
-                    store.set_meta(&path, meta, Some(&row.stamp))
-                }
+                Err(StoreError::Moved) => match ledger.find(&path)?.filter(|row| row.kind == kind) {
+                    Some(row) => store.set_meta(&path, meta, Some(&row.stamp)),
+                    None => Err(StoreError::Moved),
+                },
                 result => result,
-            }?;
+            }
+            .step("set a time and mode", &path)?;
             let row = filed(path, kind, meta, stamp, None);
             Ok(Published::New(Pending { row, outcome, ownership: None }))
         }
@@ -245,19 +248,21 @@ fn place<S: Store>(
     kind: &RowKind,
     mut put: impl FnMut(&RelPath, bool) -> Result<Stamp, StoreError>,
 ) -> Result<Placed, Fault> {
+    const STEP: &str = "give a file its name";
     match put(&target.path, target.may_replace()) {
-        Ok(stamp) => return Ok(Placed::At(target.path.clone(), stamp)),
         Err(StoreError::Exists) => target.refuse_conflict()?,
-        Err(other) => return Err(other.into()),
+        placed => return Ok(Placed::At(target.path.clone(), placed.step(STEP, &target.path)?)),
     }
     for path in std::iter::once(target.path.clone()).chain(target.siblings()) {
         if holds(store, ledger, &path, kind)? {
             return Ok(Placed::Twin(path));
         }
         match put(&path, false) {
-            Ok(stamp) => return Ok(Placed::At(path, stamp)),
             Err(StoreError::Exists) => {}
-            Err(other) => return Err(other.into()),
+            placed => {
+                let stamp = placed.step(STEP, &path)?;
+                return Ok(Placed::At(path, stamp));
+            }
         }
     }
     Err(Fault::new(Code::Exists, "every name for another copy is taken"))
@@ -265,7 +270,7 @@ fn place<S: Store>(
 
 /// Whether a name holds this already, by a row that still agrees with the disk.
 fn holds<S: Store>(store: &S, ledger: &dyn Ledger, path: &RelPath, kind: &RowKind) -> Result<bool, Fault> {
-    Ok(match (store.stat(path)?, kind) {
+    Ok(match (store.stat(path).step("look at a name", path)?, kind) {
         (Some(entry), RowKind::Symlink(link)) => entry.kind == EntryKind::Symlink(link.clone()),
         (Some(entry), kind) => {
             ledger.find(path)?.is_some_and(|row| row.stamp == entry.stamp && row.kind == *kind)

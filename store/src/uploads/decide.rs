@@ -5,8 +5,9 @@ use std::sync::Arc;
 use ferry_proto::{Code, Conflict, Digest, Header, Kind, RelPath};
 
 use super::{
-    Begin, Fault, Lease, Outcome, Reply, Shared, Terms, Ticket, Uploads,
+    Begin, Lease, Outcome, Reply, Shared, Terms, Ticket, Uploads,
     commit::{Job, Work},
+    fault::{Fault, Step},
     owners::{Claimed, Question},
     target::Target,
 };
@@ -89,7 +90,7 @@ impl<S: Store> Shared<S> {
     }
 
     fn decide(&self, target: &Target, header: &Header) -> Result<Decision<S>, Fault> {
-        let entry = self.store.stat(&target.path)?;
+        let entry = self.store.stat(&target.path).step("look at a name", &target.path)?;
         match &header.kind {
             Kind::File => self.decide_file(target, header, entry),
             Kind::Folder => self.decide_folder(target, header, entry),
@@ -171,17 +172,18 @@ impl<S: Store> Shared<S> {
 
     fn read_digest(&self, path: &RelPath, like: Digest) -> Result<Digest, Fault> {
         let mut hasher = like.algorithm().hasher();
-        self.store.read(path, 0, &mut |bytes| {
+        let read = self.store.read(path, 0, &mut |bytes| {
             hasher.update(bytes);
             true
-        })?;
+        });
+        read.step("read a file again", path)?;
         Ok(hasher.finish())
     }
 
     /// Looks among `name (2)`, `name (3)`, … for the offered content, so that a lost receipt makes no second copy.
     fn held_by_sibling(&self, target: &Target, header: &Header) -> Result<Option<Decision<S>>, Fault> {
         for path in target.siblings() {
-            let Some(entry) = self.store.stat(&path)? else { break };
+            let Some(entry) = self.store.stat(&path).step("look at a name", &path)? else { break };
             if !matches!(entry.kind, EntryKind::File(size) if Some(size) == header.size) {
                 continue;
             }

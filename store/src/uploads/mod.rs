@@ -7,6 +7,7 @@
 mod body;
 mod commit;
 mod decide;
+mod fault;
 mod owners;
 mod staging;
 mod target;
@@ -21,7 +22,7 @@ pub use self::{
     owners::Lease,
 };
 use self::{commit::Committer, owners::Owners};
-use crate::{Ledger, LedgerError, Store, StoreError};
+use crate::{Ledger, Store, StoreError};
 
 /// Space that bodies leave free, so that the catalogue can still be written when the disk is full.
 const SPACE_KEPT_FREE: u64 = 8 * 1024 * 1024;
@@ -113,41 +114,6 @@ impl Drop for Reply {
         if let Some(take) = self.0.take() {
             take(Outcome::Failed(Code::Internal, "the server has lost track of this file".into()));
         }
-    }
-}
-
-/// Why a file fails: what the peer is told, and for the log what is behind it.
-#[derive(Debug)]
-pub(crate) struct Fault {
-    pub(crate) code: Code,
-    pub(crate) detail: String,
-}
-
-impl Fault {
-    fn new(code: Code, detail: impl Into<String>) -> Self {
-        Fault { code, detail: detail.into() }
-    }
-}
-
-impl From<StoreError> for Fault {
-    fn from(error: StoreError) -> Self {
-        Fault::new(error.code(), error.to_string())
-    }
-}
-
-impl From<LedgerError> for Fault {
-    fn from(error: LedgerError) -> Self {
-        tracing::error!(%error, "the catalogue cannot be used");
-        match error {
-            LedgerError::Full => Fault::new(Code::StorageFull, "no space is left for the catalogue"),
-            LedgerError::Other(_) => Fault::new(Code::StorageFailed, "the server's catalogue cannot be used"),
-        }
-    }
-}
-
-impl From<Fault> for Outcome {
-    fn from(fault: Fault) -> Self {
-        Outcome::Failed(fault.code, fault.detail)
     }
 }
 

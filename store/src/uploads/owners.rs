@@ -11,7 +11,7 @@ use std::{
 
 use ferry_proto::{Code, RelPath};
 
-use super::Fault;
+use super::fault::Fault;
 use crate::{BodyKey, lock::lock};
 
 /// An owner that gives no sign of life for this long after it was asked for one loses its bodies.
@@ -177,20 +177,17 @@ impl Ownership {
 
 /// Does something to a staged body while nobody can take it over; fails if somebody has. Without an ownership it
 /// is a body that nobody else can go on with.
-pub(super) fn hold<T, E>(
+pub(super) fn hold<T>(
     ownership: Option<&Ownership>,
-    deed: impl FnOnce() -> Result<T, E>,
-) -> Result<T, Fault>
-where
-    Fault: From<E>,
-{
+    deed: impl FnOnce() -> Result<T, Fault>,
+) -> Result<T, Fault> {
     // Held until the deed is done.
     let valid = ownership.map(|ownership| lock(&ownership.valid));
     if valid.as_deref() == Some(&false) {
         let detail = "another connection of the same client took this file over";
         return Err(Fault::new(Code::TakenOver, detail));
     }
-    Ok(deed()?)
+    deed()
 }
 
 impl Drop for Ownership {
@@ -253,7 +250,7 @@ mod tests {
     #[test]
     fn a_claim_ends_with_its_ownership_and_not_with_an_older_one() {
         let owners = Arc::new(Owners::default());
-        let deed = |ownership: &Ownership| hold::<_, Fault>(Some(ownership), || Ok(())).map_err(|it| it.code);
+        let deed = |ownership: &Ownership| hold(Some(ownership), || Ok(())).map_err(|it| it.code);
         let old = ours(claim(&owners, None));
         assert_eq!(deed(&old), Ok(()));
         let early = claim(&owners, asked(&owners, TAKE_OVER / 2));
@@ -280,7 +277,7 @@ mod tests {
         let old = ours(claim(&owners, None));
         let question = asked(&owners, TAKE_OVER);
         let (taken, is_taken) = std::sync::mpsc::channel();
-        let done = hold::<_, Fault>(Some(&old), || {
+        let done = hold(Some(&old), || {
             let owners = owners.clone();
             let thread = std::thread::spawn(move || {
                 let new = claim(&owners, question);
@@ -294,6 +291,6 @@ mod tests {
         let Ok((early, thread)) = done else { panic!("the deed failed") };
         assert!(early.is_err(), "taken over in the middle of a deed");
         ours(thread.join().unwrap());
-        assert!(hold::<(), Fault>(Some(&old), || Ok(())).is_err());
+        assert!(hold(Some(&old), || Ok(())).is_err());
     }
 }

@@ -9,7 +9,8 @@ use std::{
 use ferry_proto::Header;
 
 use super::{
-    Fault, Shared,
+    Shared,
+    fault::{Fault, Step},
     owners::{Ownership, hold},
     target::Target,
 };
@@ -24,9 +25,9 @@ const RETRY: Duration = Duration::from_millis(10);
 
 impl<S: Store> Shared<S> {
     /// Begins a body.
-    pub(super) fn stage(&self) -> Result<S::Staged, Fault> {
+    pub(super) fn stage(&self, target: &Target) -> Result<S::Staged, Fault> {
         let id = StageId(random_id());
-        when_there_is_room(|| Ok(self.store.stage(id)))
+        when_there_is_room(|| Ok(self.store.stage(id)))?.step("begin a body", &target.path)
     }
 
     /// The staged body that an offer goes on with, and from where. Those of other contents of this client's file are
@@ -52,15 +53,22 @@ impl<S: Store> Shared<S> {
     }
 
     /// Opens a staged body of ours again, cut back to `offset`.
-    pub(super) fn reopen(&self, ownership: &Ownership, id: StageId, offset: u64) -> Result<S::Staged, Fault> {
+    pub(super) fn reopen(
+        &self,
+        target: &Target,
+        ownership: &Ownership,
+        id: StageId,
+        offset: u64,
+    ) -> Result<S::Staged, Fault> {
         // Not held between two tries, so that who takes it over does not wait with us.
-        when_there_is_room(|| hold::<_, StoreError>(Some(ownership), || Ok(self.store.reopen(id, offset))))
+        when_there_is_room(|| hold(Some(ownership), || Ok(self.store.reopen(id, offset))))?
+            .step("open a body again", &target.path)
     }
 
     /// Removes a staged body and its checkpoint. Once another connection has taken over, that has what it could find
     /// by a checkpoint, and only the rest is removed. Without an ownership nobody else can have it.
     pub(super) fn discard(&self, ownership: Option<&Ownership>, id: StageId) {
-        let removed = hold::<_, StoreError>(ownership, || {
+        let removed = hold(ownership, || {
             discard(&*self.store, &*self.ledger, id);
             Ok(())
         });
@@ -120,12 +128,14 @@ pub(super) fn discard<S: Store>(store: &S, ledger: &dyn Ledger, id: StageId) {
 }
 
 /// Waits while too many files are open.
-fn when_there_is_room<T>(mut open: impl FnMut() -> Result<Result<T, StoreError>, Fault>) -> Result<T, Fault> {
+fn when_there_is_room<T>(
+    mut open: impl FnMut() -> Result<Result<T, StoreError>, Fault>,
+) -> Result<Result<T, StoreError>, Fault> {
     let start = Instant::now();
     loop {
         match open()? {
             Err(StoreError::Crowded) if start.elapsed() < CROWDED => sleep(RETRY),
-            result => return Ok(result?),
+            result => return Ok(result),
         }
     }
 }

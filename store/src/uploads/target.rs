@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ferry_proto::{Code, Conflict, Header, RelPath, limits};
 
-use super::{Fault, Terms};
+use super::{Terms, fault::Fault};
 use crate::BodyKey;
 
 /// Names that `keep-both` tries. Whoever has more copies of one name than this does not want another one.
