@@ -18,6 +18,7 @@ pub const PORT: u16 = 7117;
 /// Connections at a time: one needs about 64 KiB, so a thousand fit a small machine.
 const CONNECTIONS: usize = 1024;
 
+/// Whoever goes on with an upload comes back within a week.
 const RETAIN_STAGING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What to do, with everything decided.
@@ -48,6 +49,8 @@ pub struct Config {
     pub max_file: u64,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Which log lines are written, in the syntax of `tracing`'s filters.
+    pub log_filter: String,
 }
 
 /// What an invite grants.
@@ -117,6 +120,7 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
         max_connections: serve.max_connections.or(file.max_connections).unwrap_or(CONNECTIONS).max(1),
         max_file: max_file.map_or(Ok(limits::FILE), |text| size(&text, "max-file"))?,
         log_format: serve.log_format.or(file.log_format).unwrap_or_default(),
+        log_filter: std::env::var("FERRYD_LOG").unwrap_or_else(|_| "info".to_owned()),
     })
 }
 

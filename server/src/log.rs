@@ -8,9 +8,9 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::cli::LogFormat;
 
-/// Starts writing log lines. `FERRYD_LOG` takes the usual filter syntax.
-pub(crate) fn start(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("FERRYD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+/// Starts writing log lines.
+pub(crate) fn start(format: LogFormat, filter: &str) {
+    let filter = EnvFilter::new(filter);
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),

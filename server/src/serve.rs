@@ -23,14 +23,16 @@ use crate::{
     state::{self, State},
 };
 
-/// Threads that do disk work, all sessions together. More would only wait for the same disk.
+/// Threads that do disk work, all sessions together: enough that one which waits for a sync leaves others to write
+/// and to hash. More would only wait for the same disk.
 const DISK_THREADS: usize = 8;
 
 /// Threads that look clients up, so that nobody waits at the door for others' disk work. One of them may be waiting
 /// for the catalogue's disk.
 const DOOR_THREADS: usize = 2;
 
-/// Room for bytes between the network and the disk, all sessions together.
+/// Room for bytes between the network and the disk, all sessions together: four that are faster than the disk can fill
+/// what each may have.
 const ROOM: usize = 16 * 1024 * 1024;
 
 /// How often stale staging is looked for.
@@ -42,7 +44,7 @@ const CONNECTIONS_SHARE: u64 = 2;
 
 /// Runs the server until it is told to stop.
 pub fn serve(config: Config) -> anyhow::Result<()> {
-    log::start(config.log_format);
+    log::start(config.log_format, &config.log_filter);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(DISK_THREADS)

@@ -62,16 +62,16 @@ impl Handler for Sessions {
         };
         let agent = escape::text(&hello.agent);
         tracing::info!(client = %client.name, %address, %agent, "connected");
-        let result = tokio::select! {
+        let ended = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => Err(SessionError::Internal("stopping")),
-            result = self.serve(&mut incoming, &outbox, &client) => result,
+            _ = stop.wait_for(|stop| *stop) => None,
+            result = self.serve(&mut incoming, &outbox, &client) => Some(result),
+        };
+        let Some(result) = ended else {
+            return greet::farewell(incoming, outbox, Code::Stopping, "the server is stopping").await;
         };
         match result {
             Ok(()) => tracing::info!(client = %client.name, %address, "finished"),
-            Err(_) if *stop.borrow() => {
-                greet::farewell(incoming, outbox, Code::Stopping, "the server is stopping").await;
-            }
             Err(error) if error.is_lost_connection() => {
                 tracing::info!(client = %client.name, %address, %error, "connection lost");
                 greet::part(incoming, outbox, &error).await;

@@ -16,7 +16,8 @@ use ferry_store::{Lease, Store, Terms, Uploads, lock};
 use self::desk::{Desk, Work};
 use crate::{Arrived, Buffers, Incoming, Outbox, Room, SessionError};
 
-/// Bytes that one session may have between the stream and the disk.
+/// Bytes that one session may have between the stream and the disk: some milliseconds of a fast network, for the disk
+/// half to work on while the other waits for bytes.
 const SESSION_ROOM: usize = 4 * 1024 * 1024;
 
 /// Bytes of a chunk that go to the disk half at a time: what each session may have in its hands while the peer takes

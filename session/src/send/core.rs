@@ -25,16 +25,19 @@ use super::{
 };
 use crate::{Arrived, Incoming, Outbox, SessionError};
 
-/// Frames are packed together up to this many bytes before they go to the stream.
+/// Frames are packed together up to this many bytes before they go to the stream: several records of TLS, so that a
+/// write costs little beside its bytes.
 const PACK: usize = 128 * 1024;
 
-/// Bytes on their way to the stream beyond which nothing more is read from the disk.
+/// Bytes on their way to the stream beyond which nothing more is read from the disk: a few milliseconds of work for the
+/// writer. What is here when a connection breaks is sent again.
 const AHEAD: usize = 2 * 1024 * 1024;
 
-/// Prepared tasks between the scout and the core. The bodies among them have a bound of their own.
+/// Prepared tasks between the scout and the core: a quarter of a window. The bodies among them have a bound of their
+/// own.
 const PREPARED: usize = 1024;
 
-/// Chunks between the reader and the core.
+/// Chunks between the reader and the core: enough that neither waits for the other's turn on a processor.
 const CHUNKS: usize = 4;
 
 /// Messages from the receiver that the core has not looked at: more than two for every offer in the window mean

@@ -10,11 +10,12 @@ use ferry_proto::{Algorithm, Code, Digest, Kind, limits};
 use ferry_store::source::{Change, Item, Links, Source, SourceError};
 use tokio::{runtime::Handle, sync::mpsc::Sender};
 
-use super::{Fate, Manifest, Options, Origin, Task};
+use super::{Fate, Manifest, Options, Origin, Task, reader::CHUNK};
 use crate::{Permit, Room};
 
-/// Files up to this length are read whole before they are offered.
-pub(super) const SMALL: u64 = 256 * 1024;
+/// Files up to this length are read whole before they are offered: what fits one chunk, so that its digest is known
+/// ahead and its body needs no second read.
+pub(super) const SMALL: u64 = CHUNK as u64;
 
 /// A file that changes while it is read is tried this often.
 pub(super) const ATTEMPTS: u32 = 3;

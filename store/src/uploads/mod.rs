@@ -24,7 +24,8 @@ pub use self::{
 use self::{commit::Committer, owners::Owners};
 use crate::{Ledger, Store, StoreError};
 
-/// Space that bodies leave free, so that the catalogue can still be written when the disk is full.
+/// Space that bodies leave free, so that the catalogue can still be written when the disk is full: a batch of rows and
+/// the growth of the log that it goes through.
 const SPACE_KEPT_FREE: u64 = 8 * 1024 * 1024;
 
 /// Uploads into one store, with one ledger.
