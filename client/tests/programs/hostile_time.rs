@@ -121,3 +121,25 @@ fn hostile_13_bodies_that_take_their_time_hold_nobody_up() {
     assert_same_file(&source, &server.inbox().join("file"));
     assert!(!server.log().contains("connection lost"), "the slow ones went first");
 }
+
+/// Besides its bytes, what is queued for a peer costs memory for each piece, and pieces are all that a flood has.
+#[test]
+fn hostile_13_questions_without_an_ear_for_the_answers_cost_next_to_no_memory() {
+    // Four times what it was seen to be. Without bounds it is as much as the peer asks for.
+    const MOST: u64 = 8 * 1024 * 1024;
+    let server = Server::start();
+    let mut pings = Vec::new();
+    (0..10_000).for_each(|token| Message::from(Ping { token }).encode(&mut pings));
+    // What every session costs is no part of it.
+    Peer::sending(&server).send(0, "file", b"content");
+    let before = server.most_memory();
+    let flood = |mut peer: Peer, words: &[&str]| {
+        assert!(peer.flood(&pings, Duration::from_secs(30)), "it is neither read nor thrown out");
+        let cost = server.most_memory() - before;
+        assert!(cost <= MOST, "{words:?}: {cost} bytes");
+        server.logged(words);
+    };
+    flood(Peer::connect(&server, &Identity::generate()), &["no hello", "a ping before the welcome"]);
+    flood(Peer::welcomed(&server), &["session ended", "does not read"]);
+    flood(Peer::sending(&server), &["session ended", "does not read"]);
+}

@@ -166,6 +166,24 @@ impl Server {
         })
     }
 
+    /// Files that it has open, connections and all.
+    pub(crate) fn open_files(&self) -> usize {
+        fs::read_dir(self.process("fd")).expect("a running process has a folder").count()
+    }
+
+    /// The most memory that it has had at any time, in bytes.
+    pub(crate) fn most_memory(&self) -> u64 {
+        let status = fs::read_to_string(self.process("status")).expect("a running process has a status");
+        let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        most.and_then(|most| most.parse::<u64>().ok()).expect("the system tells it in kB") * 1024
+    }
+
+    /// What the system tells about it.
+    fn process(&self, name: &str) -> PathBuf {
+        let id = self.child.as_ref().expect("the server runs").id();
+        Path::new("/proc").join(id.to_string()).join(name)
+    }
+
     /// Its database, to look at.
     pub(crate) fn catalogue(&self) -> Connection {
         let path = self.inbox().join(".ferry/catalogue.db");
