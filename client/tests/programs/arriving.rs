@@ -234,6 +234,8 @@ fn hostile_06_a_link_that_is_swapped_in_again_and_again_leads_nowhere() {
     fs::create_dir(&name).unwrap();
     symlink(&outside, &folder).unwrap();
     let stop = std::sync::atomic::AtomicBool::new(false);
+    let kind_conflict = ferry_proto::Code::KindConflict.number();
+    let (mut sent, mut refused) = (0, 0);
     std::thread::scope(|threads| {
         threads.spawn(|| {
             use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -242,11 +244,15 @@ fn hostile_06_a_link_that_is_swapped_in_again_and_again_leads_nowhere() {
             }
         });
         for _ in 0..5 {
-            let outcome = client.send(source.join("folder")).run();
-            assert!(matches!(outcome.status.code(), Some(0 | 1)), "{outcome:?}");
+            let outcome = client.send(source.join("folder")).arg("--json").run();
+            let failed = outcome.total("failed");
+            assert_eq!(outcome.status.code(), Some(i32::from(failed > 0)), "{outcome:?}");
+            sent += outcome.total("sent");
+            refused += outcome.objects().iter().filter(|object| object["code"] == kind_conflict).count();
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+    assert!(sent > 0 && refused > 0, "{sent} sent, {refused} refused: it was not swapped while files came");
     assert_eq!(snapshot(&outside), before);
     assert_eq!(server.staged(), []);
 }

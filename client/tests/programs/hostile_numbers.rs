@@ -3,8 +3,8 @@
 use std::fs;
 
 use ferry_proto::{
-    Abort, Algorithm, Body, Code, Digest, Done, End, Header, Kind, Message, Mode, Offer, RelPath, Seq,
-    Timestamp, limits,
+    Abort, Algorithm, Answer, Body, Code, Digest, Done, End, Header, Kind, Message, Mode, Offer, RelPath,
+    Seq, Timestamp, Verdict, limits,
 };
 
 use crate::support::{Client, Peer, Server, eventually, noise, snapshot};
@@ -207,7 +207,7 @@ fn hostile_09_hostile_08_times_and_modes_at_their_ends() {
     let mut seq = 0;
     let times = [(i64::MIN, 0), (i64::MAX, 999_999_999), (-1, 999_999_999), (0, 0), (1 << 40, 1)];
     // Twice: what is there then must not be in the way.
-    for _ in 0..2 {
+    for is_again in [false, true] {
         for (number, (seconds, nanos)) in times.into_iter().enumerate() {
             for (name, kind) in
                 [("file", Kind::File), ("folder", Kind::Folder), ("link", Kind::Symlink(b"to".to_vec()))]
@@ -223,15 +223,12 @@ fn hostile_09_hostile_08_times_and_modes_at_their_ends() {
                 };
                 peer.say(Offer { seq: Seq(seq), header });
                 match peer.message() {
-                    Message::Verdict(verdict)
-                        if matches!(verdict.answer, ferry_proto::Answer::Send { .. }) =>
-                    {
+                    Message::Verdict(Verdict { answer: Answer::Send { .. }, .. }) if is_file && !is_again => {
                         peer.body(seq, b"content", sha256(b"content"));
                         peer.receipt(seq);
                     }
-                    Message::Verdict(verdict) => {
-                        assert!(matches!(verdict.answer, ferry_proto::Answer::Held { .. }), "{verdict:?}");
-                    }
+                    Message::Verdict(Verdict { answer: Answer::Held { .. }, .. }) if is_again => {}
+                    // The second time, too: where the disk cannot hold a time, there is always another one to set.
                     Message::Receipt(receipt) if !is_file => assert_eq!(receipt.seq, Seq(seq)),
                     other => panic!("{other:?}"),
                 }
@@ -244,7 +241,18 @@ fn hostile_09_hostile_08_times_and_modes_at_their_ends() {
     for (name, node) in arrived.iter().filter(|(name, _)| name.starts_with(b"f")) {
         assert_eq!(node.mode, 0o777, "{}", String::from_utf8_lossy(name));
     }
-    assert_eq!(arrived[&b"file-2"[..]].modified, (-1, 999_999_999));
+    for (number, (seconds, nanos)) in times.into_iter().enumerate() {
+        for name in ["file", "folder", "link"] {
+            let name = format!("{name}-{number}");
+            let modified = arrived[name.as_bytes()].modified;
+            match seconds {
+                // As far as the disk can go, which is 32 bits everywhere.
+                i64::MIN => assert!(modified.0 <= i64::from(i32::MIN), "{name}: {modified:?}"),
+                0x8000_0000.. => assert!(modified.0 >= i64::from(i32::MAX), "{name}: {modified:?}"),
+                _ => assert_eq!(modified, (seconds, i64::from(nanos)), "{name}"),
+            }
+        }
+    }
 }
 
 #[test]

@@ -211,6 +211,10 @@ fn hostile_05_names_reach_neither_terminal_nor_log_as_commands() {
         let outcome = client.send(&source).args(flags).run().code(1);
         let told = outcome.stdout() + &outcome.stderr() + &server.log();
         assert!(!told.contains(['\x1b', '\r', '\u{202e}', '\u{200b}']), "{told:?}");
+        // The name is told, and every part of it can be seen.
+        let seen = r"\x1b[31mred\x1b[0m\r\nINFO forged\u{202e}gpj\u{200b}";
+        assert!(outcome.stdout().contains(seen) || outcome.stderr().contains(seen), "{outcome:?}");
+        assert!(server.log().contains(seen), "{}", server.log());
         assert!(!told.lines().any(|line| line.starts_with("INFO")), "{told:?}");
     }
     client.send(testdata().join("awkward")).arg("-v").run().code(0);

@@ -29,7 +29,13 @@ fn hostile_23_a_client_that_hangs_behind_a_cut_cable_is_succeeded_by_its_next_ru
     // What it still had to say comes late, and does no harm.
     line.first.set(Plan::Forward);
     let outcome = first.wait();
-    assert!(matches!(outcome.status.code(), Some(0 | 1 | 3)), "{outcome:?}");
+    match outcome.status.code() {
+        // It had found the connection dead itself, and came again.
+        Some(0) => {}
+        Some(1) => drop(outcome.says("large: another connection of the same client took this file over")),
+        // Or came again too often while nobody answered.
+        _ => drop(outcome.code(3).says("the same command goes on from here")),
+    }
     assert_same_file(&line.file, &line.server.inbox().join("large"));
     assert_eq!(line.server.names(), ["large"]);
 }
