@@ -138,7 +138,12 @@ impl LocalStore {
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => EntryKind::File(stat.st_size as u64),
             FileType::Directory => EntryKind::Folder,
-            FileType::Symlink => EntryKind::Symlink(fs::readlinkat(folder, name, Vec::new())?.into_bytes()),
+            FileType::Symlink => match fs::readlinkat(folder, name, Vec::new()) {
+                Ok(target) => EntryKind::Symlink(target.into_bytes()),
+                // What had the name a moment ago was a link, and this is none.
+                Err(Errno::INVAL) => return Err(StoreError::Moved),
+                Err(other) => return Err(other.into()),
+            },
             _ => EntryKind::Other,
         };
         let modified = Timestamp::saturating(stat.st_mtime, stat.st_mtime_nsec as u32);
