@@ -85,7 +85,7 @@ impl Digests {
 
     /// Keeps the digest of a file that was just read, unless it was touched just before.
     pub(crate) fn learn(&self, identity: &Identity, digest: Digest) {
-        if is_too_fresh(identity.modified) || is_too_fresh(identity.changed) {
+        if is_too_fresh(identity.modified, identity.seen) || is_too_fresh(identity.changed, identity.seen) {
             return;
         }
         let mut inner = self.lock();
@@ -192,16 +192,35 @@ fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
-fn is_too_fresh(time: Timestamp) -> bool {
+/// Counts from when the file was seen, before its first byte was read: in the time that reading takes it may change
+/// again, and still show the old time.
+fn is_too_fresh(time: Timestamp, seen: SystemTime) -> bool {
     let Ok(seconds) = u64::try_from(time.seconds()) else { return false };
     let time = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, time.nanos()));
     // A time in the future says nothing about how long ago it was.
-    time.is_none_or(|time| SystemTime::now().duration_since(time).unwrap_or_default() < TOO_FRESH)
+    time.is_none_or(|time| seen.duration_since(time).unwrap_or_default() < TOO_FRESH)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_touched_just_before_it_was_read_is_not_trusted_however_long_the_reading_took() {
+        let folder = tempfile::tempdir().unwrap();
+        let digests = Digests::open(folder.path()).unwrap();
+        let digest = Algorithm::Sha256.digest(b"");
+        let long_ago = Timestamp::saturating(1_000_000_000, 0);
+        let after = |age| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000) + age;
+        let nanosecond = Duration::from_nanos(1);
+        for (inode, age) in [(1, TOO_FRESH - nanosecond), (2, TOO_FRESH)] {
+            let (modified, changed) = (long_ago, long_ago);
+            let identity = Identity { device: 1, inode, size: 0, modified, changed, seen: after(age) };
+            digests.learn(&identity, digest);
+            digests.save();
+            assert_eq!(digests.find(&identity).is_some(), age >= TOO_FRESH, "seen {age:?} later");
+        }
+    }
 
     #[test]
     fn the_cache_is_opened_as_soon_as_nobody_is_in_the_way() {

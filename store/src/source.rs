@@ -10,6 +10,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use ferry_proto::{Kind, Mode, PathError, RelPath, Timestamp};
@@ -17,7 +18,7 @@ use rustix::fs::OFlags;
 use walkdir::{DirEntry, WalkDir};
 
 /// What a version of a source file is known by: another identity means that somebody touched it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 pub struct Identity {
     /// Device.
     pub device: u64,
@@ -29,6 +30,8 @@ pub struct Identity {
     pub modified: Timestamp,
     /// Change time.
     pub changed: Timestamp,
+    /// When all this was seen. It is no part of the version, and two identities are equal without it.
+    pub seen: SystemTime,
 }
 
 /// What became of a file while it was read.
@@ -240,6 +243,7 @@ impl Identity {
             size: metadata.size(),
             modified: moment(metadata.mtime(), metadata.mtime_nsec()),
             changed: moment(metadata.ctime(), metadata.ctime_nsec()),
+            seen: SystemTime::now(),
         }
     }
 
@@ -254,6 +258,15 @@ impl Identity {
         }
     }
 }
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        let version = |of: &Self| (of.device, of.inode, of.size, of.modified, of.changed);
+        version(self) == version(other)
+    }
+}
+
+impl Eq for Identity {}
 
 /// An open source file and its version when it was opened.
 #[derive(Debug)]
