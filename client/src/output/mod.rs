@@ -144,8 +144,12 @@ impl Narrator {
     pub(crate) fn finish(&self, exit: Exit) -> Exit {
         let mut inner = self.lock();
         let Inner { teller, totals, receipts, receipts_failed } = &mut *inner;
-        let finished = receipts.take().map_or(Ok(()), Receipts::finish);
-        let failed = receipts_failed.take().or(finished.err().map(|error| error.to_string()));
+        let receipts = receipts.take();
+        let failed = receipts_failed.take().or_else(|| {
+            let is_complete = matches!(exit, Exit::Well | Exit::SomeFailed);
+            let finished = receipts.map(|receipts| receipts.finish(is_complete));
+            finished.and_then(Result::err).map(|error| error.to_string())
+        });
         let exit = if failed.is_some() && exit == Exit::Well { Exit::SomeFailed } else { exit };
         if let Some(error) = failed {
             teller.say(&format!("ferry: the receipts cannot be written: {error}"));

@@ -1,11 +1,19 @@
 //! What ferry tells, to people and to scripts.
 
-use std::{collections::BTreeMap, fs, os::unix::ffi::OsStrExt, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    path::Path,
+    process::Command,
+};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::{
-    Client, NodeKind, Server, assert_same_tree, digest, noise, run, snapshot, testdata, write,
+    Client, NodeKind, Server, assert_same_tree, digest, eventually, make_fifo, names, noise, run, set_mode,
+    snapshot, testdata, write,
 };
 
 /// Names that `sha256sum` escapes, and some that it does not.
@@ -75,6 +83,79 @@ fn receipts_name_what_was_renamed_and_leave_out_what_failed() {
     let mut command = Command::new("sha256sum");
     command.args(["--check", "--strict"]).arg(&receipts).current_dir(server.inbox());
     run(command).code(0);
+}
+
+#[test]
+fn old_receipts_stay_until_there_are_new_ones() {
+    let mut server = Server::start();
+    let client = Client::paired(&server);
+    let source = write(server.beside().join("source/file"), "content");
+    let folder = server.beside().join("receipts");
+    let (old, link) = (write(folder.join("old"), "what was there\n"), folder.join("link"));
+    set_mode(&old, 0o640);
+    std::os::unix::fs::symlink("old", &link).unwrap();
+    let send = || client.send(&source).args(["--retry", "0", "--receipts"]).arg(&link).run();
+    server.stop();
+    send().code(3);
+    assert_eq!(fs::read(&old).unwrap(), b"what was there\n");
+    assert_eq!(names(&folder), ["link", "old"]);
+    server.restart();
+    send().code(0);
+    assert_eq!(fs::read_to_string(&old).unwrap(), receipt("file", b"content"));
+    assert_eq!(names(&folder), ["link", "old"], "nothing else is left");
+    assert!(link.is_symlink(), "a link still leads there");
+    assert_eq!(fs::metadata(&old).unwrap().permissions().mode() & 0o777, 0o640);
+    // A run that comes to its end has the last word, even where that is nothing.
+    client.send(folder.join("none")).arg("--receipts").arg(&old).run().code(1);
+    assert_eq!(fs::read(&old).unwrap(), b"");
+}
+
+#[test]
+fn an_interrupted_run_leaves_the_receipts_of_what_has_arrived() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let first = write(server.beside().join("source/first"), "content");
+    let large = write(server.beside().join("source/large"), noise(40_000_000, 1));
+    let receipts = write(server.beside().join("receipts"), "what was there\n");
+    let send = client.ferry("send").args([&first, &large]).args(["--to", "box", "--json"]);
+    let running = send.args(["--limit-rate", "500kB", "--receipts"]).arg(&receipts).start();
+    eventually("a receipt", || running.stdout_so_far().contains("first").then_some(()));
+    assert_eq!(fs::read(&receipts).unwrap(), b"what was there\n", "old ones stay as long as it runs");
+    running.signal(Signal::INT);
+    running.wait().code(5);
+    assert_eq!(fs::read_to_string(&receipts).unwrap(), receipt("first", b"content"));
+}
+
+#[test]
+fn receipts_go_straight_to_what_is_no_file_of_its_own() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = write(server.beside().join("source/file"), "content");
+    let expected = receipt("file", b"content");
+    let outcome = client.send(&source).args(["--receipts", "/dev/stdout"]).run().code(0);
+    assert_eq!(outcome.stdout(), expected);
+    // A log that somebody else writes to as well: what is in it stays, and it stays where it is.
+    let log = write(server.beside().join("log"), "before\n");
+    let append = format!("exec \"$@\" >>'{}'", log.display());
+    let send = client.wrapped(&["sh", "-c", &append, "sh"], "send").arg(&source);
+    send.args(["--to", "box", "--receipts", "/dev/stdout"]).run().code(0);
+    assert_eq!(fs::read_to_string(&log).unwrap(), format!("before\n{expected}"));
+
+    let fifo = server.beside().join("fifo");
+    make_fifo(&fifo);
+    let running = client.send(&source).arg("--receipts").arg(&fifo).start();
+    assert_eq!(fs::read_to_string(&fifo).unwrap(), expected);
+    running.wait().code(0);
+    client.send(&source).args(["--receipts", "/dev/null"]).run().code(0);
+    client.send(&source).args(["--receipts", "/dev/full"]).run().code(1).says("receipts cannot be written");
+    client.send(&source).arg("--receipts").arg(server.beside()).run().code(6);
+    client.send(&source).arg("--receipts").arg(server.beside().join("none/file")).run().code(6);
+    client.send(&source).arg("--receipts").arg(server.beside().join("none/")).run().code(6);
+}
+
+/// The line that a receipt makes.
+fn receipt(name: &str, content: &[u8]) -> String {
+    format!("{}  {name}\n", ferry_proto::Algorithm::Sha256.digest(content).hex())
 }
 
 /// The name of an object, by its bytes.
