@@ -25,6 +25,8 @@ pub(crate) struct Queue {
     report: Arc<dyn Report>,
     /// Counts what brings the run nearer to its end.
     progress: AtomicU64,
+    /// Bytes that were read only to be digested.
+    digested: AtomicU64,
 }
 
 #[derive(Default)]
@@ -44,6 +46,7 @@ impl Queue {
             digests,
             report,
             progress: AtomicU64::new(0),
+            digested: AtomicU64::new(0),
         })
     }
 
@@ -111,6 +114,11 @@ impl Queue {
     /// Grows whenever the run comes nearer to its end; resending what was lost does not count.
     pub(crate) fn progress(&self) -> u64 {
         self.progress.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that were read only to be digested: nothing leaves meanwhile, and yet the run does not stand still.
+    pub(crate) fn digested(&self) -> u64 {
+        self.digested.load(Ordering::Relaxed)
     }
 
     /// Keeps what was learned for the next run.
@@ -199,6 +207,10 @@ impl Manifest for Queue {
 
     fn learned(&self, identity: &Identity, digest: Digest) {
         self.digests.learn(identity, digest);
+    }
+
+    fn digested(&self, bytes: u64) {
+        self.digested.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn forget(&self, identity: &Identity) {

@@ -216,11 +216,12 @@ impl Run {
     /// Ends when nothing has moved for the time that the user gave.
     async fn stalled(&self) {
         let Some(timeout) = self.timeout else { return std::future::pending().await };
-        let mut seen = (self.narrator.bytes(), self.queue.progress());
+        let look = || (self.narrator.bytes(), self.queue.progress(), self.queue.digested());
+        let mut seen = look();
         let mut since = Instant::now();
         loop {
             sleep(timeout.min(Duration::from_secs(1))).await;
-            let now = (self.narrator.bytes(), self.queue.progress());
+            let now = look();
             if now != seen {
                 (seen, since) = (now, Instant::now());
             } else if since.elapsed() >= timeout {

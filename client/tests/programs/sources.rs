@@ -9,11 +9,16 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
+use ferry_proto::{Answer, Done, Message, Offer, Verdict};
+use rustix::process::Signal;
+
 use crate::support::{
-    Client, Plan, Proxy, Running, Server, assert_same_file, make_fifo, noise, set_mode, without_privileges,
-    write,
+    Client, FakeServer, Plan, Proxy, Running, Server, assert_same_file, make_fifo, noise, set_mode,
+    without_privileges, write,
 };
 
 #[test]
@@ -102,6 +107,37 @@ fn hostile_03_a_source_with_the_servers_own_name_is_refused_and_the_others_arriv
     assert_eq!(server.names(), arrived);
     client.send(source.join(".ferry")).run().code(2);
     client.send(source.join(".ferryx")).run().code(0);
+}
+
+/// The disk is slow because the client seldom runs.
+#[test]
+fn a_source_that_takes_longer_than_the_timeout_to_digest_is_no_standstill() {
+    let server = FakeServer::start(vec![Box::new(|wire| {
+        wire.let_in();
+        let seq = wire.offered().seq;
+        wire.say(Verdict { seq, answer: Answer::NeedDigest });
+        let Offer { seq, header } = wire.offered();
+        wire.say(Verdict { seq, answer: Answer::Held { digest: header.digest, path: None } });
+        while !matches!(wire.message(), Message::Done(_)) {}
+        wire.say(Done { entries: 1, bytes: 0 });
+        wire.last_words();
+    })]);
+    let client = Client::new();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    file.as_file().set_len(256 * 1024 * 1024).unwrap();
+    let flags = ["--to", &server.invite(), "--timeout", "1s", "--retry", "0", "--json"];
+    let mut running = client.ferry("send").arg(file.path()).args(flags).start();
+    let slow = Instant::now();
+    while !running.has_ended() && slow.elapsed() < Duration::from_secs(60) {
+        for (signal, time) in [(Signal::STOP, 200), (Signal::CONT, 20)] {
+            running.signal(signal);
+            sleep(Duration::from_millis(time));
+        }
+    }
+    let outcome = running.wait().code(0);
+    assert_eq!(outcome.total("held"), 1);
+    assert!(slow.elapsed() > Duration::from_secs(2), "it was done before the time was up: nothing was shown");
+    server.finish();
 }
 
 /// A run whose body stands still in the middle, so that something can be done to its source.

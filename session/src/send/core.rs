@@ -61,8 +61,9 @@ pub(super) async fn run(
     let scout_manifest = manifest.clone();
     let runtime = Handle::current();
     std::thread::spawn(move || scout::run(scout_manifest, options, &prepared_in, &runtime));
+    let reader_manifest = manifest.clone();
     let chunk = (limits.chunk as usize).min(pace.at_once()).clamp(1, reader::CHUNK);
-    std::thread::spawn(move || reader::run(&deeds_out, &events_in, chunk));
+    std::thread::spawn(move || reader::run(&deeds_out, &events_in, &*reader_manifest, chunk));
 
     let mut core = Core {
         sender: Sender::new(options.dry_run, limits),

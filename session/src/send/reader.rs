@@ -14,6 +14,7 @@ use ferry_proto::{Algorithm, Digest, FrameHeader, Hasher, Seq, limits};
 use ferry_store::source::{Change, Identity, Links, Source, SourceError};
 use tokio::sync::mpsc::Sender;
 
+use super::Manifest;
 use crate::{Buffer, Buffers};
 
 /// Bytes of a chunk: small enough to stay in a core's cache from the disk to the cipher, large enough to make
@@ -54,11 +55,11 @@ pub(super) enum Event {
 }
 
 /// Does deeds until there are none, or nobody listens any more. No chunk is longer than `chunk` bytes.
-pub(super) fn run(deeds: &Receiver<Deed>, events: &Sender<Event>, chunk: usize) {
+pub(super) fn run(deeds: &Receiver<Deed>, events: &Sender<Event>, manifest: &dyn Manifest, chunk: usize) {
     let buffers = Buffers::default();
     while let Ok(deed) = deeds.recv() {
         let seq = deed.seq;
-        let mut reading = Reading { deed, events, buffers: &buffers, chunk };
+        let mut reading = Reading { deed, events, manifest, buffers: &buffers, chunk };
         match reading.run() {
             Ok(()) => {}
             Err(Stop::Source(error)) => {
@@ -87,6 +88,7 @@ impl<E: Into<SourceError>> From<E> for Stop {
 struct Reading<'a> {
     deed: Deed,
     events: &'a Sender<Event>,
+    manifest: &'a dyn Manifest,
     buffers: &'a Buffers,
     chunk: usize,
 }
@@ -183,6 +185,7 @@ impl Reading<'_> {
             }
             hasher.update(&buffer[..read]);
             left -= read as u64;
+            self.manifest.digested(read as u64);
         }
         Ok(())
     }

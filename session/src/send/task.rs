@@ -23,6 +23,9 @@ pub trait Manifest: Send + Sync + 'static {
     /// A whole file was read and had this digest.
     fn learned(&self, identity: &Identity, digest: Digest);
 
+    /// Bytes of a file were read, only to be digested.
+    fn digested(&self, bytes: u64);
+
     /// A known digest has turned out wrong.
     fn forget(&self, identity: &Identity);
 
