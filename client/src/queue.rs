@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use ferry_proto::{Algorithm, Code, Digest, Kind, RelPath};
+use ferry_proto::{Algorithm, Digest, Kind, RelPath};
 use ferry_session::send::{Fate, Manifest, Origin, Task};
 use ferry_store::source::{Found, Identity, Links, Walk};
 
@@ -174,10 +174,6 @@ impl Manifest for Queue {
     }
 
     fn put_back(&self, task: Task) {
-        if let Origin::Stdin(_) = task.origin {
-            let detail = "the connection was lost, and standard input cannot be read twice".to_owned();
-            return self.settle(task, Fate::Failed { code: Code::SourceVanished, detail });
-        }
         self.report.stalled(&task);
         let mut state = self.lock();
         state.outstanding -= 1;

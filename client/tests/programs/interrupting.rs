@@ -1,11 +1,13 @@
 //! Runs that are interrupted, and the same commands again.
 
-use std::{fs, path::PathBuf};
+use std::{fs, io::Write, path::PathBuf, sync::mpsc};
 
+use ferry_proto::{Algorithm, Answer, Done, Message, Receipt, Verdict};
 use rustix::process::Signal;
 
 use crate::support::{
-    Client, Outcome, Plan, Proxy, Running, Server, assert_same_file, eventually, noise, set_modified, write,
+    Client, FakeServer, GIVE_UP, Outcome, Plan, Proxy, Running, Server, Wire, assert_same_file, eventually,
+    make_fifo, noise, set_modified, write,
 };
 
 const MIB: usize = 1024 * 1024;
@@ -141,4 +143,52 @@ fn a_connection_that_is_cut_is_made_again() {
     send.run().code(1).says("stream: ").says("cannot be read twice");
     assert!(!server.inbox().join("stream").exists());
     assert_eq!(server.staged(), []);
+}
+
+#[test]
+fn standard_input_that_was_not_read_is_sent_on_the_next_connection() {
+    let bytes = noise(3_000_000, 1);
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    make_fifo(&fifo);
+    let (offered_again, wait_for_offer) = mpsc::channel();
+    let ask =
+        |wire: &mut Wire, seq| wire.say(Verdict { seq, answer: Answer::Send { offset: 0, prefix: None } });
+    let server = FakeServer::start(vec![
+        // Lost before the body was asked for.
+        Box::new(|wire| {
+            wire.let_in();
+            wire.offered();
+        }),
+        // Lost while the client waits for whoever writes its standard input.
+        Box::new(move |wire| {
+            wire.let_in();
+            let seq = wire.offered().seq;
+            ask(wire, seq);
+            while !matches!(wire.message(), Message::Body(_)) {}
+        }),
+        Box::new(move |wire| {
+            wire.let_in();
+            let seq = wire.offered().seq;
+            offered_again.send(()).unwrap();
+            ask(wire, seq);
+            let (_, bytes, digest) = wire.take_body();
+            assert_eq!(Algorithm::Sha256.digest(&bytes), digest);
+            wire.say(Receipt { seq, digest: Some(digest), path: None });
+            while !matches!(wire.message(), Message::Done(_)) {}
+            wire.say(Done { entries: 1, bytes: bytes.len() as u64 });
+            wire.last_words();
+        }),
+    ]);
+    let client = Client::new();
+    let from_fifo = format!("exec \"$@\" <'{}'", fifo.display());
+    let send = client.wrapped(&["sh", "-c", &from_fifo, "sh"], "send");
+    let running = send.args(["-", "--name", "stream", "--to", &server.invite(), "--json"]).start();
+    let mut input = fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    wait_for_offer.recv_timeout(GIVE_UP).unwrap();
+    input.write_all(&bytes).unwrap();
+    drop(input);
+    let outcome = running.wait().code(0);
+    assert_eq!(outcome.statuses(), [("stream".to_owned(), "sent".to_owned())]);
+    server.finish();
 }

@@ -2,13 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
-use ferry_proto::{Digest, FrameHeader, Limits, Message, Progress, Sender, Seq, Violation};
+use ferry_proto::{Code, Digest, FrameHeader, Limits, Message, Progress, Sender, Seq, Violation};
 use ferry_store::source::SourceError;
 use tokio::{
     runtime::Handle,
@@ -20,7 +17,7 @@ use tokio::{
 
 use super::{
     Fate, Manifest, Options, Origin, Pace, Task,
-    reader::{self, Deed, Event, What},
+    reader::{self, Deed, Event, Hold, What},
     scout::{self, ATTEMPTS, Prepared, Small},
 };
 use crate::{Arrived, Incoming, Outbox, SessionError};
@@ -134,7 +131,7 @@ struct Outstanding {
     /// Bytes of the whole file, as far as they are known.
     length: u64,
     grew: bool,
-    cancelled: Arc<AtomicBool>,
+    hold: Arc<Hold>,
 }
 
 impl Core {
@@ -219,8 +216,8 @@ impl Core {
     fn offer(&mut self, task: Task, digest: Option<Digest>, body: Option<Small>) {
         let seq = self.sender.offer(task.header(digest), &mut self.pack);
         let (length, grew) = (task.size().unwrap_or(0), body.as_ref().is_some_and(|body| body.grew));
-        let cancelled = Arc::default();
-        self.outstanding.insert(seq, Outstanding { task, digest, body, length, grew, cancelled });
+        let hold = Arc::default();
+        self.outstanding.insert(seq, Outstanding { task, digest, body, length, grew, hold });
     }
 
     /// Packs a small body. A body of no bytes has no chunk.
@@ -298,9 +295,9 @@ impl Core {
 
     fn give_deed(&mut self, seq: Seq, what: What) {
         let Some(outstanding) = self.outstanding.get(&seq) else { return };
-        let cancelled = outstanding.cancelled.clone();
+        let hold = outstanding.hold.clone();
         // The reader ends only with this session, or in a panic, which the end of its channel tells.
-        let _ = self.deeds.send(Deed { seq, what, links: self.options.links, cancelled });
+        let _ = self.deeds.send(Deed { seq, what, links: self.options.links, hold });
     }
 
     /// Takes what the reader says.
@@ -381,7 +378,7 @@ impl Core {
 
     fn cancel(&mut self, seq: Seq) {
         if let Some(outstanding) = self.outstanding.get(&seq) {
-            outstanding.cancelled.store(true, Ordering::Relaxed);
+            outstanding.hold.cancel();
         }
     }
 
@@ -402,12 +399,18 @@ impl Core {
     }
 }
 
-/// However the session ends, what is not settled can be tried again.
+/// However the session ends, what is not settled can be tried again, as long as its source can be read again.
 impl Drop for Core {
     fn drop(&mut self) {
         for (_, outstanding) in self.outstanding.drain() {
-            outstanding.cancelled.store(true, Ordering::Relaxed);
-            self.manifest.put_back(outstanding.task);
+            if outstanding.hold.cancel() {
+                let detail =
+                    "the connection was lost in the middle of it, and standard input cannot be read twice";
+                let (code, detail) = (Code::SourceVanished, detail.to_owned());
+                self.manifest.settle(outstanding.task, Fate::Failed { code, detail });
+            } else {
+                self.manifest.put_back(outstanding.task);
+            }
         }
         for (task, _) in self.again.drain(..) {
             self.manifest.put_back(task);

@@ -38,7 +38,7 @@ pub struct Options {
 }
 
 /// Sends what the manifest holds until nothing is outstanding, as one request. When it ends with an error, what was
-/// outstanding here has been put back.
+/// outstanding here has been put back, or has failed if its source cannot be read again.
 pub async fn send(
     incoming: Incoming,
     outbox: Outbox,

@@ -12,6 +12,10 @@ use std::{
 
 use ferry_proto::{Algorithm, Digest, FrameHeader, Hasher, Seq, limits};
 use ferry_store::source::{Change, Identity, Links, Source, SourceError};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 use tokio::sync::mpsc::Sender;
 
 use super::Manifest;
@@ -21,13 +25,37 @@ use crate::{Buffer, Buffers};
 /// system calls rare.
 pub(super) const CHUNK: usize = 256 * 1024;
 
+/// How often a reader that waits for standard input looks whether it is still wanted.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
 /// Something to be read.
 pub(super) struct Deed {
     pub(super) seq: Seq,
     pub(super) what: What,
     pub(super) links: Links,
-    /// Set when nobody wants it any more.
-    pub(super) cancelled: Arc<AtomicBool>,
+    pub(super) hold: Arc<Hold>,
+}
+
+/// Between the core, which may want a deed no more, and the reader, which may have begun what cannot be done twice.
+#[derive(Default)]
+pub(super) struct Hold {
+    cancelled: AtomicBool,
+    consumed: AtomicBool,
+}
+
+impl Hold {
+    /// Nobody wants it any more. Returns whether its source is consumed, or may be: it cannot be read again.
+    pub(super) fn cancel(&self) -> bool {
+        // As in `consume`, one is written before the other is read: whoever comes second knows of the first.
+        self.cancelled.store(true, Ordering::SeqCst);
+        self.consumed.load(Ordering::SeqCst)
+    }
+
+    /// Before something is read that cannot be read twice.
+    fn consume(&self) -> Result<(), Stop> {
+        self.consumed.store(true, Ordering::SeqCst);
+        if self.cancelled.load(Ordering::SeqCst) { Err(Stop::Cancelled) } else { Ok(()) }
+    }
 }
 
 /// What to read, and to what end.
@@ -140,6 +168,8 @@ impl Reading<'_> {
             }
             What::Stdin => {
                 self.tell(Event::Begun(seq, 0))?;
+                self.wait_for_stdin()?;
+                self.deed.hold.consume()?;
                 let mut hasher = Algorithm::Sha256.hasher();
                 let length = self.chunks(&mut io::stdin().lock(), 0, None, &mut hasher)?;
                 self.tell(Event::Ended { seq, digest: hasher.finish(), length, grew: false })
@@ -190,11 +220,25 @@ impl Reading<'_> {
         Ok(())
     }
 
+    /// Waits until there is something to read. Whoever writes it may take long, and a session that ends meanwhile must
+    /// take nothing from the next one.
+    fn wait_for_stdin(&self) -> Result<(), Stop> {
+        let stdin = io::stdin();
+        loop {
+            self.check()?;
+            match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&LOOK)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                // Bytes, the end, or an error, which reading will tell.
+                _ => return Ok(()),
+            }
+        }
+    }
+
     fn check(&self) -> Result<(), Stop> {
         if self.events.is_closed() {
             return Err(Stop::Unheard);
         }
-        if self.deed.cancelled.load(Ordering::Relaxed) { Err(Stop::Cancelled) } else { Ok(()) }
+        if self.deed.hold.cancelled.load(Ordering::Relaxed) { Err(Stop::Cancelled) } else { Ok(()) }
     }
 
     fn tell(&self, event: Event) -> Result<(), Stop> {

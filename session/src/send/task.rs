@@ -61,7 +61,7 @@ pub struct Task {
 pub enum Origin {
     /// An entry of a tree.
     Tree(Item),
-    /// Standard input, which has no size and comes once.
+    /// Standard input, which has no size, and can be read once.
     Stdin(RelPath),
 }
 
