@@ -12,6 +12,7 @@ mod place;
 mod queue;
 mod receipts;
 mod remotes;
+mod stdin;
 
 pub use commands::run;
 pub use exit::Failure;

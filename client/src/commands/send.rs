@@ -25,6 +25,7 @@ use crate::{
     queue::Queue,
     receipts::Receipts,
     remotes::Remotes,
+    stdin,
 };
 
 /// The pause after the first lost connection; it doubles with each further one.
@@ -55,6 +56,9 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
         &remotes,
     )?;
     let sources = place::name_sources(&words, folder.as_ref(), config.name.as_ref())?;
+    if sources.iter().any(|source| matches!(source, SourceArg::Stdin(_))) {
+        stdin::check()?;
+    }
     let identity =
         Identity::load_or_create(&config.home.identity).map_err(|error| Failure::local(error.to_string()))?;
     let digests = Digests::open(&config.home.state)?;

@@ -93,6 +93,24 @@ fn standard_input_becomes_a_file() {
 }
 
 #[test]
+fn promise_8_standard_input_that_is_closed_is_no_empty_file() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let send = |redirection: &str| {
+        let shell = format!("exec \"$@\" {redirection}");
+        let send = client.wrapped(&["sh", "-c", &shell, "sh"], "send");
+        send.args(["-", "--name", "stream", "--to", "box"]).run()
+    };
+    for redirection in ["<&-", "0>/dev/null"] {
+        send(redirection).code(6).says("standard input");
+        assert_eq!(server.names(), [""; 0], "{redirection}");
+    }
+    // This one means an empty file.
+    send("</dev/null").code(0);
+    assert_eq!(fs::read(server.inbox().join("stream")).unwrap(), b"");
+}
+
+#[test]
 fn name_is_for_one_source() {
     let server = Server::start();
     let client = Client::paired(&server);
