@@ -21,6 +21,13 @@ pub enum Exit {
     Local = 6,
 }
 
+impl Exit {
+    /// How a run ends that would have ended like this, if something that was asked for was lost here.
+    pub(crate) fn at_best_some_failed(self) -> Self {
+        if self == Exit::Well { Exit::SomeFailed } else { self }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         ExitCode::from(exit as u8)

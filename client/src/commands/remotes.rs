@@ -1,5 +1,7 @@
 //! `ferry remotes`: the servers that are known here.
 
+use std::io::{self, Write};
+
 use ferry_proto::escape;
 
 use crate::{
@@ -9,8 +11,16 @@ use crate::{
 };
 
 pub(super) fn list(home: &Home) -> Result<Exit, Failure> {
+    let mut out = io::stdout().lock();
     for (name, remote) in Remotes::load(&home.config)?.all() {
-        println!("{name}\t{}\t{}", remote.addresses.join(","), remote.fingerprint);
+        match writeln!(out, "{name}\t{}\t{}", remote.addresses.join(","), remote.fingerprint) {
+            Ok(()) => {}
+            // Whoever reads has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+            Err(error) => {
+                return Err(Failure::local(format!("standard output cannot be written: {error}")));
+            }
+        }
     }
     Ok(Exit::Well)
 }

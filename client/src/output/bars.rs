@@ -1,6 +1,6 @@
 //! For a terminal: one line for the whole, and one for each large file that is on its way.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, io, time::Duration};
 
 use ferry_proto::RelPath;
 use ferry_session::send::Task;
@@ -58,15 +58,16 @@ impl Teller for Bars {
         self.files.insert(task.path().clone(), bar);
     }
 
-    fn advanced(&mut self, task: &Task, bytes: u64, totals: &Totals) {
+    fn advanced(&mut self, task: &Task, bytes: u64, totals: &Totals) -> io::Result<()> {
         if let Some(bar) = self.files.get(task.path()) {
             bar.inc(bytes);
         }
         self.whole.inc(bytes);
         self.update(totals);
+        Ok(())
     }
 
-    fn finished(&mut self, entry: &Entry<'_>, totals: &Totals) {
+    fn finished(&mut self, entry: &Entry<'_>, totals: &Totals) -> io::Result<()> {
         let bar = RelPath::new(entry.name).ok().and_then(|path| self.files.remove(&path));
         match bar {
             Some(bar) => {
@@ -77,6 +78,7 @@ impl Teller for Bars {
             None => {}
         }
         self.update(totals);
+        Ok(())
     }
 
     fn dropped(&mut self, path: &RelPath) {
@@ -96,8 +98,8 @@ impl Teller for Bars {
         self.all.suspend(|| to_stderr(sentence));
     }
 
-    fn print(&mut self, line: &str) {
-        self.all.suspend(|| to_stdout(line));
+    fn print(&mut self, line: &str) -> io::Result<()> {
+        self.all.suspend(|| to_stdout(line))
     }
 
     fn clear(&mut self) {
@@ -107,9 +109,10 @@ impl Teller for Bars {
         self.whole.finish_and_clear();
     }
 
-    fn summary(&mut self, totals: &Totals, _exit: Exit) {
+    fn summary(&mut self, totals: &Totals, _exit: Exit) -> io::Result<()> {
         self.clear();
         to_stderr(&totals.sentence());
+        Ok(())
     }
 }
 

@@ -1,6 +1,9 @@
 //! For scripts: one JSON object a line, on standard output. `docs/guide.md` describes them.
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use ferry_proto::escape;
 use ferry_session::send::Task;
@@ -14,24 +17,27 @@ const NOW_AND_THEN: Duration = Duration::from_secs(1);
 
 pub(super) struct Json {
     next: Instant,
+    /// A line was lost, perhaps in its middle: nothing sensible can follow it.
+    is_broken: bool,
 }
 
 impl Json {
     pub(super) fn new() -> Self {
-        Json { next: Instant::now() + NOW_AND_THEN }
+        Json { next: Instant::now() + NOW_AND_THEN, is_broken: false }
     }
 }
 
 impl Teller for Json {
-    fn advanced(&mut self, _task: &Task, _bytes: u64, totals: &Totals) {
+    fn advanced(&mut self, _task: &Task, _bytes: u64, totals: &Totals) -> io::Result<()> {
         if self.next <= Instant::now() {
             self.next = Instant::now() + NOW_AND_THEN;
             let entries = totals.sent + totals.held + totals.failed;
-            write(&json!({ "event": "progress", "entries": entries, "bytes": totals.bytes }));
+            self.write(&json!({ "event": "progress", "entries": entries, "bytes": totals.bytes }))?;
         }
+        Ok(())
     }
 
-    fn finished(&mut self, entry: &Entry<'_>, _totals: &Totals) {
+    fn finished(&mut self, entry: &Entry<'_>, _totals: &Totals) -> io::Result<()> {
         let mut object = Map::new();
         let status = match entry.status {
             Status::Sent => "sent",
@@ -59,12 +65,12 @@ impl Teller for Json {
         if let Some(detail) = &entry.detail {
             object.insert("detail".into(), detail.as_str().into());
         }
-        write(&Value::Object(object));
+        self.write(&Value::Object(object))
     }
 
-    fn summary(&mut self, totals: &Totals, exit: Exit) {
+    fn summary(&mut self, totals: &Totals, exit: Exit) -> io::Result<()> {
         let seconds = totals.start.elapsed().as_secs_f64();
-        write(&json!({ "summary": {
+        self.write(&json!({ "summary": {
             (if totals.dry_run { "would_send" } else { "sent" }): totals.sent,
             "held": totals.held,
             "failed": totals.failed,
@@ -72,10 +78,17 @@ impl Teller for Json {
             "bytes": totals.bytes,
             "seconds": seconds,
             "exit": exit as u8,
-        } }));
+        } }))
     }
 }
 
-fn write(value: &Value) {
-    to_stdout(&value.to_string());
+impl Json {
+    fn write(&mut self, value: &Value) -> io::Result<()> {
+        if self.is_broken {
+            return Ok(());
+        }
+        let written = to_stdout(&value.to_string());
+        self.is_broken = written.is_err();
+        written
+    }
 }

@@ -5,7 +5,7 @@ mod json;
 mod lines;
 
 use std::{
-    io::Write,
+    io::{self, Write},
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -40,11 +40,11 @@ pub(crate) trait Report: Send + Sync + 'static {
     fn unreadable(&self, source: &Path, error: &SourceError);
 }
 
-/// One way of telling it.
+/// One way of telling it. An error is standard output's, and means that data is lost.
 trait Teller: Send {
     fn begun(&mut self, _task: &Task, _offset: u64) {}
-    fn advanced(&mut self, task: &Task, bytes: u64, totals: &Totals);
-    fn finished(&mut self, entry: &Entry<'_>, totals: &Totals);
+    fn advanced(&mut self, task: &Task, bytes: u64, totals: &Totals) -> io::Result<()>;
+    fn finished(&mut self, entry: &Entry<'_>, totals: &Totals) -> io::Result<()>;
     /// A body is no longer on its way.
     fn dropped(&mut self, _path: &RelPath) {}
     /// What the walk has found so far; true when that is all.
@@ -54,10 +54,10 @@ trait Teller: Send {
         to_stderr(sentence);
     }
     /// A line that was asked for, on standard output.
-    fn print(&mut self, line: &str) {
-        to_stdout(line);
+    fn print(&mut self, line: &str) -> io::Result<()> {
+        to_stdout(line)
     }
-    fn summary(&mut self, totals: &Totals, exit: Exit);
+    fn summary(&mut self, totals: &Totals, exit: Exit) -> io::Result<()>;
     /// Takes away what is only shown for a while.
     fn clear(&mut self) {}
 }
@@ -108,6 +108,14 @@ struct Inner {
     totals: Totals,
     receipts: Option<Receipts>,
     receipts_failed: Option<String>,
+    stdout_failed: Option<io::Error>,
+}
+
+impl Inner {
+    /// Keeps the first thing that went wrong with standard output.
+    fn wrote(&mut self, result: io::Result<()>) {
+        self.stdout_failed = self.stdout_failed.take().or(result.err());
+    }
 }
 
 impl Narrator {
@@ -120,7 +128,8 @@ impl Narrator {
         };
         let totals =
             Totals { start: Instant::now(), sent: 0, held: 0, failed: 0, skipped: 0, bytes: 0, dry_run };
-        Narrator { inner: Mutex::new(Inner { teller, totals, receipts, receipts_failed: None }), output }
+        let inner = Inner { teller, totals, receipts, receipts_failed: None, stdout_failed: None };
+        Narrator { inner: Mutex::new(inner), output }
     }
 
     /// What a look ahead has found so far.
@@ -140,28 +149,40 @@ impl Narrator {
         }
     }
 
-    /// The receipts, and the last line. Returns how the run ends, which receipts that cannot be written make worse.
+    /// The receipts, and the last line. Returns how the run ends; receipts or data that cannot be written make it worse.
     pub(crate) fn finish(&self, exit: Exit) -> Exit {
         let mut inner = self.lock();
-        let Inner { teller, totals, receipts, receipts_failed } = &mut *inner;
+        let Inner { teller, totals, receipts, receipts_failed, stdout_failed } = &mut *inner;
         let receipts = receipts.take();
         let failed = receipts_failed.take().or_else(|| {
             let is_complete = matches!(exit, Exit::Well | Exit::SomeFailed);
             let finished = receipts.map(|receipts| receipts.finish(is_complete));
             finished.and_then(Result::err).map(|error| error.to_string())
         });
-        let exit = if failed.is_some() && exit == Exit::Well { Exit::SomeFailed } else { exit };
+        let exit =
+            if failed.is_some() || stdout_failed.is_some() { exit.at_best_some_failed() } else { exit };
         if let Some(error) = failed {
             teller.say(&format!("ferry: the receipts cannot be written: {error}"));
         }
         // A run that did not come to anything has nothing to sum up; its error says it all.
         let is_nothing = totals.is_nothing() && !matches!(exit, Exit::Well | Exit::SomeFailed);
-        if self.output.form == Form::Json || !(self.output.quiet || is_nothing) {
-            teller.summary(totals, exit);
+        let summed_up = if self.output.form == Form::Json || !(self.output.quiet || is_nothing) {
+            teller.summary(totals, exit)
         } else {
             teller.clear();
+            Ok(())
+        };
+        match stdout_failed.take().or(summed_up.err()) {
+            None => exit,
+            Some(error) => {
+                teller.say(&format!("ferry: standard output cannot be written: {error}"));
+                if self.output.form == Form::Json {
+                    // The other summary is lost.
+                    teller.say(&totals.sentence());
+                }
+                exit.at_best_some_failed()
+            }
         }
-        exit
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -180,17 +201,23 @@ impl Narrator {
         if entry.status == Status::WouldSend {
             totals.bytes += entry.bytes;
         }
-        teller.finished(entry, totals);
+        let told = teller.finished(entry, totals);
+        inner.wrote(told);
         if self.output.form == Form::Json {
             return;
         }
+        let Inner { teller, .. } = &mut *inner;
         let name = escape::bytes(entry.name);
         match (entry.status, &entry.detail) {
             (Status::Failed, detail) => {
                 teller.say(&format!("ferry: {name}: {}", detail.as_deref().unwrap_or("failed")));
             }
             (_, Some(detail)) if !self.output.quiet => teller.say(&format!("ferry: {name}: {detail}")),
-            (Status::WouldSend, _) => teller.print(&format!("send  {name}")),
+            (Status::WouldSend, _) => match teller.print(&format!("send  {name}")) {
+                // Whoever only looks at it may have seen enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                printed => inner.wrote(printed),
+            },
             (Status::Held, _) if self.output.verbose => teller.say(&format!("held  {name}")),
             (Status::Sent, _) if self.output.verbose => teller.say(&format!("sent  {name}")),
             _ => {}
@@ -207,7 +234,8 @@ impl Report for Narrator {
         let mut inner = self.lock();
         let Inner { teller, totals, .. } = &mut *inner;
         totals.bytes += bytes;
-        teller.advanced(task, bytes, totals);
+        let told = teller.advanced(task, bytes, totals);
+        inner.wrote(told);
     }
 
     fn stalled(&self, task: &Task) {
@@ -319,13 +347,13 @@ impl Totals {
     }
 }
 
-/// Whoever closed a pipe does not want to hear more; that is no reason to stop sending.
-fn to_stdout(line: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+fn to_stdout(line: &str) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{line}")
 }
 
+/// Whoever closed a pipe does not want to hear more; that is no reason to stop sending.
 fn to_stderr(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 fn counted(entries: u64) -> String {

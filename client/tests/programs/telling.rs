@@ -227,6 +227,39 @@ fn promise_8_json_and_exit_code_tell_what_failed() {
 }
 
 #[test]
+fn promise_8_json_that_cannot_be_written_is_no_success_and_everything_arrives() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    odd_names(&source);
+    let pipe = server.beside().join("pipe");
+    make_fifo(&pipe);
+    let send = |flags: &[&str], stdout: &Path| {
+        let shell = format!("exec \"$@\" >'{}'", stdout.display());
+        let send = client.wrapped(&["sh", "-c", &shell, "sh"], "send");
+        send.arg(&source).args(["--to", "box"]).args(flags).start()
+    };
+    // Whoever reads goes away before there is anything to read.
+    let send_to_nobody = |flags: &[&str]| {
+        let running = send(flags, &pipe);
+        drop(fs::File::open(&pipe).unwrap());
+        running.wait()
+    };
+    let full = Path::new("/dev/full");
+    send(&["--json", "--dir", "full"], full).wait().code(1).says("standard output").says("sent ");
+    send_to_nobody(&["--json", "--dir", "pipe"]).code(1).says("standard output").says("sent ");
+    for folder in ["full", "pipe"] {
+        assert_same_tree(&source, &server.inbox().join(folder).join("source"));
+    }
+    // What is only looked at may be looked at in part.
+    write(source.join("later"), "later");
+    send_to_nobody(&["-n"]).code(0);
+    send(&["-n"], full).wait().code(1).says("standard output");
+    let remotes = client.wrapped(&["sh", "-c", "exec \"$@\" >/dev/full", "sh"], "remotes");
+    remotes.run().code(6).says("standard output");
+}
+
+#[test]
 fn a_dry_run_tells_and_changes_nothing() {
     let server = Server::start();
     let client = Client::paired(&server);
