@@ -88,7 +88,7 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::local(format!("cannot start the runtime: {error}")))?;
-    let looks_ahead = config.output.form == Form::Bars;
+    let looks_ahead = matches!(config.output.form, Form::Bars | Form::Lines);
     let result = runtime.block_on(run.clone().go(sources, config.jobs, &mut remotes, invite, looks_ahead));
     // A look-up of a name may hang for long; nobody waits for it any more.
     runtime.shutdown_background();

@@ -34,11 +34,7 @@ impl Bars {
     }
 
     fn update(&self, totals: &Totals) {
-        let held = if totals.held > 0 { format!(", {} held", totals.held) } else { String::new() };
-        let failed = if totals.failed > 0 { format!(", {} failed", totals.failed) } else { String::new() };
-        let of = self.expected.map_or(String::new(), |files| format!("/{files}"));
-        let done = totals.sent + totals.held + totals.failed;
-        self.whole.set_message(format!("{done}{of} entries{held}{failed}"));
+        self.whole.set_message(totals.entries(self.expected));
     }
 }
 
@@ -68,7 +64,7 @@ impl Teller for Bars {
     }
 
     fn finished(&mut self, entry: &Entry<'_>, totals: &Totals) -> io::Result<()> {
-        let bar = RelPath::new(entry.name).ok().and_then(|path| self.files.remove(&path));
+        let bar = entry.asked.and_then(|path| self.files.remove(path));
         match bar {
             Some(bar) => {
                 bar.finish_and_clear();

@@ -66,6 +66,8 @@ trait Teller: Send {
 struct Entry<'a> {
     status: Status,
     kind: &'static str,
+    /// The name that was asked for, if it came so far.
+    asked: Option<&'a RelPath>,
     /// The name on the server, below the client's folder.
     name: &'a [u8],
     digest: Option<&'a Digest>,
@@ -251,16 +253,17 @@ impl Report for Narrator {
             },
             Origin::Stdin(_) => "file",
         };
+        let asked = task.path();
         let entry = |status, name, digest, bytes| Entry {
             status,
             kind,
+            asked: Some(asked),
             name,
             digest,
             bytes,
             detail: None,
             code: None,
         };
-        let asked = task.path();
         let described = match fate {
             Fate::Sent { digest, bytes, path, grew } => {
                 let name = path.as_ref().unwrap_or(asked);
@@ -290,21 +293,30 @@ impl Report for Narrator {
         let detail = Some(format!("{what}: not sent"));
         let name = std::os::unix::ffi::OsStrExt::as_bytes(source.as_os_str());
         let status = Status::Skipped;
-        self.tell(&Entry { status, kind: "other", name, digest: None, bytes: 0, detail, code: None });
+        self.tell(&Entry {
+            status,
+            kind: "other",
+            asked: None,
+            name,
+            digest: None,
+            bytes: 0,
+            detail,
+            code: None,
+        });
     }
 
     fn twin(&self, source: &Path, path: &RelPath) {
         let name = std::os::unix::ffi::OsStrExt::as_bytes(source.as_os_str());
         let detail = Some(format!("another source of this run has become {path} already"));
         let (status, code) = (Status::Failed, Some(Code::Exists));
-        self.tell(&Entry { status, kind: "file", name, digest: None, bytes: 0, detail, code });
+        self.tell(&Entry { status, kind: "file", asked: None, name, digest: None, bytes: 0, detail, code });
     }
 
     fn unreadable(&self, source: &Path, error: &SourceError) {
         let name = std::os::unix::ffi::OsStrExt::as_bytes(source.as_os_str());
         let (code, detail) = ferry_session::send::source_failure(error);
         let (status, detail, code) = (Status::Failed, Some(detail), Some(code));
-        self.tell(&Entry { status, kind: "other", name, digest: None, bytes: 0, detail, code });
+        self.tell(&Entry { status, kind: "other", asked: None, name, digest: None, bytes: 0, detail, code });
     }
 }
 
@@ -322,6 +334,15 @@ impl Narrator {
 impl Totals {
     fn is_nothing(&self) -> bool {
         self.sent + self.held + self.failed + self.skipped + self.bytes == 0
+    }
+
+    /// How many entries are done, of how many if that is known.
+    fn entries(&self, all: Option<u64>) -> String {
+        let done = self.sent + self.held + self.failed;
+        let of = all.map_or(String::new(), |all| format!("/{all}"));
+        let held = if self.held > 0 { format!(", {} held", self.held) } else { String::new() };
+        let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
+        format!("{done}{of} entries{held}{failed}")
     }
 
     /// The last line for people.

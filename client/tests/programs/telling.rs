@@ -355,6 +355,19 @@ fn a_rate_is_not_exceeded() {
 }
 
 #[test]
+fn without_a_terminal_a_line_now_and_then_tells_how_much_there_is() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    write(source.join("small"), noise(1000, 1));
+    write(source.join("large"), noise(1_200_000, 2));
+    let outcome = client.send(&source).args(["--limit-rate", "100kB"]).run().code(0);
+    let told = outcome.stderr();
+    let line = told.lines().next().unwrap();
+    assert!(line.contains("/3 entries, ") && line.contains(" MB of 1.2 MB, "), "{outcome:?}");
+}
+
+#[test]
 fn promise_8_what_is_not_asked_for_right_is_a_usage_error() {
     let server = Server::start();
     let client = Client::paired(&server);
