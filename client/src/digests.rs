@@ -52,6 +52,8 @@ pub(crate) struct Digests {
 struct Inner {
     connection: Connection,
     fresh: Vec<(Identity, Digest)>,
+    /// The first thing that went wrong. It costs time only, so the run goes on.
+    problem: Option<rusqlite::Error>,
 }
 
 impl Digests {
@@ -72,15 +74,14 @@ impl Digests {
             Ok(connection)
         };
         let connection = open().map_err(|error| failed(&error))?;
-        Ok(Digests { inner: Mutex::new(Inner { connection, fresh: Vec::new() }) })
+        Ok(Digests { inner: Mutex::new(Inner { connection, fresh: Vec::new(), problem: None }) })
     }
 
     /// The digest of a file that is still the same.
     pub(crate) fn find(&self, identity: &Identity) -> Option<Digest> {
-        self.lock().find(identity).unwrap_or_else(|error| {
-            tracing::debug!(%error, "the digest cache cannot be read");
-            None
-        })
+        let mut inner = self.lock();
+        let found = inner.find(identity);
+        inner.note(found).flatten()
     }
 
     /// Keeps the digest of a file that was just read, unless it was touched just before.
@@ -103,14 +104,14 @@ impl Digests {
             "DELETE FROM digests WHERE device = ?1 AND inode = ?2",
             params![identity.device as i64, identity.inode as i64],
         );
-        if let Err(error) = forgotten {
-            tracing::debug!(%error, "the digest cache cannot be written");
-        }
+        inner.note(forgotten);
     }
 
-    /// Writes what has not been written yet.
-    pub(crate) fn save(&self) {
-        self.lock().save();
+    /// Writes what has not been written yet. An error is the first one of all calls.
+    pub(crate) fn save(&self) -> rusqlite::Result<()> {
+        let mut inner = self.lock();
+        inner.save();
+        inner.problem.take().map_or(Ok(()), Err)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -119,6 +120,10 @@ impl Digests {
 }
 
 impl Inner {
+    fn note<T>(&mut self, result: rusqlite::Result<T>) -> Option<T> {
+        result.map_err(|error| self.problem.get_or_insert(error)).ok()
+    }
+
     fn find(&self, identity: &Identity) -> rusqlite::Result<Option<Digest>> {
         let mut statement = self.connection.prepare_cached(
             "SELECT digest FROM digests WHERE device = ?1 AND inode = ?2 AND algorithm = ?3 AND size = ?4
@@ -143,11 +148,9 @@ impl Inner {
 
     fn save(&mut self) {
         let fresh = std::mem::take(&mut self.fresh);
-        if fresh.is_empty() {
-            return;
-        }
-        if let Err(error) = self.write(&fresh) {
-            tracing::debug!(%error, "the digest cache cannot be written");
+        if !fresh.is_empty() {
+            let written = self.write(&fresh);
+            self.note(written);
         }
     }
 
@@ -217,7 +220,7 @@ mod tests {
             let (modified, changed) = (long_ago, long_ago);
             let identity = Identity { device: 1, inode, size: 0, modified, changed, seen: after(age) };
             digests.learn(&identity, digest);
-            digests.save();
+            digests.save().unwrap();
             assert_eq!(digests.find(&identity).is_some(), age >= TOO_FRESH, "seen {age:?} later");
         }
     }

@@ -121,9 +121,9 @@ impl Queue {
         self.digested.load(Ordering::Relaxed)
     }
 
-    /// Keeps what was learned for the next run.
-    pub(crate) fn save(&self) {
-        self.digests.save();
+    /// Keeps what was learned for the next run. An error says that this costs time, then or in this run already.
+    pub(crate) fn save(&self) -> Result<(), rusqlite::Error> {
+        self.digests.save()
     }
 
     /// Waits while the queue is full; false when the run is over.

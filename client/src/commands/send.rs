@@ -93,7 +93,10 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
     // A look-up of a name may hang for long; nobody waits for it any more.
     runtime.shutdown_background();
     run.queue.stop();
-    run.queue.save();
+    if let Err(error) = run.queue.save() {
+        let sentence = format!("the digest cache cannot be used, so unchanged files are read again: {error}");
+        run.narrator.say(&sentence);
+    }
     match result {
         Err(failure) => {
             run.narrator.finish(failure.code);

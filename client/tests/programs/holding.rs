@@ -200,3 +200,16 @@ fn a_lost_or_damaged_cache_costs_time_only() {
     }
     sent.sends_only(&[]);
 }
+
+#[test]
+fn a_cache_that_cannot_be_used_is_told_of_and_everything_arrives() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = write(server.beside().join("source"), noise(2_000_000, 1));
+    let cache = Connection::open(client.home().join("digests.db")).unwrap();
+    cache.execute_batch("CREATE TABLE digests (what_nobody_knows)").unwrap();
+    let told = client.send(&source).run().code(0).says("the digest cache cannot be used").stderr();
+    assert_eq!(told.matches("digest cache").count(), 1, "{told}");
+    let quiet = client.send(&source).arg("-q").run().code(0);
+    assert_eq!(quiet.stderr(), "");
+}
