@@ -31,6 +31,9 @@ use crate::{
 /// The pause after the first lost connection; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
+/// A run without a terminal counts what there is to do only if it lasts: its first line comes later than this.
+const BEFORE_COUNTING: Duration = Duration::from_secs(5);
+
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -88,7 +91,11 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::local(format!("cannot start the runtime: {error}")))?;
-    let looks_ahead = matches!(config.output.form, Form::Bars | Form::Lines);
+    let looks_ahead = match config.output.form {
+        Form::Bars => Some(Duration::ZERO),
+        Form::Lines => Some(BEFORE_COUNTING),
+        Form::Json | Form::Silent => None,
+    };
     let result = runtime.block_on(run.clone().go(sources, config.jobs, &mut remotes, invite, looks_ahead));
     // A look-up of a name may hang for long; nobody waits for it any more.
     runtime.shutdown_background();
@@ -115,7 +122,7 @@ impl Run {
         jobs: usize,
         remotes: &mut Remotes,
         invite: Option<Invite>,
-        looks_ahead: bool,
+        looks_ahead: Option<Duration>,
     ) -> Result<(), Failure> {
         let signals = Signals::new()?;
         tokio::select! {
@@ -134,7 +141,7 @@ impl Run {
         jobs: usize,
         remotes: &mut Remotes,
         invite: Option<Invite>,
-        looks_ahead: bool,
+        looks_ahead: Option<Duration>,
     ) -> Result<(), Failure> {
         let mut patience = Patience::new(self.retry);
         let first = loop {
@@ -175,10 +182,13 @@ impl Run {
         }
     }
 
-    fn start_walking(&self, sources: Vec<SourceArg>, looks_ahead: bool) {
-        if looks_ahead {
+    fn start_walking(&self, sources: Vec<SourceArg>, looks_ahead: Option<Duration>) {
+        if let Some(delay) = looks_ahead {
             let (narrator, sources, links) = (self.narrator.clone(), sources.clone(), self.options.links);
-            std::thread::spawn(move || look_ahead(&sources, links, &narrator));
+            std::thread::spawn(move || {
+                std::thread::sleep(delay);
+                look_ahead(&sources, links, &narrator);
+            });
         }
         let (queue, links) = (self.queue.clone(), self.options.links);
         std::thread::spawn(move || queue.walk(sources, links));

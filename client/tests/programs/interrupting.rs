@@ -44,7 +44,8 @@ impl Halfway {
         let running = self.running.take().unwrap();
         end(&running);
         let outcome = running.wait();
-        self.proxy.set(Plan::Forward);
+        // What is on its way would reach the next checkpoint.
+        self.proxy.cut();
         outcome
     }
 

@@ -74,6 +74,12 @@ impl Proxy {
         (state.plan, state.passed) = (plan, 0);
     }
 
+    /// Ends the connection that is being held up, with all that is on its way; later ones pass.
+    pub(crate) fn cut(&self) {
+        self.set(Plan::CutAfter(0));
+        eventually("the end of what was held up", || (lock(&self.state).plan == Plan::Forward).then_some(()));
+    }
+
     /// In front of another address from the next connection on.
     pub(crate) fn lead_to(&self, target: SocketAddr) {
         lock(&self.state).target = target;
