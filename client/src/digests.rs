@@ -5,7 +5,7 @@
 use std::{
     os::unix::fs::DirBuilderExt,
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     thread::sleep,
     time::{Duration, Instant, SystemTime},
 };
@@ -115,7 +115,7 @@ impl Digests {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        ferry_store::lock(&self.inner)
     }
 }
 

@@ -1,11 +1,6 @@
 //! How fast bytes may leave, all connections together.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{future::Future, pin::Pin, sync::Mutex, time::Duration};
 
 use ferry_session::send;
 use tokio::time::{Instant, sleep_until};
@@ -39,7 +34,7 @@ impl send::Pace for Pace {
         let Some(rate) = self.rate else { return Box::pin(std::future::ready(())) };
         Box::pin(async move {
             let until = {
-                let mut paid_until = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut paid_until = ferry_store::lock(&self.paid_until);
                 let now = Instant::now();
                 // Time in which nothing was sent is not saved up, but what a timer slept too long is.
                 let from = paid_until.map_or(now, |until| until.max(now - SLACK));

@@ -52,8 +52,7 @@ impl Queue {
 
     /// Walks the sources, on the caller's thread, until all is queued or the run is over.
     pub(crate) fn walk(&self, sources: Vec<SourceArg>, links: Links) {
-        // With one source no two files can have one name.
-        let mut names = (sources.len() > 1).then(HashSet::new);
+        let mut names = may_meet(&sources).then(HashSet::new);
         for source in sources {
             match source {
                 SourceArg::Stdin(path) => {
@@ -140,8 +139,27 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        ferry_store::lock(&self.state)
     }
+}
+
+/// Whether files of two sources can have one name: where one goes into the folder of another.
+fn may_meet(sources: &[SourceArg]) -> bool {
+    let bases: Vec<Option<&RelPath>> = sources
+        .iter()
+        .map(|source| match source {
+            SourceArg::Stdin(path) => Some(path),
+            SourceArg::Tree { base, .. } => base.as_ref(),
+        })
+        .collect();
+    let holds = |upper: &Option<&RelPath>, lower: &Option<&RelPath>| match (upper, lower) {
+        (Some(upper), Some(lower)) => upper == lower || lower.below(upper).is_some(),
+        (None, _) => true,
+        (Some(_), None) => false,
+    };
+    bases.iter().enumerate().any(|(number, base)| {
+        bases.iter().enumerate().any(|(other_number, other)| number != other_number && holds(base, other))
+    })
 }
 
 /// Whether an earlier source had a file of this name. Names are kept as hashes of 16 bytes, so that a million of them fit

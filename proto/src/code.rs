@@ -4,7 +4,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal;)*) => {
-        /// Why a session, an offer or a body ended. Numbers below 32 end a session, the others one file.
+        /// Why a session, an offer or a body ended. Numbers below 32 may end a session, the others
+        /// end one file.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Code {

@@ -32,10 +32,10 @@ pub const DEPTH: usize = 128;
 /// Bytes of a symlink's target: `PATH_MAX` without its NUL.
 pub const LINK_TARGET: usize = 4095;
 
-/// Bytes of a sentence to the peer.
+/// Bytes of a sentence to the peer: some lines on a terminal.
 pub const DETAIL: usize = 1024;
 
-/// Bytes of a peer's own name and of its agent string.
+/// Bytes of a peer's own name and of its agent string, which stand in lines of a log. No host's name is longer than 64.
 pub const AGENT: usize = 128;
 
 /// Extensions of one header; each attribute of a file is one.
@@ -44,10 +44,10 @@ pub const EXTENSIONS: usize = 64;
 /// Bytes of all extensions of one header, so that an offer stays within [`CONTROL`].
 pub const EXTENSION_BYTES: usize = 48 * 1024;
 
-/// Features that a side can name.
+/// Features that a side can name: far more than a protocol should ever have.
 pub const FEATURES: usize = 256;
 
-/// Addresses in one invite link.
+/// Addresses in one invite link: more than a machine has networks.
 pub const ADDRESSES: usize = 32;
 
 /// The longest body: what a signed file offset can say.
@@ -59,10 +59,11 @@ pub const HANDSHAKE: Duration = Duration::from_secs(10);
 /// From the handshake to a complete `Hello`, and from `Hello` to `Welcome`.
 pub const FIRST_MESSAGE: Duration = Duration::from_secs(10);
 
-/// A side that has sent nothing for this long sends a `Ping`.
+/// A side that has sent nothing for this long sends a `Ping`: two may be lost before [`SILENCE`] is over.
 pub const PING: Duration = Duration::from_secs(5);
 
-/// A side that has heard nothing for this long, pings included, holds the connection for dead.
+/// A side that has heard nothing for this long, pings included, holds the connection for dead: longer than a network
+/// takes to find another way, shorter than people wait.
 pub const SILENCE: Duration = Duration::from_secs(15);
 
 /// A frame whose first 5 bytes have come must be whole within this time: at 1 MiB that is 18 kB/s, slower than

@@ -187,7 +187,7 @@ pub enum Answer {
         /// Under which name, if it is another one than offered.
         path: Option<RelPath>,
     },
-    /// A file of this name and size is there: offer it again with its digest. Final for this offer.
+    /// A file of this size is there, under this name or one beside it: offer it again with its digest. Final for this offer.
     NeedDigest,
     /// No. Final.
     Refused {

@@ -82,8 +82,8 @@ pub enum Arrival {
     },
     /// Nothing to do: the end of a body that had failed here.
     Nothing,
-    /// The sender has finished: see [`Receiver::done`].
-    Done,
+    /// The sender has finished, and every offer has its answer: this is the closing one.
+    Done(Done),
 }
 
 /// What to do with a chunk.
@@ -184,12 +184,6 @@ impl Receiver {
         Some(Failed { seq, code, detail }.into())
     }
 
-    /// The closing message, once the sender has finished and every offer is answered.
-    pub fn done(&self) -> Option<Message> {
-        (self.sender_done && self.offers.is_empty())
-            .then(|| Done { entries: self.answered, bytes: self.bytes }.into())
-    }
-
     /// Offers that are not forgotten yet.
     pub fn outstanding(&self) -> usize {
         self.offers.len()
@@ -266,7 +260,7 @@ impl Receiver {
             return Err(Violation("Done with other counts than what arrived"));
         }
         self.sender_done = true;
-        Ok(Arrival::Done)
+        Ok(Arrival::Done(Done { entries: self.answered, bytes: self.bytes }))
     }
 
     fn forget(&mut self, seq: Seq) {

@@ -144,7 +144,7 @@ mod receiver {
         };
         refused(settled().handle(done(1, 99), 2), text);
         refused(settled().handle(done(0, 100), 2), text);
-        assert_eq!(settled().handle(done(1, 100), 2), Ok(Arrival::Done));
+        assert_eq!(settled().handle(done(1, 100), 2), Ok(Arrival::Done(Done { entries: 1, bytes: 100 })));
 
         let early = "Done before every offer had its answer";
         refused(offered(file(100)).handle(done(1, 0), 2), early);
@@ -154,12 +154,10 @@ mod receiver {
     #[test]
     fn anything_after_done() {
         let mut receiver = Receiver::new(false);
-        assert_eq!(receiver.done(), None);
-        receiver.handle(done(0, 0), 2).unwrap();
+        assert_eq!(receiver.handle(done(0, 0), 2), Ok(Arrival::Done(Done { entries: 0, bytes: 0 })));
         refused(receiver.handle(offer(0, small()), 10), "a message after Done");
         refused(receiver.handle(done(0, 0), 2), "a message after Done");
         refused(receiver.chunk(1), "a chunk outside a body");
-        assert_eq!(receiver.done(), Some(done(0, 0)));
     }
 
     #[test]
@@ -178,8 +176,7 @@ mod receiver {
         assert_eq!(receiver.failed(Seq(0), Code::StorageFull, String::new()), None, "said twice");
         assert_eq!(receiver.chunk(40), Ok(Piece::Discard));
         assert_eq!(receiver.handle(end(), 33), Ok(Arrival::Nothing));
-        assert_eq!(receiver.handle(done(1, 100), 2), Ok(Arrival::Done));
-        assert_eq!(receiver.done(), Some(done(0, 100)));
+        assert_eq!(receiver.handle(done(1, 100), 2), Ok(Arrival::Done(Done { entries: 0, bytes: 100 })));
     }
 
     #[test]

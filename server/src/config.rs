@@ -15,7 +15,7 @@ use crate::cli::{Cli, InviteArgs, LogFormat, PlaceArgs, ServeArgs, Sub};
 /// The port of ferryd.
 pub const PORT: u16 = 7117;
 
-/// Connections at a time: one needs about 64 KiB, so a thousand fit a small machine.
+/// Connections at a time: one needs about 128 KiB, so a thousand fit a small machine.
 const CONNECTIONS: usize = 1024;
 
 /// Whoever goes on with an upload comes back within a week.

@@ -117,7 +117,7 @@ fn most_connections(wanted: usize) -> usize {
 fn open_store(config: &Config) -> anyhow::Result<LocalStore> {
     let root = config.root.display();
     LocalStore::open(&config.root).map_err(|error| match error {
-        StoreError::Exists => anyhow::anyhow!("another ferryd is already saving into {root}"),
+        StoreError::InUse => anyhow::anyhow!("another ferryd is already saving into {root}"),
         StoreError::Denied(_) => anyhow::anyhow!("{root} is not writable for this user: {error}"),
         StoreError::Kind => {
             anyhow::anyhow!("{root}/.ferry, or something in it, is a link or no folder: remove it")

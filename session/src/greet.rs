@@ -1,6 +1,6 @@
-//! How a session begins: `Hello`, then `Welcome` or a reason why not.
+//! How a session begins (`Hello`, then `Welcome` or a reason why not), and how it ends.
 
-use ferry_proto::{Code, Hello, Message, Violation, Welcome, limits};
+use ferry_proto::{Code, Hello, Message, VERSION, Violation, Welcome, limits};
 use tokio::time::timeout;
 
 use crate::{Incoming, Outbox, SessionError};
@@ -13,10 +13,11 @@ pub async fn introduce(
 ) -> Result<Welcome, SessionError> {
     outbox.say(hello)?;
     match timeout(limits::FIRST_MESSAGE, incoming.message()).await.map_err(|_| SessionError::Silent)?? {
-        Message::Welcome(welcome) => {
+        Message::Welcome(welcome) if welcome.version == VERSION => {
             outbox.greeted();
             Ok(welcome)
         }
+        Message::Welcome(_) => Err(Violation("a welcome in a version that was not offered").into()),
         _ => Err(Violation("no welcome after hello").into()),
     }
 }

@@ -91,7 +91,11 @@ impl Incoming {
                     return Err(Violation("a ping before the welcome").into());
                 }
                 Some(Message::Ping(ping)) => self.outbox.say(Pong { token: ping.token })?,
-                Some(Message::Pong(pong)) => self.lease.iter().for_each(|lease| lease.answered(pong.token)),
+                Some(Message::Pong(pong)) => {
+                    if let Some(lease) = self.lease.as_ref().filter(|_| self.outbox.has_asked(pong.token)) {
+                        lease.answered(pong.token);
+                    }
+                }
                 Some(Message::Goodbye(goodbye)) if goodbye.code == Code::Bye => {
                     return Err(SessionError::Finished);
                 }

@@ -5,7 +5,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     sync::{
         Notify,
-        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        mpsc::{Receiver, Sender, channel, error::TrySendError},
         watch,
     },
     time::sleep,
@@ -44,19 +44,17 @@ const PIECES: usize = 64;
 /// The way out of a session. Clones lead to the same stream, which is closed when the last one is gone.
 #[derive(Clone)]
 pub struct Outbox {
-    queue: UnboundedSender<Buffer>,
+    queue: Sender<Buffer>,
     state: Arc<State>,
     /// Says nothing; the writer learns by it that the last outbox is gone.
     _presence: watch::Sender<()>,
 }
 
 struct State {
-    start: Instant,
     queued: AtomicUsize,
-    pieces: AtomicUsize,
     drained: Notify,
-    /// When something was last written, in milliseconds since `start`.
-    written: AtomicU64,
+    /// When something was last written.
+    written: Mutex<Instant>,
     greeted: AtomicBool,
     pinged: Mutex<Pinged>,
 }
@@ -70,13 +68,11 @@ struct Pinged {
 
 impl Outbox {
     pub(crate) fn start(writer: impl AsyncWrite + Send + Unpin + 'static) -> Self {
-        let (queue, pieces) = unbounded_channel();
+        let (queue, pieces) = channel(FLOODED_PIECES);
         let state = Arc::new(State {
-            start: Instant::now(),
             queued: AtomicUsize::new(0),
-            pieces: AtomicUsize::new(0),
             drained: Notify::new(),
-            written: AtomicU64::new(0),
+            written: Mutex::new(Instant::now()),
             greeted: AtomicBool::new(false),
             pinged: Mutex::default(),
         });
@@ -97,15 +93,18 @@ impl Outbox {
         let frames = frames.into();
         let length = frames.len();
         let state = &self.state;
-        if state.queued.fetch_add(length, Ordering::Relaxed) + length > FLOODED
-            || state.pieces.load(Ordering::Relaxed) >= FLOODED_PIECES
-        {
-            state.queued.fetch_sub(length, Ordering::Relaxed);
-            return Err(SessionError::Flooded);
-        }
-        state.pieces.fetch_add(1, Ordering::Relaxed);
-        // Without a writer the stream has failed, and reading it will tell.
-        self.queue.send(frames).map_err(|_| SessionError::Cut)
+        let is_too_much = state.queued.fetch_add(length, Ordering::Relaxed) + length > FLOODED;
+        let refused = match is_too_much {
+            true => SessionError::Flooded,
+            false => match self.queue.try_send(frames) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(_)) => SessionError::Flooded,
+                // Without a writer the stream has failed, and reading it will tell.
+                Err(TrySendError::Closed(_)) => SessionError::Cut,
+            },
+        };
+        state.queued.fetch_sub(length, Ordering::Relaxed);
+        Err(refused)
     }
 
     /// Bytes that are queued.
@@ -136,6 +135,11 @@ impl Outbox {
         last.token
     }
 
+    /// Whether a ping had this token.
+    pub(crate) fn has_asked(&self, token: u64) -> bool {
+        (1..=lock(&self.state.pinged).token).contains(&token)
+    }
+
     /// Whether the peer has not read what was queued for it, for longer than it may.
     pub fn is_unread(&self) -> bool {
         self.queued() > 0 && self.quiet_for() >= limits::UNREAD
@@ -159,7 +163,7 @@ impl Outbox {
 
     /// How long nothing was written.
     fn quiet_for(&self) -> Duration {
-        Duration::from_millis(self.now().saturating_sub(self.state.written.load(Ordering::Relaxed)))
+        lock(&self.state.written).elapsed()
     }
 
     /// Says goodbye, and waits until it is written, at most as long as the peer may take to read it.
@@ -168,15 +172,11 @@ impl Outbox {
             let _ = tokio::time::timeout(limits::GOODBYE_DRAIN, self.drained_to(0)).await;
         }
     }
-
-    fn now(&self) -> u64 {
-        self.state.start.elapsed().as_millis() as u64
-    }
 }
 
 async fn write(
     mut writer: impl AsyncWrite + Unpin,
-    mut pieces: UnboundedReceiver<Buffer>,
+    mut pieces: Receiver<Buffer>,
     state: Arc<State>,
     mut absence: watch::Receiver<()>,
 ) {
@@ -192,7 +192,6 @@ async fn write(
         if taken == 0 {
             break;
         }
-        state.pieces.fetch_sub(taken, Ordering::Relaxed);
         let written = tokio::select! {
             biased;
             written = write_batch(&mut writer, &mut batch, &mut gathered, &state) => written,
@@ -240,7 +239,7 @@ async fn write_piece(
 ) -> std::io::Result<()> {
     writer.write_all(piece).await?;
     writer.flush().await?;
-    state.written.store(state.start.elapsed().as_millis() as u64, Ordering::Relaxed);
+    *lock(&state.written) = Instant::now();
     state.queued.fetch_sub(piece.len(), Ordering::Relaxed);
     state.drained.notify_waiters();
     Ok(())

@@ -29,6 +29,9 @@ pub enum StoreError {
     /// This process, or the system, has too many files open.
     #[error("too many files are open")]
     Crowded,
+    /// Another process uses the whole store.
+    #[error("another process uses it")]
+    InUse,
     /// The name no longer leads to what was put there.
     #[error("someone else moved or changed it meanwhile")]
     Moved,
@@ -46,9 +49,11 @@ impl StoreError {
             StoreError::Name => Code::NameUnsupported,
             StoreError::Full => Code::StorageFull,
             StoreError::Denied(_) => Code::StorageDenied,
-            StoreError::NotFound | StoreError::Crowded | StoreError::Moved | StoreError::Io(_) => {
-                Code::StorageFailed
-            }
+            StoreError::NotFound
+            | StoreError::Crowded
+            | StoreError::InUse
+            | StoreError::Moved
+            | StoreError::Io(_) => Code::StorageFailed,
         }
     }
 }

@@ -52,7 +52,7 @@ pub struct LocalStaged {
 }
 
 impl LocalStore {
-    /// Opens the folder, which must exist, and makes `.ferry/staging` in it. [`StoreError::Exists`] if another
+    /// Opens the folder, which must exist, and makes `.ferry/staging` in it. [`StoreError::InUse`] if another
     /// process has it open as a store.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let root = Folder::open(root)?;
@@ -68,7 +68,7 @@ impl LocalStore {
         let lock = root.open_at(b".ferry/lock", lock_flags, fs::Mode::from_raw_mode(0o600))?;
         match fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(StoreError::Exists),
+            Err(Errno::WOULDBLOCK) => return Err(StoreError::InUse),
             Err(other) => return Err(other.into()),
         }
         // What an earlier process renamed or made is durable from here on, so only what happens from now on has
@@ -122,8 +122,9 @@ impl LocalStore {
             // Some file systems (NFS among them) know no such rename. A second name that is not taken does the same.
             Err(Errno::INVAL) => match fs::linkat(&self.staging, staged, folder, name, AtFlags::empty()) {
                 Ok(()) => Ok(fs::unlinkat(&self.staging, staged, AtFlags::empty())?),
-                Err(Errno::EXIST) => Err(StoreError::Exists),
-                Err(_) => Err(Errno::INVAL.into()),
+                // Without links either, it is the name that cannot be.
+                Err(Errno::PERM | Errno::OPNOTSUPP) => Err(Errno::INVAL.into()),
+                Err(other) => Err(other.into()),
             },
             result => Ok(result?),
         }

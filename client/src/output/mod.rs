@@ -7,7 +7,7 @@ mod lines;
 use std::{
     io::{self, Write},
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -188,7 +188,7 @@ impl Narrator {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        ferry_store::lock(&self.inner)
     }
 
     fn tell(&self, entry: &Entry<'_>) {

@@ -115,9 +115,8 @@ impl Receiving {
             Arrival::End { seq, digest } => self.disk.push_back(Work::Commit(seq, digest)),
             Arrival::Abort { seq, .. } => self.disk.push_back(Work::Forget(seq)),
             Arrival::Nothing => {}
-            Arrival::Done => {
-                let done = self.machine.done().expect("everything is answered when the sender is done");
-                self.send(Some(done));
+            Arrival::Done(done) => {
+                self.send(Some(done.into()));
                 self.finishing = true;
             }
         }

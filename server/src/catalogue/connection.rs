@@ -5,7 +5,7 @@ use std::{
     io::ErrorKind,
     os::unix::fs::OpenOptionsExt,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -33,7 +33,7 @@ pub(super) fn create(path: &Path) -> Result<(), CatalogueError> {
     // Closing any descriptor of a file drops every POSIX lock that this process holds on it, those of SQLite
     // too. So the descriptor made here must be closed before anyone else in this process opens the database.
     static MAKING: Mutex<()> = Mutex::new(());
-    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _making = ferry_store::lock(&MAKING);
 
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let synced = match made {

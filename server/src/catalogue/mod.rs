@@ -22,7 +22,7 @@ mod settings;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::SystemTime,
 };
 
@@ -136,7 +136,7 @@ impl Ledger for Catalogue {
 
 /// A panic while it was locked has rolled its transaction back, so the connection is still good.
 fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
-    connection.lock().unwrap_or_else(PoisonError::into_inner)
+    ferry_store::lock(connection)
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ impl<S: Store> Desk<S> {
     }
 
     /// Drops what is queued, waits for what is being done, and lets go of every body.
-    pub(super) async fn close(&self) {
+    pub(super) async fn close(self: Arc<Self>) {
         {
             let mut queue = lock(&self.queue);
             queue.is_closed = true;
@@ -119,7 +119,11 @@ impl<S: Store> Desk<S> {
             }
             at_rest.await;
         }
-        lock(&self.state).let_go();
+        // What cannot be gone on with is removed, which is disk work too.
+        let let_go = tokio::task::spawn_blocking(move || lock(&self.state).let_go());
+        if let_go.await.is_err() {
+            tracing::error!("the end of a session's disk half ended in a panic");
+        }
     }
 
     /// Works for a while, then lets other sessions have the thread: the pool takes turns in order.

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ferry_proto::{Arrival, Code, Digest, Message, Piece, Put, Receiver, RelPath, Violation};
+use ferry_proto::{Arrival, Code, Digest, Piece, Put, Receiver, RelPath};
 use ferry_store::{Lease, Store, Terms, Uploads, lock};
 
 use self::desk::{Desk, Work};
@@ -108,10 +108,7 @@ async fn take_in<S: Store>(
                 let arrival = protocol().handle(message, cost)?;
                 let work = match arrival {
                     Arrival::Nothing => continue,
-                    Arrival::Done => {
-                        let done: Option<Message> = protocol().done();
-                        return outbox.say(done.ok_or(Violation("Done before every answer"))?);
-                    }
+                    Arrival::Done(done) => return outbox.say(done),
                     Arrival::Offer(seq, header) => Work::Offer(seq, header, Instant::now()),
                     Arrival::Body { seq, offset } => Work::Body(seq, offset),
                     Arrival::End { seq, digest } => Work::End(seq, digest),

@@ -98,7 +98,7 @@ fn prepare(
     if known.is_some() || item.identity.size > SMALL {
         return Ok((known, None));
     }
-    let (digest, body) = read_small(item, options.links, room)?;
+    let Some((digest, body)) = read_small(item, options.links, room)? else { return Ok((None, None)) };
     if !body.grew {
         manifest.learned(&item.identity, digest);
     }
@@ -113,18 +113,18 @@ fn look_again(item: &mut Item, links: Links) -> Result<(), SourceError> {
     Ok(())
 }
 
+/// `None` if it has grown too large for that.
 fn read_small(
     item: &mut Item,
     links: Links,
     room: &impl Fn(u64) -> Permit,
-) -> Result<(Digest, Small), SourceError> {
+) -> Result<Option<(Digest, Small)>, SourceError> {
     for _ in 0..ATTEMPTS {
         let mut source = Source::open(&item.source, links)?;
         item.identity = source.identity();
         item.mode = source.mode();
         if item.identity.size > SMALL {
-            // It has grown out of this room; as a large file it gets its own care.
-            break;
+            return Ok(None);
         }
         let room = room(item.identity.size);
         let mut bytes = vec![0; item.identity.size as usize];
@@ -139,7 +139,7 @@ fn read_small(
             Change::Grew if !begins_with(&item.source, links, &bytes)? => {}
             change => {
                 let digest = Algorithm::Sha256.digest(&bytes);
-                return Ok((digest, Small { bytes, grew: change == Change::Grew, _room: room }));
+                return Ok(Some((digest, Small { bytes, grew: change == Change::Grew, _room: room })));
             }
         }
     }

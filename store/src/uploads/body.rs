@@ -42,7 +42,7 @@ impl Ticket {
         header: Header,
         ownership: Ownership,
     ) -> Result<Self, Fault> {
-        let Some((id, offset)) = shared.find_staged(&target, &header, &ownership)? else {
+        let Some((id, offset)) = shared.find_staged(&ownership)? else {
             return Ok(Ticket::fresh(target, header, Some(ownership)));
         };
         let mut hasher = algorithm(&header).hasher();
@@ -163,10 +163,8 @@ impl<S: Store> Upload<S> {
     }
 
     fn checkpoint(&mut self) -> Result<(), Fault> {
-        let key = self.target.body_key(&self.header);
-        let (Some(ownership), Some(staged), Some(key)) = (&self.ownership, &mut self.staged, key) else {
-            return Ok(());
-        };
+        let (Some(ownership), Some(staged)) = (&self.ownership, &mut self.staged) else { return Ok(()) };
+        let key = ownership.key().clone();
         let checkpoint = Checkpoint { id: staged.id(), key, offset: self.length, at: SystemTime::now() };
         let ledger = &self.shared.ledger;
         hold(Some(ownership), || {

@@ -35,7 +35,7 @@ impl<T> Step<T> for Result<T, StoreError> {
                 | StoreError::Full
                 | StoreError::Moved => return Fault::new(code, error.to_string()),
                 StoreError::Denied(_) => "permission denied on the server",
-                StoreError::NotFound | StoreError::Crowded | StoreError::Io(_) => {
+                StoreError::NotFound | StoreError::Crowded | StoreError::InUse | StoreError::Io(_) => {
                     "the server's storage has failed"
                 }
             };

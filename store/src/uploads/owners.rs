@@ -22,9 +22,7 @@ const BUFFERED: Duration = Duration::from_secs(5);
 
 /// A connection that may own bodies, and its signs of life.
 pub struct Lease {
-    start: Instant,
-    /// When, in nanoseconds since `start`.
-    heard: AtomicU64,
+    heard: Mutex<Instant>,
     /// The greatest token.
     answered: AtomicU64,
     ask: Box<dyn Fn() -> u64 + Send + Sync>,
@@ -42,13 +40,13 @@ impl Lease {
     /// `ask` asks the peer for a sign of life, without waiting for it, and returns the token that its answer will
     /// have: none is less than one before, and none is 0.
     pub fn new(ask: impl Fn() -> u64 + Send + Sync + 'static) -> Arc<Self> {
-        let (heard, answered) = (AtomicU64::new(0), AtomicU64::new(0));
-        Arc::new(Lease { start: Instant::now(), heard, answered, ask: Box::new(ask) })
+        let (heard, answered) = (Mutex::new(Instant::now()), AtomicU64::new(0));
+        Arc::new(Lease { heard, answered, ask: Box::new(ask) })
     }
 
     /// Something came from the peer.
     pub fn heard(&self) {
-        self.heard.store(self.start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        *lock(&self.heard) = Instant::now();
     }
 
     /// The peer answered the question with this token.
@@ -67,14 +65,17 @@ impl Lease {
 
     /// Whether anything came that cannot have been on its way when the question was asked.
     fn was_heard_after(&self, question: &Question) -> bool {
-        let asked = question.at.saturating_duration_since(self.start);
-        Duration::from_nanos(self.heard.load(Ordering::Relaxed)) > asked + BUFFERED
+        *lock(&self.heard) > question.at + BUFFERED
     }
 }
 
 #[cfg(any(test, feature = "conformance"))]
 impl Question {
+    /// As if the question, and whatever came from the owner, had been this much earlier.
     pub(super) fn backdate(&mut self, by: Duration) {
+        if let Some(owner) = self.owner.upgrade() {
+            *lock(&owner.heard) -= by;
+        }
         self.at = self.at.checked_sub(by).expect("the machine has been up for longer than that");
     }
 }
@@ -96,7 +97,7 @@ struct Claim {
 /// The right to write the staged bodies of a name. It ends when this is dropped, or when another connection takes
 /// over.
 pub(super) struct Ownership {
-    name: Name,
+    key: BodyKey,
     valid: Arc<Mutex<bool>>,
     owners: Arc<Owners>,
 }
@@ -141,7 +142,7 @@ impl Owners {
                 return Claimed::Asked(quicker.lease.ask());
             }
         }
-        Claimed::Ours(self.grant(&mut claims, name, lease))
+        Claimed::Ours(self.grant(&mut claims, key, lease))
     }
 
     /// Claims the bodies of a name if nobody sends any.
@@ -149,18 +150,18 @@ impl Owners {
         let name = name_of(key);
         let mut claims = lock(&self.claims);
         let is_free = !claims.contains_key(&name);
-        is_free.then(|| self.grant(&mut claims, name, &Lease::new(|| 1)))
+        is_free.then(|| self.grant(&mut claims, key, &Lease::new(|| 1)))
     }
 
     fn grant(
         self: &Arc<Self>,
         claims: &mut HashMap<Name, Claim>,
-        name: Name,
+        key: &BodyKey,
         lease: &Arc<Lease>,
     ) -> Ownership {
         let valid = Arc::new(Mutex::new(true));
-        claims.insert(name.clone(), Claim { lease: lease.clone(), valid: valid.clone() });
-        Ownership { name, valid, owners: self.clone() }
+        claims.insert(name_of(key), Claim { lease: lease.clone(), valid: valid.clone() });
+        Ownership { key: key.clone(), valid, owners: self.clone() }
     }
 }
 
@@ -169,9 +170,9 @@ fn name_of(key: &BodyKey) -> Name {
 }
 
 impl Ownership {
-    /// Whose body, and for which name.
-    pub(super) fn name(&self) -> (&str, &RelPath) {
-        (&self.name.0, &self.name.1)
+    /// What a body of it has to agree with.
+    pub(super) fn key(&self) -> &BodyKey {
+        &self.key
     }
 }
 
@@ -193,8 +194,9 @@ pub(super) fn hold<T>(
 impl Drop for Ownership {
     fn drop(&mut self) {
         let mut claims = lock(&self.owners.claims);
-        if claims.get(&self.name).is_some_and(|claim| Arc::ptr_eq(&claim.valid, &self.valid)) {
-            claims.remove(&self.name);
+        let name = name_of(&self.key);
+        if claims.get(&name).is_some_and(|claim| Arc::ptr_eq(&claim.valid, &self.valid)) {
+            claims.remove(&name);
         }
     }
 }
@@ -231,10 +233,10 @@ mod tests {
     #[test]
     fn only_what_cannot_have_been_on_its_way_is_a_sign_of_life() {
         let lease = lease();
-        let asked = Duration::from_secs(100);
-        let question = Question { owner: Arc::downgrade(&lease), at: lease.start + asked, token: 7 };
-        let is_alive = |heard: Duration| {
-            lease.heard.store((asked + heard).as_nanos() as u64, Ordering::Relaxed);
+        let asked = Instant::now();
+        let question = Question { owner: Arc::downgrade(&lease), at: asked, token: 7 };
+        let is_alive = |after: Duration| {
+            *lock(&lease.heard) = asked + after;
             lease.was_heard_after(&question)
         };
         assert!(!is_alive(BUFFERED), "these bytes may have waited in a buffer");

@@ -6,8 +6,6 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use ferry_proto::Header;
-
 use super::{
     Shared,
     fault::{Fault, Step},
@@ -26,25 +24,20 @@ const RETRY: Duration = Duration::from_millis(10);
 impl<S: Store> Shared<S> {
     /// Begins a body.
     pub(super) fn stage(&self, target: &Target) -> Result<S::Staged, Fault> {
-        let id = StageId(random_id());
+        let id = StageId(fastrand::u128(..));
         when_there_is_room(|| Ok(self.store.stage(id)))?.step("begin a body", &target.path)
     }
 
     /// The staged body that an offer goes on with, and from where. Those of other contents of this client's file are
     /// removed: their source is gone.
-    pub(super) fn find_staged(
-        &self,
-        target: &Target,
-        header: &Header,
-        ownership: &Ownership,
-    ) -> Result<Option<(StageId, u64)>, Fault> {
-        let Some(key) = target.body_key(header) else { return Ok(None) };
+    pub(super) fn find_staged(&self, ownership: &Ownership) -> Result<Option<(StageId, u64)>, Fault> {
+        let key = ownership.key();
         let mut best: Option<(StageId, u64)> = None;
         for checkpoint in self.ledger.checkpoints_for(&key.client, &key.path)? {
             let found = (checkpoint.id, checkpoint.offset);
             let is_better = best.is_none_or(|(_, offset)| checkpoint.offset > offset);
             let worse =
-                if checkpoint.key.agrees_with(&key) && is_better { best.replace(found) } else { Some(found) };
+                if checkpoint.key.agrees_with(key) && is_better { best.replace(found) } else { Some(found) };
             if let Some((id, _)) = worse {
                 self.discard(Some(ownership), id);
             }
@@ -72,8 +65,8 @@ impl<S: Store> Shared<S> {
             discard(&*self.store, &*self.ledger, id);
             Ok(())
         });
-        if let (Err(_), Some((client, path))) = (removed, ownership.map(Ownership::name)) {
-            let checkpoints = self.ledger.checkpoints_for(client, path);
+        if let (Err(_), Some(key)) = (removed, ownership.map(Ownership::key)) {
+            let checkpoints = self.ledger.checkpoints_for(&key.client, &key.path);
             if checkpoints.is_ok_and(|found| found.iter().all(|checkpoint| checkpoint.id != id)) {
                 discard(&*self.store, &*self.ledger, id);
             }
@@ -138,13 +131,6 @@ fn when_there_is_room<T>(
             result => return Ok(result),
         }
     }
-}
-
-/// Ids only have to differ from each other, in one folder.
-fn random_id() -> u128 {
-    use std::hash::{BuildHasher, RandomState};
-    let half = || u128::from(RandomState::new().hash_one(SystemTime::now()));
-    half() << 64 | half()
 }
 
 fn ledger_failed(error: LedgerError) -> StoreError {

@@ -100,7 +100,7 @@ fn keeps_the_contract_in_memory() {
 fn a_folder_is_one_store_at_a_time() {
     let inbox = Inbox::new();
     let again = || LocalStore::open(&inbox.on_disk(""));
-    assert!(matches!(again(), Err(StoreError::Exists)));
+    assert!(matches!(again(), Err(StoreError::InUse)));
     assert!(inbox.put(&key("still-works"), b"x", Meta::default()).is_ok());
     let Inbox { dir, store, .. } = inbox;
     drop(store);
