@@ -1,6 +1,12 @@
 //! Arguments and environment become one plain configuration before anything starts.
 
-use std::{ffi::OsString, io::IsTerminal, os::unix::ffi::OsStrExt, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    io::IsTerminal,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use etcetera::base_strategy::{BaseStrategy, Xdg};
 use ferry_proto::{Conflict, RelPath, escape, units};
@@ -168,6 +174,21 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
         return Err(Failure::usage("--limit-rate takes more than 0"));
     }
     let timeout = args.timeout.as_deref().map(units::duration).transpose();
+    let timeout = timeout.map_err(|error| Failure::usage(format!("--timeout: {error}")))?;
+    if timeout.is_some_and(|timeout| timeout.is_zero()) {
+        return Err(Failure::usage("--timeout takes more than 0"));
+    }
+    if args.dry_run && args.receipts.is_some() {
+        return Err(Failure::usage("a dry run has no receipts"));
+    }
+    // As everywhere, a dash is standard output.
+    let receipts = args.receipts.map(|file| match file.as_os_str().as_bytes() {
+        b"-" => PathBuf::from("/dev/stdout"),
+        _ => file,
+    });
+    if args.json && receipts.as_deref() == Some(Path::new("/dev/stdout")) {
+        return Err(Failure::usage("receipts and --json cannot share standard output"));
+    }
     Ok(Send {
         home,
         words: args.words,
@@ -186,13 +207,13 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
         dry_run: args.dry_run,
         limit_rate,
         retry,
-        timeout: timeout.map_err(|error| Failure::usage(format!("--timeout: {error}")))?,
+        timeout,
         links: match args.links {
             LinksArg::Keep => Links::Keep,
             LinksArg::Follow => Links::Follow,
             LinksArg::Skip => Links::Skip,
         },
-        receipts: args.receipts,
+        receipts,
         output: Output {
             form: form(args.json, args.quiet, args.progress),
             quiet: args.quiet,

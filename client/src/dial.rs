@@ -8,7 +8,8 @@ use tokio::{net::TcpStream, time::timeout};
 
 use crate::exit::{Exit, Failure};
 
-/// How long one address may take to answer.
+/// How long one address may take, from the first packet to the welcome, if the user does not say: as long as the server
+/// gives to a handshake.
 const CONNECT: Duration = Duration::from_secs(10);
 
 const AGENT: &str = concat!("ferry/", env!("CARGO_PKG_VERSION"));
@@ -50,7 +51,7 @@ impl Dialer {
         let tls =
             tls::client_config(identity, fingerprint).map_err(|error| Failure::local(error.to_string()))?;
         let run = ferry_session::random::bytes().map_err(|error| Failure::local(error.to_string()))?;
-        let patience = patience.map_or(CONNECT, |patience| patience.min(CONNECT));
+        let patience = patience.unwrap_or(CONNECT);
         Ok(Dialer { addresses, fingerprint, tls, run, invite, patience })
     }
 
@@ -63,19 +64,18 @@ impl Dialer {
     pub(crate) async fn dial(&self) -> Result<Session, DialError> {
         let mut problems = Vec::new();
         for address in &self.addresses {
-            match timeout(self.patience, TcpStream::connect(address.as_str())).await {
-                Ok(Ok(stream)) => match self.greet(stream, address).await {
-                    Err(DialError::Later(problem)) => problems.push(problem),
-                    result => return result,
-                },
-                Ok(Err(error)) => problems.push(format!("{address}: {}", plain(&error))),
+            match timeout(self.patience, self.reach(address)).await {
+                Ok(Err(DialError::Later(problem))) => problems.push(problem),
+                Ok(result) => return result,
                 Err(_) => problems.push(format!("{address}: no answer")),
             }
         }
         Err(DialError::Later(format!("cannot reach the server ({})", problems.join("; "))))
     }
 
-    async fn greet(&self, stream: TcpStream, address: &str) -> Result<Session, DialError> {
+    async fn reach(&self, address: &str) -> Result<Session, DialError> {
+        let stream = TcpStream::connect(address).await;
+        let stream = stream.map_err(|error| DialError::Later(format!("{address}: {}", plain(&error))))?;
         // What belongs together is packed before it is written.
         let _ = stream.set_nodelay(true);
         let stream = tls::connect(stream, self.tls.clone()).await.map_err(|error| match error {
@@ -108,8 +108,8 @@ impl Dialer {
             Exit::NotTrusted,
             format!(
                 "{address} is not the server that it should be: its key is another one than {}. Nothing was sent. \
-                 If the server was set up anew, ask its owner for an invite and run `ferry pair`; if not, someone may \
-                 be between you and it",
+                 If the server was set up anew, forget the old one (`ferry remotes remove`) and pair with an invite of \
+                 its owner's; if not, someone may be between you and it",
                 self.fingerprint
             ),
         ))

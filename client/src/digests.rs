@@ -4,7 +4,7 @@
 
 use std::{
     os::unix::fs::DirBuilderExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard},
     thread::sleep,
     time::{Duration, Instant, SystemTime},
@@ -46,6 +46,7 @@ const SCHEMA: &str = "
 
 /// See the module.
 pub(crate) struct Digests {
+    path: PathBuf,
     inner: Mutex<Inner>,
 }
 
@@ -57,24 +58,33 @@ struct Inner {
 }
 
 impl Digests {
-    /// Opens the cache in this folder, making both.
+    /// Opens the cache in this folder, making both. A damaged one is begun anew; without any the run goes on, and
+    /// [`Digests::save`] tells.
     pub(crate) fn open(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join("digests.db");
-        let failed =
-            |error: &dyn std::fmt::Display| Failure::local(format!("cannot use {}: {error}", path.display()));
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(folder)
-            .map_err(|error| failed(&error))?;
-        let open = || -> rusqlite::Result<Connection> {
-            let connection = Connection::open(&path)?;
-            connection.busy_timeout(BUSY)?;
-            set_up(&connection)?;
-            Ok(connection)
+            .map_err(|error| Failure::local(format!("cannot make {}: {error}", folder.display())))?;
+        let mut opened = connect(&path);
+        if opened.as_ref().is_err_and(is_damaged) {
+            remove(&path);
+            opened = connect(&path);
+        }
+        let failed =
+            |error: &rusqlite::Error| Failure::local(format!("cannot use {}: {error}", path.display()));
+        let (connection, problem) = match opened {
+            Ok(connection) => (connection, None),
+            Err(error) => {
+                let in_memory = Connection::open_in_memory().and_then(|connection| {
+                    connection.execute_batch(SCHEMA)?;
+                    Ok(connection)
+                });
+                (in_memory.map_err(|_| failed(&error))?, Some(error))
+            }
         };
-        let connection = open().map_err(|error| failed(&error))?;
-        Ok(Digests { inner: Mutex::new(Inner { connection, fresh: Vec::new(), problem: None }) })
+        Ok(Digests { path, inner: Mutex::new(Inner { connection, fresh: Vec::new(), problem }) })
     }
 
     /// The digest of a file that is still the same.
@@ -111,7 +121,12 @@ impl Digests {
     pub(crate) fn save(&self) -> rusqlite::Result<()> {
         let mut inner = self.lock();
         inner.save();
-        inner.problem.take().map_or(Ok(()), Err)
+        let problem = inner.problem.take();
+        if problem.as_ref().is_some_and(is_damaged) {
+            // The next run begins anew.
+            remove(&self.path);
+        }
+        problem.map_or(Ok(()), Err)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -177,6 +192,26 @@ impl Inner {
         }
         transaction.commit()
     }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    set_up(&connection)?;
+    Ok(connection)
+}
+
+/// Removes a cache. What cannot be removed is told of when it is opened the next time.
+fn remove(path: &Path) {
+    for ending in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(ending);
+        let _ = std::fs::remove_file(file);
+    }
+}
+
+fn is_damaged(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
 }
 
 /// Turns the write-ahead log on and makes the table. While another process does the same, SQLite says that it is busy

@@ -1,6 +1,6 @@
 //! The program `ferry`.
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
 use ferry_client::cli::Cli;
@@ -10,7 +10,8 @@ fn main() -> ExitCode {
     match done {
         Ok(code) => code.into(),
         Err(failure) => {
-            eprintln!("ferry: {failure}");
+            // Where nobody can be told, the exit code still tells.
+            let _ = writeln!(std::io::stderr(), "ferry: {failure}");
             failure.code.into()
         }
     }

@@ -162,7 +162,7 @@ fn parse(text: &str, remotes: &Remotes) -> Result<Option<Place>, Failure> {
     let path = path.trim_end_matches('/');
     let folder = match path {
         "" => None,
-        path => Some(crate::config::path(OsStr::new(path), name)?),
+        path => Some(crate::config::path(OsStr::new(path), &format!("{name}:"))?),
     };
     Ok(Some(Place { server: Server::Remote(remote.clone()), folder }))
 }
@@ -178,7 +178,11 @@ fn no_place(words: &[OsString], remotes: &Remotes) -> Failure {
             let name = word.split(':').next().unwrap_or(word);
             is_name(name) && Path::new(word).symlink_metadata().is_err()
         });
+    let is_alone = words.first().filter(|_| words.len() == 1).and_then(|word| word.to_str());
     match looks_like_place {
+        _ if is_alone.is_some_and(|word| matches!(parse(word, remotes), Ok(Some(_)))) => {
+            Failure::usage("send what? Name files or folders in front of the place")
+        }
         Some(word) => unknown(word, remotes),
         None => Failure::usage(format!("send where? Name a server last, or with --to{}", known(remotes))),
     }

@@ -200,6 +200,9 @@ impl Manifest for Queue {
     }
 
     fn settle(&self, task: Task, fate: Fate) {
+        if self.lock().stopped {
+            return;
+        }
         self.progress.fetch_add(1, Ordering::Relaxed);
         let failed = self.report.settled(&task, &fate);
         let mut state = self.lock();

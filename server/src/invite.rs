@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    io::Write,
     net::{IpAddr, SocketAddr},
     time::{Duration, SystemTime},
 };
@@ -24,9 +25,9 @@ pub fn invite(config: &Config, terms: InviteTerms) -> anyhow::Result<()> {
     let show_qr = terms.qr;
     let invite = make(&catalogue, &identity, &config.listen, terms)?;
     let link = invite.to_link();
-    println!("{link}");
+    writeln!(std::io::stdout(), "{link}").context("the link cannot be written to standard output")?;
     if show_qr {
-        eprint!("{}", qr(&link)?);
+        write!(std::io::stderr(), "{}", qr(&link)?).context("the QR code cannot be written")?;
     }
     Ok(())
 }

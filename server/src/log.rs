@@ -11,7 +11,12 @@ use crate::cli::LogFormat;
 /// Starts writing log lines.
 pub(crate) fn start(format: LogFormat, filter: &str) {
     let filter = EnvFilter::new(filter);
-    let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let lines = fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        // It would tell them where the log goes, and panic where that fails too.
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => lines.json().init(),

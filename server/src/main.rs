@@ -1,6 +1,6 @@
 //! The program `ferryd`.
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use clap::Parser;
 use ferry_server::{cli::Cli, config::Command};
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error, code: u8) -> ExitCode {
-    eprintln!("ferryd: {error:#}");
+    // Where nobody can be told, the exit code still tells.
+    let _ = writeln!(std::io::stderr(), "ferryd: {error:#}");
     ExitCode::from(code)
 }

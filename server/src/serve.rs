@@ -118,7 +118,7 @@ fn open_store(config: &Config) -> anyhow::Result<LocalStore> {
     let root = config.root.display();
     LocalStore::open(&config.root).map_err(|error| match error {
         StoreError::InUse => anyhow::anyhow!("another ferryd is already saving into {root}"),
-        StoreError::Denied(_) => anyhow::anyhow!("{root} is not writable for this user: {error}"),
+        StoreError::Denied(error) => anyhow::anyhow!("{root} is not writable for this user: {error}"),
         StoreError::Kind => {
             anyhow::anyhow!("{root}/.ferry, or something in it, is a link or no folder: remove it")
         }
@@ -131,13 +131,20 @@ fn welcome_first_client(config: &Config, state: &State, listeners: &[TcpListener
     if state.catalogue.has_clients()? {
         return Ok(());
     }
-    if !std::io::stderr().is_terminal() {
-        eprintln!("no client is paired yet: `ferryd invite --root {}` prints a link", config.root.display());
-        return Ok(());
-    }
-    let link = invite::first(state, &listen::addresses(listeners)?)?.to_link();
-    eprintln!("No client is paired yet. On the other machine, within 24 hours:\n\n    ferry pair {link}\n");
-    eprintln!("{}", invite::qr(&link)?);
+    let mut stderr = std::io::stderr();
+    // Whoever does not listen can ask `ferryd invite`.
+    let _ = if stderr.is_terminal() {
+        let link = invite::first(state, &listen::addresses(listeners)?)?.to_link();
+        let qr = invite::qr(&link)?;
+        writeln!(
+            stderr,
+            "No client is paired yet. On the other machine, within 24 hours, run `ferry pair` and give it this:\n\n\
+             {link}\n\n{qr}"
+        )
+    } else {
+        let root = config.root.display();
+        writeln!(stderr, "no client is paired yet: `ferryd invite --root {root}` prints a link")
+    };
     Ok(())
 }
 

@@ -135,9 +135,6 @@ impl Sessions {
         outbox: &Outbox,
         client: &Client,
     ) -> Result<(), SessionError> {
-        let asking = outbox.clone();
-        let lease = Lease::new(move || asking.ping());
-        incoming.keep_alive(lease.clone());
         outbox.say(self.welcome(client))?;
         outbox.greeted();
         let mut rejected = false;
@@ -159,7 +156,10 @@ impl Sessions {
             let (code, detail) = match verb {
                 Verb::Put(put) if client.grant.put => {
                     rejected = false;
-                    let destination = self.destination(client, put, lease.clone());
+                    let asking = outbox.clone();
+                    let lease = Lease::new(move || asking.ping());
+                    incoming.keep_alive(lease.clone());
+                    let destination = self.destination(client, put, lease);
                     receive::receive(incoming, outbox, put, destination).await?;
                     continue;
                 }

@@ -92,7 +92,9 @@ impl Incoming {
                 }
                 Some(Message::Ping(ping)) => self.outbox.say(Pong { token: ping.token })?,
                 Some(Message::Pong(pong)) => {
-                    if let Some(lease) = self.lease.as_ref().filter(|_| self.outbox.has_asked(pong.token)) {
+                    if self.outbox.answered(pong.token)
+                        && let Some(lease) = &self.lease
+                    {
                         lease.answered(pong.token);
                     }
                 }
@@ -121,6 +123,7 @@ impl Incoming {
         let read = async {
             let mut limited = (&mut self.reader).take(length as u64);
             while buffer.len() < length {
+                self.lease.iter().for_each(|lease| lease.heard());
                 if limited.read_buf(buffer).await? == 0 {
                     return Err(ErrorKind::UnexpectedEof.into());
                 }

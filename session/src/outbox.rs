@@ -35,7 +35,7 @@ const FLOODED_PIECES: usize = 4 * limits::OFFERS;
 /// Small pieces are written together up to this length: four records of TLS.
 const GATHERED: usize = 64 * 1024;
 
-/// A peer that answers owes no more than one answer in this time.
+/// A peer that has not answered is asked again after this time.
 const PINGS_APART: Duration = Duration::from_secs(1);
 
 /// Pieces taken from the queue at a time, which saves a wake-up for each.
@@ -64,6 +64,7 @@ struct State {
 struct Pinged {
     at: Option<Instant>,
     token: u64,
+    is_answered: bool,
 }
 
 impl Outbox {
@@ -123,21 +124,23 @@ impl Outbox {
         }
     }
 
-    /// Asks the peer for a sign of life, if that was not done within the second, and returns the token that the answer
-    /// has, or had. Later questions have greater tokens.
+    /// Asks the peer for a sign of life, if it does not owe one yet, and returns the token that the answer will have.
+    /// Later questions have greater tokens.
     pub fn ping(&self) -> u64 {
         let mut last = lock(&self.state.pinged);
-        if last.at.is_none_or(|at| at.elapsed() >= PINGS_APART) {
-            *last = Pinged { at: Some(Instant::now()), token: last.token + 1 };
+        if last.is_answered || last.at.is_none_or(|at| at.elapsed() >= PINGS_APART) {
+            *last = Pinged { at: Some(Instant::now()), token: last.token + 1, is_answered: false };
             // A stream that cannot take a ping is found out by its reader.
             let _ = self.say(Ping { token: last.token });
         }
         last.token
     }
 
-    /// Whether a ping had this token.
-    pub(crate) fn has_asked(&self, token: u64) -> bool {
-        (1..=lock(&self.state.pinged).token).contains(&token)
+    /// Takes an answer of the peer's. Returns whether a ping had this token.
+    pub(crate) fn answered(&self, token: u64) -> bool {
+        let mut last = lock(&self.state.pinged);
+        last.is_answered |= token == last.token;
+        (1..=last.token).contains(&token)
     }
 
     /// Whether the peer has not read what was queued for it, for longer than it may.

@@ -28,6 +28,10 @@ impl Ledger for MemoryLedger {
         Ok(lock(&self.rows).get(path).cloned())
     }
 
+    fn check_room(&self) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
     fn record(&self, batch: &[Filed]) -> Result<(), LedgerError> {
         let (mut rows, mut checkpoints) = (lock(&self.rows), lock(&self.checkpoints));
         for filed in batch {
@@ -253,7 +257,7 @@ impl<S: Staged> Staged for Scripted<S> {
         self.inner.append(bytes)
     }
 
-    fn replay(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
+    fn replay(&mut self, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
         self.script.call("replay", "")?;
         self.inner.replay(sink)
     }
@@ -268,6 +272,10 @@ impl<L: Ledger> Ledger for Scripted<L> {
     fn find(&self, path: &RelPath) -> Result<Option<Row>, LedgerError> {
         self.script.call("find", path)?;
         self.inner.find(path)
+    }
+
+    fn check_room(&self) -> Result<(), LedgerError> {
+        self.inner.check_room()
     }
 
     fn record(&self, batch: &[Filed]) -> Result<(), LedgerError> {

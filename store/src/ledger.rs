@@ -12,6 +12,10 @@ pub trait Ledger: Send + Sync + 'static {
     /// The row of a name.
     fn find(&self, path: &RelPath) -> Result<Option<Row>, LedgerError>;
 
+    /// Whether rows can be written now; [`LedgerError::Full`] before space has run out for the last of them, so that
+    /// nothing gets a name that cannot get its row.
+    fn check_room(&self) -> Result<(), LedgerError>;
+
     /// Writes rows in one transaction, each in the place of the name's older one, and forgets the checkpoints of
     /// bodies that became files with them.
     fn record(&self, batch: &[Filed]) -> Result<(), LedgerError>;

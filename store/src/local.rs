@@ -365,13 +365,10 @@ impl Staged for LocalStaged {
         Ok(self.file.write_all(bytes)?)
     }
 
-    fn replay(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<(), StoreError> {
+    fn replay(&mut self, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
         fs::seek(&self.file, fs::SeekFrom::Start(0))?;
         // Reading to the end leaves the descriptor where appending goes on.
-        read_all(&mut self.file, &mut |bytes| {
-            sink(bytes);
-            true
-        })
+        read_all(&mut self.file, sink)
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {

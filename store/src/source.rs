@@ -134,8 +134,15 @@ impl Walk {
         let entry = match entry {
             Ok(entry) => entry,
             Err(error) => {
-                self.leave(error.depth());
                 let path = error.path().unwrap_or(&self.root).to_owned();
+                let is_unreadable = |folder: &mut Option<Arc<Pending>>| {
+                    folder.as_ref().is_some_and(|folder| folder.item.source == path)
+                };
+                // A folder that cannot be looked into has failed, and is not offered as if all of it were there.
+                if let Some(folder) = self.open.pop_if(is_unreadable).flatten().and_then(release) {
+                    drop(folder.settle());
+                }
+                self.leave(error.depth());
                 let error =
                     error.into_io_error().unwrap_or_else(|| io::Error::other("links lead in a circle"));
                 self.ready.push_back(Found::Problem(path, error.into()));

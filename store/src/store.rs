@@ -83,8 +83,9 @@ pub trait Staged: Send + 'static {
     /// Appends bytes.
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Reads everything appended so far, from the first byte.
-    fn replay(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<(), StoreError>;
+    /// Reads what was appended so far, from the first byte, all of it or until `sink` says `false`: then
+    /// nothing more can be appended.
+    fn replay(&mut self, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError>;
 
     /// Makes what has been appended durable.
     fn sync(&mut self) -> Result<(), StoreError>;

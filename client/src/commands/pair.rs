@@ -9,6 +9,7 @@ use crate::{
     config::{Home, LinkFrom},
     dial::{DialError, Dialer, Session},
     exit::{Exit, Failure},
+    output::to_stderr,
     remotes::{Remotes, is_name},
 };
 
@@ -23,8 +24,7 @@ pub(super) fn run(home: &Home, link: LinkFrom, name: Option<&str>) -> Result<Exi
         LinkFrom::Stdin => read_line()?,
         LinkFrom::Prompt => {
             if std::io::stdin().is_terminal() {
-                eprint!("invite link: ");
-                let _ = std::io::stderr().flush();
+                let _ = write!(std::io::stderr(), "invite link: ");
             }
             read_line()?
         }
@@ -58,9 +58,11 @@ pub(super) fn run(home: &Home, link: LinkFrom, name: Option<&str>) -> Result<Exi
     let before = remotes.with_key(invite.fingerprint).map(|(name, _)| name.to_owned());
     let name = remotes.add(&invite, name, &welcome.name)?;
     if let Some(before) = before.filter(|before| *before != name) {
-        eprintln!("this server was known as `{before}` here; that name is gone");
+        to_stderr(&format!("this server was known as `{before}` here; that name is gone"));
     }
-    eprintln!("paired: the server is known as `{name}` here; `ferry send PHOTOS {name}:` sends to it");
+    to_stderr(&format!(
+        "paired: the server is known as `{name}` here; `ferry send PHOTOS {name}:` sends to it"
+    ));
     Ok(Exit::Well)
 }
 

@@ -7,6 +7,7 @@ use ferry_proto::escape;
 use crate::{
     config::Home,
     exit::{Exit, Failure},
+    output::to_stderr,
     remotes::Remotes,
 };
 
@@ -27,7 +28,7 @@ pub(super) fn list(home: &Home) -> Result<Exit, Failure> {
 
 pub(super) fn forget(home: &Home, name: &str) -> Result<Exit, Failure> {
     if Remotes::load(&home.config)?.remove(name)? {
-        eprintln!("forgot {name}; its server still knows this client");
+        to_stderr(&format!("forgot {name}; its server still knows this client"));
         Ok(Exit::Well)
     } else {
         Err(Failure::usage(format!("no server is known as `{}` here", escape::text(name))))

@@ -31,6 +31,9 @@ use crate::{
 /// The pause after the first lost connection; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
+/// How often a connection that is not there looks whether it is still needed.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// A run without a terminal counts what there is to do only if it lasts: its first line comes later than this.
 const BEFORE_COUNTING: Duration = Duration::from_secs(5);
 
@@ -82,6 +85,7 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
             dry_run: config.dry_run,
             links: config.links,
             checksum: config.checksum,
+            has_company: config.jobs > 1,
         },
         retry: config.retry,
         timeout: config.timeout,
@@ -125,12 +129,18 @@ impl Run {
         looks_ahead: Option<Duration>,
     ) -> Result<(), Failure> {
         let signals = Signals::new()?;
+        let interrupted = match sources.iter().any(|source| matches!(source, SourceArg::Stdin(_))) {
+            true => "interrupted: what comes from standard input has to be sent from its beginning",
+            false => "interrupted: run the same command again to go on",
+        };
         tokio::select! {
             biased;
             () = signals.wait() => {
-                Err(Failure::new(Exit::Interrupted, "interrupted: run the same command again to go on"))
+                // What is dropped from here on has not failed.
+                self.queue.stop();
+                Err(Failure::new(Exit::Interrupted, interrupted))
             }
-            result = self.connect_and_send(sources, jobs, remotes, invite, looks_ahead) => result,
+            result = self.clone().connect_and_send(sources, jobs, remotes, invite, looks_ahead) => result,
         }
     }
 
@@ -200,7 +210,11 @@ impl Run {
         loop {
             let dialled = match session.take() {
                 Some(session) => Ok(session),
-                None => self.dialer.dial().await,
+                None => tokio::select! {
+                    biased;
+                    () = self.until_finished() => return Ok(()),
+                    dialled = self.dialer.dial() => dialled,
+                },
             };
             let problem = match dialled {
                 Ok(session) => match self.send_on(session).await {
@@ -213,9 +227,11 @@ impl Run {
             };
             match problem {
                 DialError::Final(failure) => return Err(failure),
-                DialError::Later(sentence) => {
-                    patience.pause(self.queue.progress(), sentence, &self.narrator).await?;
-                }
+                DialError::Later(sentence) => tokio::select! {
+                    biased;
+                    () = self.until_finished() => return Ok(()),
+                    paused = patience.pause(self.queue.progress(), sentence, &self.narrator) => paused?,
+                },
             }
         }
     }
@@ -227,6 +243,13 @@ impl Run {
         tokio::select! {
             result = sending => result,
             () = self.stalled() => Err(SessionError::Silent),
+        }
+    }
+
+    /// Ends when other connections have settled everything: then this one need not be.
+    async fn until_finished(&self) {
+        while !self.queue.is_finished() {
+            sleep(LOOK).await;
         }
     }
 
@@ -291,15 +314,18 @@ fn look_ahead(sources: &[SourceArg], links: ferry_store::source::Links, narrator
         };
         for found in ferry_store::source::Walk::new(root, base.clone(), links) {
             let ferry_store::source::Found::Item(item) = found else { continue };
-            entries += 1;
-            if item.kind == ferry_proto::Kind::File {
-                bytes += item.identity.size;
+            // Nothing is done about it here, so the folders around it may come at once.
+            let mut next = Some(item);
+            while let Some(item) = next {
+                entries += 1;
+                if item.kind == ferry_proto::Kind::File {
+                    bytes += item.identity.size;
+                }
+                if entries % 1000 == 0 {
+                    narrator.expected(entries, bytes, false);
+                }
+                next = item.settle();
             }
-            if entries % 1000 == 0 {
-                narrator.expected(entries, bytes, false);
-            }
-            // Nothing is done about it here, so a folder around it may come at once.
-            drop(item.settle());
         }
     }
     narrator.expected(entries, bytes, true);

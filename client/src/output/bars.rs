@@ -4,9 +4,15 @@ use std::{collections::HashMap, io, time::Duration};
 
 use ferry_proto::RelPath;
 use ferry_session::send::Task;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{
+    HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
 
-use super::{Entry, Teller, Totals, size, to_stderr, to_stdout};
+use super::{
+    Entry, Teller, Totals,
+    screen::{self, Screen},
+    size, to_stderr, to_stdout,
+};
 use crate::exit::Exit;
 
 /// Smaller files are gone before their line could be read.
@@ -25,9 +31,12 @@ pub(super) struct Bars {
 
 impl Bars {
     pub(super) fn new() -> Self {
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS));
-        let whole = all.add(ProgressBar::new(0));
-        let width = terminal_width();
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::term_like_with_hz(
+            Box::new(Screen::new()),
+            DRAWS,
+        ));
+        let whole = all.add(ProgressBar::no_length());
+        let width = screen::columns();
         whole.set_style(whole_style(width));
         whole.enable_steady_tick(Duration::from_millis(200));
         Bars { all, whole, width, files: HashMap::new(), expected: None }
@@ -43,7 +52,7 @@ impl Teller for Bars {
         if task.size().is_some_and(|size| size < SHOWN_FROM) {
             return;
         }
-        let bar = self.all.add(ProgressBar::new(task.size().unwrap_or(0)));
+        let bar = self.all.add(task.size().map_or_else(ProgressBar::no_length, ProgressBar::new));
         bar.set_style(file_style(self.width, task.size().is_some()));
         bar.set_message(task.path().to_string());
         // What was sent before counts as done, not as speed.
@@ -112,20 +121,12 @@ impl Teller for Bars {
     }
 }
 
-/// Columns of the terminal; the usual 80 where it does not say.
-fn terminal_width() -> u16 {
-    match rustix::termios::tcgetwinsize(std::io::stderr()) {
-        Ok(size) if size.ws_col > 0 => size.ws_col,
-        _ => 80,
-    }
-}
-
 /// A narrow terminal gets what matters most, in one line.
 fn whole_style(width: u16) -> ProgressStyle {
     style(match width {
-        80.. => "{wide_bar:.green} {sizes}  {rate}  {eta}  {msg}",
-        60.. => "{wide_bar:.green} {sizes}  {eta}  {msg}",
-        _ => "{percent:>3}% {sizes}  {eta}",
+        80.. => "{wide_bar:.green} {sizes}  {rate}  {left}  {msg}",
+        60.. => "{wide_bar:.green} {sizes}  {left}  {msg}",
+        _ => "{percent:>3}% {sizes}  {left}",
     })
 }
 
@@ -145,6 +146,11 @@ fn style(template: &str) -> ProgressStyle {
             let whole =
                 state.len().filter(|&len| len > 0).map_or(String::new(), |len| format!(" of {}", size(len)));
             let _ = write!(out, "{}{whole}", size(state.pos()));
+        })
+        .with_key("left", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+            if state.len().is_some() && state.per_sec() > 0.0 {
+                let _ = write!(out, "{:#}", HumanDuration(state.eta()));
+            }
         })
         .with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
             let _ = write!(out, "{}/s", size(state.per_sec() as u64));

@@ -100,7 +100,7 @@ mod tests {
         let task = |name: &str| Task::new(Origin::Stdin(RelPath::new(name).unwrap()));
         let finished = |status, asked, name, bytes| {
             let (kind, digest, detail, code) = ("file", None, None, None);
-            Entry { status, kind, asked, name, digest, bytes, detail, code }
+            Entry { status, kind, asked, name, local: None, digest, bytes, detail, code }
         };
         let (start, dry_run) = (Instant::now(), false);
         let totals = Totals { start, sent: 2, held: 1, failed: 0, skipped: 0, bytes: 0, dry_run };

@@ -3,9 +3,11 @@
 mod bars;
 mod json;
 mod lines;
+mod screen;
 
 use std::{
     io::{self, Write},
+    os::unix::ffi::OsStrExt,
     path::Path,
     sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
@@ -70,6 +72,8 @@ struct Entry<'a> {
     asked: Option<&'a RelPath>,
     /// The name on the server, below the client's folder.
     name: &'a [u8],
+    /// The name here, where that is what people look for.
+    local: Option<&'a Path>,
     digest: Option<&'a Digest>,
     bytes: u64,
     /// What went wrong, or is worth knowing.
@@ -209,7 +213,8 @@ impl Narrator {
             return;
         }
         let Inner { teller, .. } = &mut *inner;
-        let name = escape::bytes(entry.name);
+        let local = entry.local.map(|path| path.as_os_str().as_bytes());
+        let name = escape::bytes(local.unwrap_or(entry.name));
         match (entry.status, &entry.detail) {
             (Status::Failed, detail) => {
                 teller.say(&format!("ferry: {name}: {}", detail.as_deref().unwrap_or("failed")));
@@ -259,6 +264,7 @@ impl Report for Narrator {
             kind,
             asked: Some(asked),
             name,
+            local: None,
             digest,
             bytes,
             detail: None,
@@ -282,7 +288,15 @@ impl Report for Narrator {
                 // Where the sentence comes from another machine, or says nothing, the code's own says it better.
                 let text = if detail.is_empty() { code.phrase() } else { detail };
                 let detail = Some(escape::text(text).to_string());
-                Entry { detail, code: Some(*code), ..entry(Status::Failed, asked.as_bytes(), None, 0) }
+                let local = match (&task.origin, code) {
+                    (
+                        Origin::Tree(item),
+                        Code::SourceChanged | Code::SourceVanished | Code::SourceUnreadable,
+                    ) => Some(item.source.as_path()),
+                    _ => None,
+                };
+                let failed = entry(Status::Failed, asked.as_bytes(), None, 0);
+                Entry { detail, code: Some(*code), local, ..failed }
             }
         };
         self.tell(&described);
@@ -291,13 +305,14 @@ impl Report for Narrator {
 
     fn skipped(&self, source: &Path, what: &'static str) {
         let detail = Some(format!("{what}: not sent"));
-        let name = std::os::unix::ffi::OsStrExt::as_bytes(source.as_os_str());
+        let name = source.as_os_str().as_bytes();
         let status = Status::Skipped;
         self.tell(&Entry {
             status,
             kind: "other",
             asked: None,
             name,
+            local: None,
             digest: None,
             bytes: 0,
             detail,
@@ -306,17 +321,37 @@ impl Report for Narrator {
     }
 
     fn twin(&self, source: &Path, path: &RelPath) {
-        let name = std::os::unix::ffi::OsStrExt::as_bytes(source.as_os_str());
+        let name = source.as_os_str().as_bytes();
         let detail = Some(format!("another source of this run has become {path} already"));
         let (status, code) = (Status::Failed, Some(Code::Exists));
-        self.tell(&Entry { status, kind: "file", asked: None, name, digest: None, bytes: 0, detail, code });
+        self.tell(&Entry {
+            status,
+            kind: "file",
+            asked: None,
+            name,
+            local: None,
+            digest: None,
+            bytes: 0,
+            detail,
+            code,
+        });
     }
 
     fn unreadable(&self, source: &Path, error: &SourceError) {
-        let name = std::os::unix::ffi::OsStrExt::as_bytes(source.as_os_str());
+        let name = source.as_os_str().as_bytes();
         let (code, detail) = ferry_session::send::source_failure(error);
         let (status, detail, code) = (Status::Failed, Some(detail), Some(code));
-        self.tell(&Entry { status, kind: "other", asked: None, name, digest: None, bytes: 0, detail, code });
+        self.tell(&Entry {
+            status,
+            kind: "other",
+            asked: None,
+            name,
+            local: None,
+            digest: None,
+            bytes: 0,
+            detail,
+            code,
+        });
     }
 }
 
@@ -373,7 +408,7 @@ fn to_stdout(line: &str) -> io::Result<()> {
 }
 
 /// Whoever closed a pipe does not want to hear more; that is no reason to stop sending.
-fn to_stderr(line: &str) {
+pub(crate) fn to_stderr(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 

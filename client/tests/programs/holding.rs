@@ -199,6 +199,8 @@ fn a_lost_or_damaged_cache_costs_time_only() {
         let _ = fs::remove_file(sent.client.home().join(file));
     }
     sent.sends_only(&[]);
+    fs::write(sent.client.home().join("digests.db"), "no database at all ".repeat(1000)).unwrap();
+    sent.sends_only(&[]);
 }
 
 #[test]

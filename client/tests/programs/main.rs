@@ -16,6 +16,7 @@
 
 mod arriving;
 mod conflicts;
+mod durable;
 mod faults;
 mod grants;
 mod holding;

@@ -6,8 +6,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::{
-    Client, Outcome, Plan, Proxy, Server, assert_same_file, bare, eventually, noise, run, set_mode,
-    without_privileges, write,
+    Client, Outcome, Plan, Proxy, Server, assert_same_file, assert_same_tree, bare, eventually, noise, run,
+    set_mode, without_privileges, write,
 };
 
 /// Checks that it ended with one sentence, and not with success.
@@ -325,4 +325,16 @@ fn usage_errors_of_the_server_end_with_2() {
         command.args(words).env("FERRYD_ROOT", nowhere);
         run(command).code(2);
     }
+}
+
+#[test]
+fn hostile_19_a_log_that_cannot_be_written_stops_nothing() {
+    let deaf = ["sh", "-c", "exec \"$@\" 2>/dev/full", "sh"];
+    let mut server = Server::setup().wrapped(&deaf).start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    (0..50).for_each(|number| drop(write(source.join(number.to_string()), "content")));
+    client.send(&source).run().code(0);
+    assert_same_tree(&source, &server.inbox().join("source"));
+    assert!(server.stop().success());
 }

@@ -96,7 +96,7 @@ fn is_full(error: &rusqlite::Error, free: impl FnOnce() -> Option<u64>) -> bool 
     }
 }
 
-fn free_space(path: &Path) -> Option<u64> {
+pub(super) fn free_space(path: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }

@@ -37,6 +37,9 @@ pub use self::{
     invites::{EnrolError, Enrolled, NewInvite},
 };
 
+/// Free space without which nothing more is taken: a batch of rows, and the growth of the log that they go through.
+const ROOM: u64 = 2 * 1024 * 1024;
+
 /// The database of the server.
 pub struct Catalogue {
     path: PathBuf,
@@ -102,6 +105,11 @@ impl Catalogue {
 impl Ledger for Catalogue {
     fn find(&self, path: &RelPath) -> Result<Option<Row>, LedgerError> {
         Ok(self.read("look up a file", |db| files::find(db, path))?)
+    }
+
+    fn check_room(&self) -> Result<(), LedgerError> {
+        let is_full = error::free_space(&self.path).is_some_and(|free| free < ROOM);
+        if is_full { Err(LedgerError::Full) } else { Ok(()) }
     }
 
     fn record(&self, batch: &[Filed]) -> Result<(), LedgerError> {

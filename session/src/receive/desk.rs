@@ -105,13 +105,17 @@ impl<S: Store> Desk<S> {
         }
     }
 
+    /// Takes no more work and drops what is queued; what is being done for this session alone stops soon.
+    pub(super) fn stop(&self) {
+        let mut queue = lock(&self.queue);
+        queue.is_closed = true;
+        queue.work.clear();
+        self.destination.lease.end();
+    }
+
     /// Drops what is queued, waits for what is being done, and lets go of every body.
     pub(super) async fn close(self: Arc<Self>) {
-        {
-            let mut queue = lock(&self.queue);
-            queue.is_closed = true;
-            queue.work.clear();
-        }
+        self.stop();
         loop {
             let at_rest = self.at_rest.notified();
             if !lock(&self.queue).is_worked_on {

@@ -42,7 +42,7 @@ pub struct Destination<S: Store> {
     pub uploads: Uploads<S>,
     /// What the client may do.
     pub terms: Arc<Terms>,
-    /// This connection, as an owner of staged bodies.
+    /// This connection, as an owner of staged bodies, for this request: it ends with it.
     pub lease: Arc<Lease>,
     /// Room for what has arrived, shared by all sessions.
     pub room: Room,
@@ -62,11 +62,21 @@ pub async fn receive<S: Store>(
     let receiver = Arc::new(Mutex::new(Receiver::new(put.dry_run)));
     let (room, buffers) = (destination.room.clone(), destination.buffers.clone());
     let desk = Desk::new(destination, receiver.clone(), outbox.clone());
+    // Whoever drops this future in its middle, because the server stops, leaves no work behind either.
+    let _stopped = Stopped(&desk);
     let result = take_in(incoming, outbox, &receiver, &desk, &room, &buffers).await;
     // Whatever the desk still does for this session ends before the session does, so that a successor finds
     // every body free.
-    desk.close().await;
+    desk.clone().close().await;
     result
+}
+
+struct Stopped<'a, S: Store>(&'a Desk<S>);
+
+impl<S: Store> Drop for Stopped<'_, S> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
 }
 
 async fn take_in<S: Store>(

@@ -20,7 +20,7 @@ use super::{
     reader::{self, Deed, Event, Hold, What},
     scout::{self, ATTEMPTS, Prepared, Small},
 };
-use crate::{Arrived, Incoming, Outbox, SessionError};
+use crate::{Arrived, Incoming, Outbox, Permit, SessionError};
 
 /// Frames are packed together up to this many bytes before they go to the stream: several records of TLS, so that a
 /// write costs little beside its bytes.
@@ -67,12 +67,13 @@ pub(super) async fn run(
         outbox: outbox.clone(),
         options,
         manifest,
-        pace,
         deeds,
         outstanding: HashMap::new(),
         ready: VecDeque::new(),
         again: VecDeque::new(),
         pack: Vec::with_capacity(PACK),
+        pack_size: pace.at_once().min(PACK),
+        pace,
         chunk,
     };
     let result = core.work(replies, prepared, events).await;
@@ -119,6 +120,8 @@ struct Core {
     /// Tasks to be offered again, now with their digest.
     again: VecDeque<(Task, Digest)>,
     pack: Vec<u8>,
+    /// What a pack may grow to: [`PACK`], or less where bytes may leave slowly.
+    pack_size: usize,
     /// The longest chunk that this receiver takes, or that this sender makes.
     chunk: usize,
 }
@@ -132,6 +135,7 @@ struct Outstanding {
     length: u64,
     grew: bool,
     hold: Arc<Hold>,
+    _share: Option<Permit>,
 }
 
 impl Core {
@@ -150,7 +154,7 @@ impl Core {
             }
             let mut moved = false;
             // A body can take hours; what the receiver says about it, or its goodbye, does not wait for its end.
-            while self.pack.len() < PACK && self.outbox.queued() < AHEAD && replies.is_empty() {
+            while self.pack.len() < self.pack_size && self.outbox.queued() < AHEAD && replies.is_empty() {
                 if !self.sender.has_open()
                     && let Some(seq) = self.ready.pop_front()
                 {
@@ -160,7 +164,7 @@ impl Core {
                 } else if self.sender.has_room()
                     && let Some((task, digest)) = self.again.pop_front()
                 {
-                    self.offer(task, Some(digest), None);
+                    self.offer(task, Some(digest), None, None);
                 } else if self.sender.has_room() {
                     match prepared.try_recv() {
                         Ok(prepared) => self.offer_prepared(prepared),
@@ -209,15 +213,15 @@ impl Core {
         self.outstanding.is_empty() && self.again.is_empty()
     }
 
-    fn offer_prepared(&mut self, Prepared { task, digest, body }: Prepared) {
-        self.offer(task.into_task(), digest, body);
+    fn offer_prepared(&mut self, Prepared { task, digest, body, share }: Prepared) {
+        self.offer(task.into_task(), digest, body, share);
     }
 
-    fn offer(&mut self, task: Task, digest: Option<Digest>, body: Option<Small>) {
+    fn offer(&mut self, task: Task, digest: Option<Digest>, body: Option<Small>, share: Option<Permit>) {
         let seq = self.sender.offer(task.header(digest), &mut self.pack);
         let (length, grew) = (task.size().unwrap_or(0), body.as_ref().is_some_and(|body| body.grew));
         let hold = Arc::default();
-        self.outstanding.insert(seq, Outstanding { task, digest, body, length, grew, hold });
+        self.outstanding.insert(seq, Outstanding { task, digest, body, length, grew, hold, _share: share });
     }
 
     /// Packs a small body. A body of no bytes has no chunk.

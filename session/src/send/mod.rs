@@ -35,6 +35,8 @@ pub struct Options {
     pub links: Links,
     /// Digest everything anew instead of trusting what is known about unchanged files.
     pub checksum: bool,
+    /// Other connections work on the same manifest.
+    pub has_company: bool,
 }
 
 /// Sends what the manifest holds until nothing is outstanding, as one request. When it ends with an error, what was

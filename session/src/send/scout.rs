@@ -17,6 +17,10 @@ use crate::{Permit, Room};
 /// ahead and its body needs no second read.
 pub(super) const SMALL: u64 = CHUNK as u64;
 
+/// Bytes of large files that one of several connections takes at a time, so that the others have some too: some tenths
+/// of a second of a fast network.
+const SHARE: usize = 64 * 1024 * 1024;
+
 /// A file that changes while it is read is tried this often.
 pub(super) const ATTEMPTS: u32 = 3;
 
@@ -25,6 +29,8 @@ pub(super) struct Prepared {
     pub(super) task: Taken,
     pub(super) digest: Option<Digest>,
     pub(super) body: Option<Small>,
+    /// Of what this connection may take away from the others.
+    pub(super) share: Option<Permit>,
 }
 
 /// A task on its way from the manifest. Wherever it is lost, it goes back: a session may end while it waits between
@@ -66,15 +72,21 @@ pub(super) fn run(
 ) {
     let ready = Room::new(limits::BODIES_READY as usize);
     let room = |bytes: u64| runtime.block_on(ready.take(bytes as usize));
-    while let Some(mut task) = manifest.next() {
-        match prepare(&*manifest, options, &room, &mut task) {
+    let shares = Room::new(SHARE);
+    while let Some(task) = manifest.next() {
+        let mut taken = Taken { task: Some(task), manifest: manifest.clone() };
+        let Some(task) = &mut taken.task else { return };
+        match prepare(&*manifest, options, &room, task) {
             Ok((digest, body)) => {
-                let task = Taken { task: Some(task), manifest: manifest.clone() };
-                if prepared.blocking_send(Prepared { task, digest, body }).is_err() {
+                let is_large = body.is_none() && digest.is_none();
+                let large = task.size().filter(|_| options.has_company && is_large);
+                let share =
+                    large.map(|size| runtime.block_on(shares.take(usize::try_from(size).unwrap_or(SHARE))));
+                if prepared.blocking_send(Prepared { task: taken, digest, body, share }).is_err() {
                     return;
                 }
             }
-            Err(error) => manifest.settle(task, failure(&error)),
+            Err(error) => manifest.settle(taken.into_task(), failure(&error)),
         }
     }
 }

@@ -101,7 +101,11 @@ fn read_at(store: &impl Store, path: &RelPath) -> Vec<u8> {
 
 fn replay(staged: &mut impl Staged) -> Vec<u8> {
     let mut bytes = Vec::new();
-    staged.replay(&mut |piece| bytes.extend_from_slice(piece)).expect("a replay works");
+    let mut sink = |piece: &[u8]| {
+        bytes.extend_from_slice(piece);
+        true
+    };
+    staged.replay(&mut sink).expect("a replay works");
     bytes
 }
 

@@ -31,24 +31,30 @@ struct Begun {
 
 impl Ticket {
     /// Nothing of it is here.
-    pub(super) fn fresh(target: Target, header: Header, ownership: Option<Ownership>) -> Self {
-        Ticket { target, header, ownership, begun: None }
+    pub(super) fn fresh(target: Target, header: &Header, ownership: Option<Ownership>) -> Self {
+        Ticket { target, header: header.clone(), ownership, begun: None }
     }
 
-    /// Goes on with what an earlier run has left, if that can still be read.
+    /// Goes on with what an earlier run has left, if that can still be read; `None` if that has to wait.
     pub(super) fn to_go_on<S: Store>(
         shared: &Shared<S>,
         target: Target,
-        header: Header,
+        header: &Header,
         ownership: Ownership,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Option<Self>, Fault> {
         let Some((id, offset)) = shared.find_staged(&ownership)? else {
-            return Ok(Ticket::fresh(target, header, Some(ownership)));
+            return Ok(Some(Ticket::fresh(target, header, Some(ownership))));
         };
-        let mut hasher = algorithm(&header).hasher();
-        let replayed = shared.reopen(&target, &ownership, id, offset).and_then(|mut staged| {
-            staged.replay(&mut |bytes| hasher.update(bytes)).step("read a body again", &target.path)
-        });
+        let Some(_reading) = shared.reads.begin(offset) else { return Ok(None) };
+        let mut hasher = algorithm(header).hasher();
+        let mut sink = |bytes: &[u8]| {
+            hasher.update(bytes);
+            !target.lease.is_over()
+        };
+        let replayed = shared
+            .reopen(&target, &ownership, id, offset)
+            .and_then(|mut staged| staged.replay(&mut sink).step("read a body again", &target.path));
+        target.refuse_when_over()?;
         let begun = match replayed {
             Ok(()) => Some(Begun { id, offset, hasher }),
             Err(fault) => {
@@ -57,7 +63,7 @@ impl Ticket {
                 None
             }
         };
-        Ok(Ticket { target, header, ownership: Some(ownership), begun })
+        Ok(Some(Ticket { target, header: header.clone(), ownership: Some(ownership), begun }))
     }
 
     /// Where the body should begin, in bytes.
@@ -151,7 +157,7 @@ impl<S: Store> Upload<S> {
         self.target.refuse_size(length)?;
         let free = self.shared.store.free_space();
         if free.is_some_and(|free| free < SPACE_KEPT_FREE.saturating_add(bytes.len() as u64)) {
-            return Err(Fault::new(Code::StorageFull, "no space is left"));
+            return Err(Fault::new(Code::StorageFull, "no space is left on the server"));
         }
         let staged =
             self.staged.as_mut().ok_or_else(|| Fault::new(Code::Cancelled, "the body was given up"))?;

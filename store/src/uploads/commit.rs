@@ -112,14 +112,17 @@ struct Pending {
 }
 
 fn commit<S: Store>(store: &S, ledger: &dyn Ledger, mut batch: Vec<Job<S>>) {
+    let room = ledger.check_room().map_err(Fault::from);
     let sealed: Vec<Result<(), Fault>> = batch
         .iter_mut()
         .map(|job| match &mut job.work {
             Work::Body { staged, ownership, meta, .. } => hold(ownership.as_ref(), || {
-                let sealed = store.seal(staged, *meta).step("sync a body", &job.target.path);
+                let sealed = room
+                    .clone()
+                    .and_then(|()| store.seal(staged, *meta).step("sync a body", &job.target.path));
                 sealed.inspect_err(|_| discard(store, ledger, staged.id()))
             }),
-            _ => Ok(()),
+            _ => room.clone(),
         })
         .collect();
 

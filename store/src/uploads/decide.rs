@@ -13,17 +13,18 @@ use super::{
 };
 use crate::{BodyKey, Entry, EntryKind, Meta, RowKind, Store};
 
-/// An offer whose body another connection has under way.
+/// An offer that can be decided a little later: another connection has its body under way, or too many others are
+/// being read at length.
 pub struct Busy {
     header: Header,
-    asked: Question,
+    asked: Option<Question>,
 }
 
 #[cfg(any(test, feature = "conformance"))]
 impl Busy {
     /// As if the body's owner had been asked for a sign of life this much earlier, so that no test has to wait.
     pub fn backdate(&mut self, by: std::time::Duration) {
-        self.asked.backdate(by);
+        self.asked.iter_mut().for_each(|asked| asked.backdate(by));
     }
 }
 
@@ -35,7 +36,7 @@ impl<S: Store> Uploads<S> {
 
     /// Asks again for what was [`Begin::Busy`].
     pub fn begin_again(&self, terms: &Arc<Terms>, lease: &Arc<Lease>, busy: Busy, reply: Reply) -> Begin {
-        self.shared.begin(terms, lease, busy.header, Some(busy.asked), reply)
+        self.shared.begin(terms, lease, busy.header, busy.asked, reply)
     }
 }
 
@@ -44,6 +45,7 @@ enum Decision<S: Store> {
     Answer(Outcome),
     Commit(Work<S>),
     Want,
+    Later,
 }
 
 impl<S: Store> Shared<S> {
@@ -55,15 +57,16 @@ impl<S: Store> Shared<S> {
         asked: Option<Question>,
         reply: Reply,
     ) -> Begin {
-        let decided = Target::of(terms, &header).and_then(|target| {
+        let decided = Target::of(terms, lease, &header).and_then(|target| {
             let decision = self.decide(&target, &header)?;
             Ok((target, decision))
         });
         match decided {
             Err(fault) => reply.give(fault.into()),
             Ok((_, Decision::Answer(outcome))) => reply.give(outcome),
+            Ok((_, Decision::Later)) => return Begin::Busy(Busy { header, asked }, reply),
             Ok((target, _)) if terms.dry_run => {
-                return Begin::Send(Box::new(Ticket::fresh(target, header, None)), reply);
+                return Begin::Send(Box::new(Ticket::fresh(target, &header, None)), reply);
             }
             Ok((target, Decision::Commit(work))) => self.committer.hand_in(Job { target, work, reply }),
             Ok((target, Decision::Want)) => {
@@ -71,12 +74,15 @@ impl<S: Store> Shared<S> {
                     .can_be_gone_on_with(&target, &header)
                     .map(|key| self.owners.claim(&key, lease, asked));
                 let ticket = match claimed {
-                    Some(Claimed::Asked(asked)) => return Begin::Busy(Busy { header, asked }, reply),
-                    Some(Claimed::Ours(ownership)) => Ticket::to_go_on(self, target, header, ownership),
-                    Some(Claimed::Taken) | None => Ok(Ticket::fresh(target, header, None)),
+                    Some(Claimed::Asked(asked)) => {
+                        return Begin::Busy(Busy { header, asked: Some(asked) }, reply);
+                    }
+                    Some(Claimed::Ours(ownership)) => Ticket::to_go_on(self, target, &header, ownership),
+                    Some(Claimed::Taken) | None => Ok(Some(Ticket::fresh(target, &header, None))),
                 };
                 match ticket {
-                    Ok(ticket) => return Begin::Send(Box::new(ticket), reply),
+                    Ok(Some(ticket)) => return Begin::Send(Box::new(ticket), reply),
+                    Ok(None) => return Begin::Busy(Busy { header, asked: None }, reply),
                     Err(fault) => reply.give(fault.into()),
                 }
             }
@@ -144,7 +150,12 @@ impl<S: Store> Shared<S> {
         });
         let actual = match by_row {
             Some(digest) => digest,
-            None => self.read_digest(path, offered)?,
+            None => {
+                let Some(_reading) = self.reads.begin(header.size.unwrap_or(0)) else {
+                    return Ok(Some(Decision::Later));
+                };
+                self.read_digest(target, path, offered)?
+            }
         };
         if actual != offered {
             return Ok(None);
@@ -170,13 +181,14 @@ impl<S: Store> Shared<S> {
         })))
     }
 
-    fn read_digest(&self, path: &RelPath, like: Digest) -> Result<Digest, Fault> {
+    fn read_digest(&self, target: &Target, path: &RelPath, like: Digest) -> Result<Digest, Fault> {
         let mut hasher = like.algorithm().hasher();
         let read = self.store.read(path, 0, &mut |bytes| {
             hasher.update(bytes);
-            true
+            !target.lease.is_over()
         });
         read.step("read a file again", path)?;
+        target.refuse_when_over()?;
         Ok(hasher.finish())
     }
 

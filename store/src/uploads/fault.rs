@@ -6,7 +6,7 @@ use super::Outcome;
 use crate::{LedgerError, StoreError};
 
 /// What the peer is told.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Fault {
     pub(super) code: Code,
     pub(super) detail: String,
@@ -29,11 +29,10 @@ impl<T> Step<T> for Result<T, StoreError> {
         self.map_err(|error| {
             let code = error.code();
             let sentence = match error {
-                StoreError::Exists
-                | StoreError::Kind
-                | StoreError::Name
-                | StoreError::Full
-                | StoreError::Moved => return Fault::new(code, error.to_string()),
+                StoreError::Exists | StoreError::Kind | StoreError::Name | StoreError::Moved => {
+                    return Fault::new(code, error.to_string());
+                }
+                StoreError::Full => "no space is left on the server",
                 StoreError::Denied(_) => "permission denied on the server",
                 StoreError::NotFound | StoreError::Crowded | StoreError::InUse | StoreError::Io(_) => {
                     "the server's storage has failed"

@@ -9,6 +9,7 @@ mod commit;
 mod decide;
 mod fault;
 mod owners;
+mod reads;
 mod staging;
 mod target;
 
@@ -21,7 +22,7 @@ pub use self::{
     decide::Busy,
     owners::Lease,
 };
-use self::{commit::Committer, owners::Owners};
+use self::{commit::Committer, owners::Owners, reads::LongReads};
 use crate::{Ledger, Store, StoreError};
 
 /// Space that bodies leave free, so that the catalogue can still be written when the disk is full: a batch of rows and
@@ -44,6 +45,7 @@ struct Shared<S: Store> {
     ledger: Arc<dyn Ledger>,
     owners: Arc<Owners>,
     committer: Committer<S>,
+    reads: LongReads,
 }
 
 /// Under which conditions a client puts files.
@@ -124,7 +126,9 @@ impl<S: Store> Uploads<S> {
         staging::recover(&*store, &*ledger)?;
         let owners = Arc::new(Owners::default());
         let committer = Committer::start(store.clone(), ledger.clone());
-        Ok(Uploads { shared: Arc::new(Shared { store, ledger, owners, committer }) })
+        Ok(Uploads {
+            shared: Arc::new(Shared { store, ledger, owners, committer, reads: LongReads::default() }),
+        })
     }
 
     /// The store that it writes to.

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -25,6 +25,7 @@ pub struct Lease {
     heard: Mutex<Instant>,
     /// The greatest token.
     answered: AtomicU64,
+    is_over: AtomicBool,
     ask: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
@@ -41,7 +42,7 @@ impl Lease {
     /// have: none is less than one before, and none is 0.
     pub fn new(ask: impl Fn() -> u64 + Send + Sync + 'static) -> Arc<Self> {
         let (heard, answered) = (Mutex::new(Instant::now()), AtomicU64::new(0));
-        Arc::new(Lease { heard, answered, ask: Box::new(ask) })
+        Arc::new(Lease { heard, answered, is_over: AtomicBool::new(false), ask: Box::new(ask) })
     }
 
     /// Something came from the peer.
@@ -52,6 +53,15 @@ impl Lease {
     /// The peer answered the question with this token.
     pub fn answered(&self, token: u64) {
         self.answered.fetch_max(token, Ordering::Relaxed);
+    }
+
+    /// The connection has ended: whatever takes long and is only for it stops.
+    pub fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
     }
 
     fn ask(self: &Arc<Self>) -> Question {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ferry_proto::{Code, Conflict, Header, RelPath, limits};
 
-use super::{Terms, fault::Fault};
+use super::{Lease, Terms, fault::Fault};
 use crate::BodyKey;
 
 /// Names that `keep-both` tries. Whoever has more copies of one name than this does not want another one.
@@ -14,22 +14,24 @@ const TRIES: u32 = 10_000;
 const ENDING: usize = 16;
 
 /// A path below the store's root, and the terms under which it was offered.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Target {
     pub(super) path: RelPath,
     pub(super) terms: Arc<Terms>,
+    /// The connection that offers it.
+    pub(super) lease: Arc<Lease>,
 }
 
 impl Target {
     /// Where an offer of this header goes.
-    pub(super) fn of(terms: &Arc<Terms>, header: &Header) -> Result<Self, Fault> {
+    pub(super) fn of(terms: &Arc<Terms>, lease: &Arc<Lease>, header: &Header) -> Result<Self, Fault> {
         let path = match &terms.folder {
             None => header.path.clone(),
             Some(folder) => {
                 folder.join(&header.path).map_err(|error| Fault::new(Code::BadName, error.to_string()))?
             }
         };
-        Ok(Target { path, terms: terms.clone() })
+        Ok(Target { path, terms: terms.clone(), lease: lease.clone() })
     }
 
     /// Whether what has the name may make way.
@@ -47,6 +49,14 @@ impl Target {
                 Err(Fault::new(Code::Exists, "a file with other content has this name"))
             }
         }
+    }
+
+    /// Why nothing more is done for a connection that has ended: what was read for it is not whole.
+    pub(super) fn refuse_when_over(&self) -> Result<(), Fault> {
+        if self.lease.is_over() {
+            return Err(Fault::new(Code::Cancelled, "the connection has ended"));
+        }
+        Ok(())
     }
 
     /// Why a file of this size is too large.

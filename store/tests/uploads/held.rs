@@ -160,6 +160,16 @@ fn without_overwriting_a_touched_file_is_read_once_and_keeps_its_time_and_mode()
 }
 
 #[test]
+fn what_is_read_for_a_connection_that_has_ended_decides_nothing() {
+    let inbox = inbox_with(b"bytes");
+    touch(&inbox.on_disk("dir/file"));
+    let client = Client::new();
+    client.lease.end();
+    assert_failed!(inbox.offer(&client, file("dir/file", b"bytes")).told(), Cancelled);
+    assert_eq!(inbox.offer(&Client::new(), file("dir/file", b"bytes")).told(), held(b"bytes"));
+}
+
+#[test]
 fn a_file_that_is_swapped_while_it_is_refreshed_is_neither_touched_nor_recorded() {
     // After the look at it, and after its bytes were read.
     for touched_before in [false, true] {

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsStr,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -67,6 +68,11 @@ impl Disk {
         setup.root(self.folder.path().join("inbox")).wrapped(self.enter)
     }
 
+    /// A server that saves elsewhere, and keeps its state on it.
+    pub(super) fn state_of(&self, setup: Setup) -> Setup {
+        setup.args(["--state".as_ref(), self.folder.path().as_os_str()]).wrapped(self.enter)
+    }
+
     /// The folder that the programs in it know it by.
     pub(super) fn path(&self) -> &Path {
         self.folder.path()
@@ -83,10 +89,16 @@ impl Disk {
         Path::new("/proc").join(self.holder.id().to_string()).join("root").join(below)
     }
 
-    /// A link to that server.
+    /// A link to the server that saves on it.
     pub(super) fn invite(&self) -> String {
+        let inbox = self.folder.path().join("inbox");
+        self.invite_by(&["--root".as_ref(), inbox.as_os_str()])
+    }
+
+    /// A link to the server of which these arguments speak.
+    pub(super) fn invite_by(&self, arguments: &[&OsStr]) -> String {
         let mut command = bare(self.enter, "ferryd");
-        command.args(["invite", "--root"]).arg(self.folder.path().join("inbox"));
+        command.arg("invite").args(arguments);
         run(command).code(0).stdout().trim_end().to_owned()
     }
 

@@ -30,7 +30,10 @@ fn hostile_19_a_file_too_large_for_the_disk_fails_alone_and_by_name() {
 
     let outcome = send().run().code(1);
     let failed = failures(&outcome);
-    assert!(matches!(&failed[..], [(name, why)] if name == "big" && why == "no space is left"), "{failed:?}");
+    assert!(
+        matches!(&failed[..], [(name, why)] if name == "big" && why == "no space is left on the server"),
+        "{failed:?}"
+    );
     assert_eq!(outcome.total("sent"), 40 + 40 + 5 + 2, "{outcome:?}");
     assert!(!disk.inbox().join("big").exists());
     assert_same_tree(&first, &disk.inbox().join("first"));
@@ -118,6 +121,23 @@ fn hostile_19_an_inbox_that_can_no_longer_be_written_is_told_at_the_start() {
     let server = disk.setup(Server::setup()).start();
     assert_eq!(names(&disk.inbox()), ["file"]);
     drop(server);
+}
+
+#[test]
+fn hostile_19_without_room_for_its_row_a_file_does_not_take_the_place_of_another() {
+    let Some(disk) = Disk::mounted("size=8m,mode=700") else { return };
+    let server = disk.state_of(Server::setup()).start();
+    let (inbox, state) = (server.inbox(), disk.path());
+    let client = Client::new();
+    let arguments = ["--root".as_ref(), inbox.as_os_str(), "--state".as_ref(), state.as_os_str()];
+    client.pair(&disk.invite_by(&arguments));
+    let source = write(server.beside().join("file"), "old");
+    client.send(&source).run().code(0);
+    let mut filler = File::create(disk.seen().join("filler")).unwrap();
+    while filler.write(&[7; 4096]).is_ok() {}
+    write(&source, "new, and longer");
+    client.send(&source).run().code(1).says("no space is left for the catalogue");
+    assert_eq!(fs::read(inbox.join("file")).unwrap(), b"old");
 }
 
 /// Sends 400 small files where there is no room for all of them, then makes room and sends them again.

@@ -1,0 +1,77 @@
+//! What happens on the disk before a receipt leaves, as the operating system sees it.
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
+
+use crate::support::{Client, Server, noise, write};
+
+/// Runs what follows under strace, which stays out of the way: the program is still our own child, and no signal
+/// reaches it later.
+const TRACED: &[&str] = &[
+    "sh",
+    "-c",
+    "exec strace -D -f -y -s 0 -o \"$TRACE\" \
+     -e trace=write,writev,sendto,sendmsg,pwrite64,fsync,fdatasync,syncfs,renameat,renameat2 \"$@\"",
+    "sh",
+];
+
+/// Whether strace may trace here. Where it may not, the test says so and ends.
+fn may_trace() -> bool {
+    let traced =
+        Command::new("strace").args(["-f", "true"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let may = traced.is_ok_and(|status| status.success());
+    if !may {
+        println!("skipped: strace is not installed, or may not trace here");
+    }
+    may
+}
+
+/// Bytes of the shortest receipt of a file, encrypted. A ping is shorter.
+const RECEIPT: u64 = 50;
+
+fn written_bytes(line: &str) -> u64 {
+    line.rsplit_once(" = ").and_then(|(_, bytes)| bytes.parse().ok()).unwrap_or(0)
+}
+
+/// Finds the first line from a place on that has all of these words; where it is.
+#[track_caller]
+fn after(lines: &[&str], from: usize, what: &str, words: &[&str]) -> usize {
+    let found = lines[from..].iter().position(|line| words.iter().all(|word| line.contains(word)));
+    from + found.unwrap_or_else(|| panic!("{what} does not follow in\n{}", lines[from..].join("\n")))
+}
+
+#[test]
+fn promise_2_bytes_name_folder_and_row_are_synced_before_the_receipt() {
+    if !may_trace() {
+        return;
+    }
+    let traces = tempfile::tempdir().unwrap();
+    let trace = traces.path().join("trace");
+    let server = Server::setup().wrapped(TRACED).env("TRACE", &trace).start();
+    let client = Client::paired(&server);
+    // One that is packed, and one with a checkpoint.
+    for (name, length) in [("small", 1000), ("large", 33 * 1024 * 1024)] {
+        let source = write(server.beside().join("folder").join(name), noise(length, 1));
+        let so_far = fs::read_to_string(&trace).unwrap().lines().count();
+        client.send(source).args(["--dir", name]).run().code(0);
+        let text = fs::read_to_string(&trace).unwrap();
+        let lines: Vec<&str> = text.lines().skip(so_far).collect();
+        let named = format!("\"{name}\"");
+        let rename = after(&lines, 0, "the rename", &["rename", &named]);
+        let id = lines[rename].split('"').nth(1).unwrap();
+        let last_write =
+            lines[..rename].iter().rposition(|line| line.contains("write(") && line.contains(id));
+        let written = last_write.expect("bytes were written to the staged body");
+        let synced = after(&lines, written, "a sync of the bytes", &["sync(", id]);
+        assert!(synced < rename, "{name} has its name before its bytes are synced");
+        // The folder that it is in, and the one in which that was made.
+        let below = after(&lines, rename, "a sync of its folder", &["fsync(", &format!("/inbox/{name}>")]);
+        let above = after(&lines, rename, "a sync of the root", &["fsync(", "/inbox>"]);
+        let row = after(&lines, below.max(above), "a sync of the catalogue", &["sync(", "catalogue.db-wal"]);
+        let is_said = |line: &&str| line.contains("<socket:") && written_bytes(line) >= RECEIPT;
+        assert_eq!(lines[rename..row].iter().find(|line| is_said(line)), None, "{name}: said before its row");
+        assert!(lines[row..].iter().any(is_said), "{name}: no receipt");
+    }
+}
