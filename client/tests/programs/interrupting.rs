@@ -196,10 +196,13 @@ fn standard_input_that_was_not_read_is_sent_on_the_next_connection() {
 
 #[test]
 fn promise_8_a_connection_that_is_not_needed_any_more_is_not_waited_for() {
-    let server = Server::setup().args(["--max-connections", "1"]).start();
-    let client = Client::paired(&server);
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let client = Client::new();
+    client.pair(&server.invite_at(proxy.address()));
     let source = write(server.beside().join("file"), noise(2_000_000, 1));
     for retry in ["0", "forever"] {
+        proxy.set(Plan::Only(proxy.connections() + 1));
         client.send(&source).args(["--jobs", "3", "--retry", retry]).run().code(0);
     }
     assert_same_file(&source, &server.inbox().join("file"));
