@@ -23,8 +23,6 @@ pub(crate) enum Plan {
     SilentAfter(u64),
     /// Passes everything on, this many bytes a second at the most.
     Slow(u64),
-    /// Closes what comes at once.
-    Refuse,
     /// Passes everything on for this many connections, counted from the first of all, and closes later ones at once.
     Only(usize),
 }
@@ -122,10 +120,8 @@ fn accept(listener: &TcpListener, state: &Arc<Mutex<State>>) {
         let target = {
             let mut state = lock(state);
             state.connections += 1;
-            match state.plan {
-                Plan::Refuse => continue,
-                Plan::Only(connections) if state.connections > connections => continue,
-                _ => {}
+            if matches!(state.plan, Plan::Only(connections) if state.connections > connections) {
+                continue;
             }
             state.target
         };
@@ -201,7 +197,7 @@ fn next(waiting: usize, is_upward: bool, state: &Mutex<State>) -> Step {
             true => (Step::Pass(waiting), 0),
             false => (Step::Hold, 0),
         },
-        Plan::Forward | Plan::Refuse | Plan::Only(_) => (Step::Pass(waiting), 0),
+        Plan::Forward | Plan::Only(_) => (Step::Pass(waiting), 0),
         _ if !is_upward => (Step::Pass(waiting), 0),
         Plan::CutAfter(limit) => match usize::try_from(limit - state.passed) {
             Ok(left) if left <= waiting => {
