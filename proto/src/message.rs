@@ -117,6 +117,14 @@ pub enum Verb {
     Unknown(u16),
 }
 
+impl Verb {
+    /// Reading files: kept free, so that grants can speak of it now.
+    pub const GET: u16 = 2;
+
+    /// Listing files: kept free likewise.
+    pub const LIST: u16 = 3;
+}
+
 /// How a client wants to put files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Put {

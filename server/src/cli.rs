@@ -1,6 +1,6 @@
 //! The command line of ferryd. Nothing outside this module and `config` sees it.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -24,6 +24,29 @@ pub(crate) enum Sub {
         place: PlaceArgs,
         #[command(flatten)]
         serve: ServeArgs,
+    },
+    /// Tell who may do what, and who no longer
+    Clients {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shut a client out for good, its running sessions included
+    Revoke {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// What the client is called here
+        name: String,
+    },
+    /// Tell the fingerprint by which clients know this server
+    Identity {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// Show it as a QR code too
+        #[arg(long)]
+        qr: bool,
     },
     /// Print a link that lets one client in
     Invite {
@@ -77,11 +100,37 @@ pub enum LogFormat {
     Json,
 }
 
+/// What a client may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Can {
+    /// Send files.
+    Put,
+    /// Read files.
+    Get,
+    /// List files.
+    List,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct InviteArgs {
     /// What the client will be called here [default: what its machine calls itself]
     #[arg(long)]
     pub(crate) name: Option<String>,
+    /// The folder that is all the client sees; made if it is missing [default: the whole root]
+    #[arg(long, value_name = "SUBDIR")]
+    pub(crate) path: Option<OsString>,
+    /// What the client may do
+    #[arg(long, value_name = "VERBS", value_delimiter = ',', default_value = "put,get,list")]
+    pub(crate) can: Vec<Can>,
+    /// Let it add, and never replace what is there
+    #[arg(long)]
+    pub(crate) no_overwrite: bool,
+    /// Bytes that the client may hold in all
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) quota: Option<String>,
+    /// When the client's access ends: RFC 3339, or a time from now
+    #[arg(long, value_name = "T")]
+    pub(crate) grant_expires: Option<String>,
     /// How long the link works
     #[arg(long, value_name = "TIME", default_value = "24h")]
     pub(crate) expires: String,

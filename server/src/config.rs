@@ -1,16 +1,21 @@
 //! Arguments, environment and file become one plain configuration before anything starts.
 
 use std::{
+    ffi::OsString,
     net::{Ipv6Addr, SocketAddr},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context, bail};
-use ferry_proto::limits;
+use ferry_proto::{RelPath, escape, limits};
 use serde::Deserialize;
 
-use crate::cli::{Cli, InviteArgs, LogFormat, PlaceArgs, ServeArgs, Sub};
+use crate::{
+    catalogue::Grant,
+    cli::{Can, Cli, InviteArgs, LogFormat, PlaceArgs, ServeArgs, Sub},
+};
 
 /// The port of ferryd.
 pub const PORT: u16 = 7117;
@@ -28,6 +33,12 @@ pub enum Command {
     Serve(Config),
     /// Print a link.
     Invite(Config, InviteTerms),
+    /// List the clients, in JSON or for people.
+    Clients(Config, bool),
+    /// Shut this client out.
+    Revoke(Config, String),
+    /// Print the fingerprint, as a QR code too or not.
+    Identity(Config, bool),
 }
 
 /// How ferryd runs.
@@ -58,6 +69,8 @@ pub struct Config {
 pub struct InviteTerms {
     /// What the client will be called.
     pub name: Option<String>,
+    /// What it may do.
+    pub grant: Grant,
     /// How long the link works.
     pub expires: Duration,
     /// How many clients it lets in.
@@ -87,6 +100,9 @@ impl Cli {
         match self.command {
             None => Ok(Command::Serve(config(self.place, Some(self.serve))?)),
             Some(Sub::Serve { place, serve }) => Ok(Command::Serve(config(place, Some(serve))?)),
+            Some(Sub::Clients { place, json }) => Ok(Command::Clients(config(place, None)?, json)),
+            Some(Sub::Revoke { place, name }) => Ok(Command::Revoke(config(place, None)?, name)),
+            Some(Sub::Identity { place, qr }) => Ok(Command::Identity(config(place, None)?, qr)),
             Some(Sub::Invite { place, invite }) => Ok(Command::Invite(config(place, None)?, terms(invite)?)),
         }
     }
@@ -125,11 +141,21 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
 }
 
 fn terms(args: InviteArgs) -> anyhow::Result<InviteTerms> {
-    let InviteArgs { name, expires, uses, host, qr } = args;
+    let InviteArgs { name, path, can, no_overwrite, quota, grant_expires, expires, uses, host, qr } = args;
     if uses == 0 {
         bail!("--uses takes at least 1");
     }
-    Ok(InviteTerms { name, expires: duration(&expires, "expires")?, uses, hosts: host, qr })
+    let may = |verb| can.contains(&verb);
+    let grant = Grant {
+        folder: path.map(folder).transpose()?,
+        put: may(Can::Put),
+        get: may(Can::Get),
+        list: may(Can::List),
+        overwrite: !no_overwrite,
+        quota: quota.map(|text| size(&text, "quota")).transpose()?,
+        expires: grant_expires.map(|text| point_in_time(&text, "grant-expires")).transpose()?,
+    };
+    Ok(InviteTerms { name, grant, expires: duration(&expires, "expires")?, uses, hosts: host, qr })
 }
 
 fn read(path: &Path) -> anyhow::Result<File> {
@@ -139,6 +165,24 @@ fn read(path: &Path) -> anyhow::Result<File> {
 
 fn duration(text: &str, flag: &str) -> anyhow::Result<Duration> {
     ferry_proto::units::duration(text).with_context(|| format!("--{flag} {text}"))
+}
+
+/// A folder below the root, however it is written.
+fn folder(text: OsString) -> anyhow::Result<RelPath> {
+    let bytes = text.as_bytes();
+    let trimmed = bytes.strip_suffix(b"/").unwrap_or(bytes);
+    RelPath::new(trimmed).with_context(|| format!("--path {}", escape::bytes(bytes)))
+}
+
+/// A point in time, or how long from now that is.
+fn point_in_time(text: &str, flag: &str) -> anyhow::Result<SystemTime> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(time.into());
+    }
+    let from_now = ferry_proto::units::duration(text);
+    let from_now =
+        from_now.with_context(|| format!("--{flag} {text}: neither RFC 3339 nor a time from now"))?;
+    SystemTime::now().checked_add(from_now).with_context(|| format!("--{flag} {text} is too far away"))
 }
 
 fn size(text: &str, flag: &str) -> anyhow::Result<u64> {

@@ -23,6 +23,10 @@ use crate::{
 pub fn invite(config: &Config, terms: InviteTerms) -> anyhow::Result<()> {
     let State { identity, catalogue } = state::open(config)?;
     let show_qr = terms.qr;
+    if let Some(folder) = &terms.grant.folder {
+        let made = ferry_store::make_folder(&config.root, folder);
+        made.with_context(|| format!("--path {folder}: the folder cannot be made"))?;
+    }
     let invite = make(&catalogue, &identity, &config.listen, terms)?;
     let link = invite.to_link();
     writeln!(std::io::stdout(), "{link}").context("the link cannot be written to standard output")?;
@@ -36,6 +40,7 @@ pub fn invite(config: &Config, terms: InviteTerms) -> anyhow::Result<()> {
 pub(crate) fn first(state: &State, listen: &[SocketAddr]) -> anyhow::Result<Invite> {
     let terms = InviteTerms {
         name: None,
+        grant: Grant::whole(),
         expires: Duration::from_secs(24 * 60 * 60),
         uses: 1,
         hosts: Vec::new(),
@@ -56,7 +61,7 @@ fn make(
     configured: &[SocketAddr],
     terms: InviteTerms,
 ) -> anyhow::Result<Invite> {
-    let InviteTerms { name, expires, uses, hosts, qr: _ } = terms;
+    let InviteTerms { name, grant, expires, uses, hosts, qr: _ } = terms;
     // A running server, or the last one that ran, knows its port better than the configuration does.
     let mut listen = catalogue.listen()?;
     if listen.is_empty() {
@@ -68,7 +73,7 @@ fn make(
     // What cannot be read back is not handed out.
     invite.to_link().parse::<Invite>().context("--host")?;
     let expires = SystemTime::now().checked_add(expires).context("--expires is too far away")?;
-    catalogue.invite(NewInvite { name, expires, uses, grant: Grant::whole() }, &invite.secret)?;
+    catalogue.invite(NewInvite { name, expires, uses, grant }, &invite.secret)?;
     Ok(invite)
 }
 

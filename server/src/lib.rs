@@ -2,7 +2,9 @@
 
 pub mod catalogue;
 pub mod cli;
+mod clients;
 pub mod config;
+mod identity;
 mod invite;
 mod listen;
 mod log;
@@ -10,6 +12,8 @@ mod serve;
 mod session;
 mod state;
 
+pub use clients::{clients, revoke};
 pub use config::Config;
+pub use identity::identity;
 pub use invite::invite;
 pub use serve::serve;

@@ -13,6 +13,9 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Serve(config) => ferry_server::serve(config),
         Command::Invite(config, terms) => ferry_server::invite(&config, terms),
+        Command::Clients(config, json) => ferry_server::clients(&config, json),
+        Command::Revoke(config, name) => ferry_server::revoke(&config, &name),
+        Command::Identity(config, qr) => ferry_server::identity(&config, qr),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,9 +1,10 @@
 //! `ferryd serve`: puts the house together, runs it, and leaves it in order.
 
 use std::{
+    collections::HashMap,
     io::{IsTerminal, Write},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use anyhow::Context;
@@ -15,10 +16,13 @@ use tokio::{
     runtime::Handle,
     signal::unix::{SignalKind, signal},
     sync::watch,
+    task::JoinHandle,
 };
 
 use crate::{
-    Config, invite, listen, log,
+    Config,
+    catalogue::{Catalogue, ClientId, ShutOut},
+    invite, listen, log,
     session::Sessions,
     state::{self, State},
 };
@@ -34,6 +38,9 @@ const DOOR_THREADS: usize = 2;
 /// Room for bytes between the network and the disk, all sessions together: four that are faster than the disk can fill
 /// what each may have.
 const ROOM: usize = 16 * 1024 * 1024;
+
+/// How often revoked and expired clients are looked for: their sessions end within a second.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// How often stale staging is looked for.
 const SWEEP: Duration = Duration::from_secs(60 * 60);
@@ -72,6 +79,7 @@ async fn run(config: Config, door: Handle) -> anyhow::Result<()> {
     let catalogue = Arc::new(state.catalogue);
     let uploads = Uploads::open(store, catalogue.clone()).context("cannot go on with what is in staging")?;
     let sweeper = tokio::spawn(sweep(uploads.clone(), config.retain_staging));
+    let (shut_out, watcher) = watch_clients(catalogue.clone(), door.clone());
     let sessions = Sessions {
         uploads: uploads.clone(),
         catalogue,
@@ -80,6 +88,7 @@ async fn run(config: Config, door: Handle) -> anyhow::Result<()> {
         buffers: Buffers::default(),
         max_file: config.max_file,
         name: hostname(),
+        shut_out,
     };
     for address in &addresses {
         // Whoever started this may not be reading.
@@ -94,6 +103,7 @@ async fn run(config: Config, door: Handle) -> anyhow::Result<()> {
     }
     tracing::info!("stopping");
     sweeper.abort();
+    watcher.abort();
     let _ = stop_now.send(true);
     running.await.context("the listeners ended in a panic")?;
     tokio::task::spawn_blocking(move || uploads.close()).await.context("the committer ended in a panic")?;
@@ -146,6 +156,31 @@ fn welcome_first_client(config: &Config, state: &State, listeners: &[TcpListener
         writeln!(stderr, "no client is paired yet: `ferryd invite --root {root}` prints a link")
     };
     Ok(())
+}
+
+/// Looks for clients that another process has revoked, or whose time is over.
+fn watch_clients(
+    catalogue: Arc<Catalogue>,
+    door: Handle,
+) -> (watch::Receiver<HashMap<ClientId, ShutOut>>, JoinHandle<()>) {
+    let (tell, shut_out) = watch::channel(HashMap::new());
+    let watcher = tokio::spawn(async move {
+        let mut looks = tokio::time::interval(LOOK);
+        loop {
+            looks.tick().await;
+            let catalogue = catalogue.clone();
+            match door.spawn_blocking(move || catalogue.shut_out(SystemTime::now())).await {
+                Ok(Ok(now)) => drop(tell.send_if_modified(|known| {
+                    let is_new = *known != now;
+                    *known = now;
+                    is_new
+                })),
+                Ok(Err(error)) => tracing::error!(%error, "who is revoked cannot be looked up"),
+                Err(error) => tracing::error!(%error, "the look for revoked clients ended in a panic"),
+            }
+        }
+    });
+    (shut_out, watcher)
 }
 
 async fn sweep(uploads: Uploads<LocalStore>, retention: Duration) {

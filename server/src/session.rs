@@ -1,6 +1,6 @@
 //! One session: who is it, what may it do, and what does it want?
 
-use std::{net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::SystemTime};
 
 use ferry_proto::{
     Code, Fingerprint, GrantView, Hello, Limits, Message, Put, Rejected, Request, VERSION, Verb, Violation,
@@ -14,7 +14,7 @@ use ferry_store::{Lease, LocalStore, Store, Terms, Uploads};
 use tokio::{runtime::Handle, sync::watch};
 
 use crate::{
-    catalogue::{Catalogue, Client, EnrolError},
+    catalogue::{Catalogue, Client, ClientId, EnrolError, ShutOut},
     listen::Handler,
     log::Journal,
 };
@@ -32,10 +32,26 @@ pub(crate) struct Sessions {
     pub(crate) buffers: Buffers,
     pub(crate) max_file: u64,
     pub(crate) name: String,
+    /// Who may do nothing any more; it changes while the server runs.
+    pub(crate) shut_out: watch::Receiver<HashMap<ClientId, ShutOut>>,
 }
 
 /// Why a peer is not let in, in words for it.
 struct Refusal(Code, String);
+
+impl From<ShutOut> for Refusal {
+    fn from(shut_out: ShutOut) -> Self {
+        match shut_out {
+            ShutOut::Revoked => {
+                Refusal(Code::Revoked, "this client's access was revoked by the server's owner".to_owned())
+            }
+            ShutOut::Expired => Refusal(
+                Code::Expired,
+                "the time of this client's grant is over: ask the server's owner for a new invite".to_owned(),
+            ),
+        }
+    }
+}
 
 impl Handler for Sessions {
     async fn handle(
@@ -62,13 +78,23 @@ impl Handler for Sessions {
         };
         let agent = escape::text(&hello.agent);
         tracing::info!(client = %client.name, %address, %agent, "connected");
+        let mut shut_out = self.shut_out.clone();
         let ended = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => None,
-            result = self.serve(&mut incoming, &outbox, &client) => Some(result),
+            _ = stop.wait_for(|stop| *stop) => {
+                Err(Refusal(Code::Stopping, "the server is stopping".to_owned()))
+            }
+            Ok(now) = shut_out.wait_for(|now| now.contains_key(&client.id)) => {
+                Err(Refusal::from(now[&client.id]))
+            }
+            result = self.serve(&mut incoming, &outbox, &client) => Ok(result),
         };
-        let Some(result) = ended else {
-            return greet::farewell(incoming, outbox, Code::Stopping, "the server is stopping").await;
+        let result = match ended {
+            Ok(result) => result,
+            Err(Refusal(code, sentence)) => {
+                tracing::info!(client = %client.name, %address, %code, "cut");
+                return greet::farewell(incoming, outbox, code, sentence).await;
+            }
         };
         match result {
             Ok(()) => tracing::info!(client = %client.name, %address, "finished"),
@@ -105,17 +131,17 @@ impl Sessions {
                 (known, None) => Ok(known),
             }
         });
-        let revoked =
-            || Refusal(Code::Revoked, "this client's access was revoked by the server's owner".to_owned());
         let internal = || Refusal(Code::Internal, "the server cannot look up its clients".to_owned());
         match looked_up.await {
-            Ok(Ok(Some(client))) if client.revoked.is_none() => Ok(client),
-            Ok(Ok(Some(_))) => Err(revoked()),
+            Ok(Ok(Some(client))) => match client.shut_out(SystemTime::now()) {
+                None => Ok(client),
+                Some(shut_out) => Err(shut_out.into()),
+            },
             Ok(Ok(None)) => Err(Refusal(
                 Code::UnknownClient,
                 "the server does not know this client: ask its owner for an invite and run `ferry pair`".to_owned(),
             )),
-            Ok(Err(EnrolError::Revoked)) => Err(revoked()),
+            Ok(Err(EnrolError::Revoked)) => Err(ShutOut::Revoked.into()),
             Ok(Err(EnrolError::Invalid)) => Err(Refusal(
                 Code::InvalidInvite,
                 "the invite is not valid: it was used already, has expired, or is not this server's; ask for a new one"
@@ -164,6 +190,12 @@ impl Sessions {
                     continue;
                 }
                 Verb::Put(_) => (Code::NotAllowed, "this client may not send files here"),
+                Verb::Unknown(Verb::GET) if !client.grant.get => {
+                    (Code::NotAllowed, "this client may not read files here")
+                }
+                Verb::Unknown(Verb::LIST) if !client.grant.list => {
+                    (Code::NotAllowed, "this client may not list files here")
+                }
                 Verb::Unknown(_) => (Code::Unsupported, "this server does not know that request"),
             };
             rejected = true;
@@ -179,6 +211,7 @@ impl Sessions {
             conflict: put.on_conflict,
             dry_run: put.dry_run,
             max_file: self.max_file,
+            quota: client.grant.quota,
         };
         Destination {
             uploads: self.uploads.clone(),

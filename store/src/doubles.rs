@@ -12,14 +12,15 @@ use std::{
 use ferry_proto::RelPath;
 
 use crate::{
-    Checkpoint, Entry, Filed, Ledger, LedgerError, Meta, Row, StageId, Staged, Stamp, Store, StoreError,
-    lock::lock,
+    Checkpoint, Entry, Filed, Held, Ledger, LedgerError, Meta, Row, RowKind, StageId, Staged, Stamp, Store,
+    StoreError, lock::lock,
 };
 
 /// A ledger that is gone with its process.
 #[derive(Debug, Default)]
 pub struct MemoryLedger {
     rows: Mutex<BTreeMap<RelPath, Row>>,
+    senders: Mutex<BTreeMap<RelPath, String>>,
     checkpoints: Mutex<BTreeMap<StageId, Checkpoint>>,
 }
 
@@ -35,10 +36,30 @@ impl Ledger for MemoryLedger {
     fn record(&self, batch: &[Filed]) -> Result<(), LedgerError> {
         let (mut rows, mut checkpoints) = (lock(&self.rows), lock(&self.checkpoints));
         for filed in batch {
+            // Whoever sends what is there already sends nothing.
+            let is_the_same = rows.get(&filed.path).is_some_and(|row| row.kind == filed.row.kind);
+            if !is_the_same {
+                lock(&self.senders).insert(filed.path.clone(), filed.client.clone());
+            }
             rows.insert(filed.path.clone(), filed.row.clone());
             checkpoints.retain(|id, _| Some(*id) != filed.staged);
         }
         Ok(())
+    }
+
+    fn held_by(&self, client: &str) -> Result<Held, LedgerError> {
+        let size = |row: &Row| match row.kind {
+            RowKind::File { size, .. } => size,
+            RowKind::Folder | RowKind::Symlink(_) => 0,
+        };
+        let senders = lock(&self.senders);
+        let rows = lock(&self.rows);
+        let is_its = |path: &&RelPath| senders.get(*path).is_some_and(|sender| sender == client);
+        let rows = rows.iter().filter(|(path, _)| is_its(path)).map(|(_, row)| size(row)).sum();
+        let checkpoints = lock(&self.checkpoints);
+        let staged = checkpoints.values().filter(|checkpoint| checkpoint.key.client == client);
+        let staged = staged.map(|it| (it.id, it.key.path.clone(), it.key.size)).collect();
+        Ok(Held { rows, staged })
     }
 
     fn checkpoints_for(&self, client: &str, path: &RelPath) -> Result<Vec<Checkpoint>, LedgerError> {
@@ -282,6 +303,10 @@ impl<L: Ledger> Ledger for Scripted<L> {
         let names: Vec<String> = batch.iter().map(|filed| filed.path.to_string()).collect();
         self.script.call("record", names.join(" "))?;
         self.inner.record(batch)
+    }
+
+    fn held_by(&self, client: &str) -> Result<Held, LedgerError> {
+        self.inner.held_by(client)
     }
 
     fn checkpoints_for(&self, client: &str, path: &RelPath) -> Result<Vec<Checkpoint>, LedgerError> {

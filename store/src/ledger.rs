@@ -20,6 +20,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// bodies that became files with them.
     fn record(&self, batch: &[Filed]) -> Result<(), LedgerError>;
 
+    /// What a client holds, for its quota.
+    fn held_by(&self, client: &str) -> Result<Held, LedgerError>;
+
     /// The checkpoints of a client's bodies for a name.
     fn checkpoints_for(&self, client: &str, path: &RelPath) -> Result<Vec<Checkpoint>, LedgerError>;
 
@@ -31,6 +34,15 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Forgets a body.
     fn drop_checkpoint(&self, id: StageId) -> Result<(), LedgerError>;
+}
+
+/// What a client holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Held {
+    /// Bytes of the files that names hold now and that it sent.
+    pub rows: u64,
+    /// Its bodies that have a checkpoint: where each goes, and the bytes of the whole file.
+    pub staged: Vec<(StageId, RelPath, u64)>,
 }
 
 /// What the ledger knows of a name.

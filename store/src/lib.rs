@@ -22,8 +22,8 @@ mod store;
 mod uploads;
 
 pub use error::StoreError;
-pub use ledger::{BodyKey, Checkpoint, Filed, Ledger, LedgerError, Row, RowKind};
-pub use local::LocalStore;
+pub use ledger::{BodyKey, Checkpoint, Filed, Held, Ledger, LedgerError, Row, RowKind};
+pub use local::{LocalStore, make_folder};
 pub use lock::lock;
 pub use store::{Entry, EntryKind, Meta, StageId, Staged, Stamp, Store};
 pub use uploads::{Begin, Busy, Lease, Outcome, Reply, Terms, Ticket, Upload, Uploads};

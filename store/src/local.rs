@@ -51,6 +51,19 @@ pub struct LocalStaged {
     file: File,
 }
 
+/// Makes a folder below a root, and those above it, durably. It takes no lock, so that it works beside a process that
+/// has the root open as a store.
+pub fn make_folder(root: &Path, key: &RelPath) -> Result<(), StoreError> {
+    let mut folder = Folder::open(root)?;
+    for name in key.components() {
+        folder.make(name)?;
+        folder.sync()?;
+        let below = folder.open_at(name, OFlags::DIRECTORY | OFlags::RDONLY, fs::Mode::empty())?;
+        folder = Folder::of(below);
+    }
+    Ok(())
+}
+
 impl LocalStore {
     /// Opens the folder, which must exist, and makes `.ferry/staging` in it. [`StoreError::InUse`] if another
     /// process has it open as a store.

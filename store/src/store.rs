@@ -156,6 +156,11 @@ impl std::fmt::Display for StageId {
 }
 
 impl StageId {
+    /// Another one.
+    pub(crate) fn random() -> Self {
+        StageId(fastrand::u128(..))
+    }
+
     /// The id that prints like this.
     pub fn parse(text: &str) -> Option<Self> {
         let is_ours =

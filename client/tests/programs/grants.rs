@@ -1,12 +1,13 @@
-//! What a client may do. Invites have no words for narrower grants yet, so the catalogue is told directly.
+//! What a client may do.
 
 use std::fs;
 
-use ferry_proto::Code;
+use ferry_proto::{Code, Message, Request, Verb};
 use rusqlite::{Connection, ToSql};
 
 use crate::support::{
-    Client, Peer, Server, assert_same_contents, assert_same_file, hello, set_modified, snapshot, write,
+    Client, Peer, Server, assert_same_contents, assert_same_file, eventually, hello, noise, set_modified,
+    snapshot, write,
 };
 
 /// Changes the grants of every client.
@@ -18,8 +19,8 @@ fn grant(server: &Server, what: &str, value: impl ToSql) {
 #[test]
 fn promise_4_a_grant_for_a_folder_ends_at_that_folder() {
     let server = Server::start();
-    let client = Client::paired(&server);
-    grant(&server, "folder", &b"photos/2026"[..]);
+    let client = Client::granted(&server, &["--path", "photos/2026"]);
+    assert!(server.inbox().join("photos/2026").is_dir(), "the folder is made with the invite");
     write(server.inbox().join("photos/other"), "somebody else's");
     write(server.inbox().join("file"), "somebody else's");
     let source = server.beside().join("source");
@@ -89,11 +90,69 @@ fn hostile_15_no_overwrite_holds_by_every_route() {
 #[test]
 fn a_client_that_may_not_send_is_told_so() {
     let server = Server::start();
-    let client = Client::paired(&server);
-    grant(&server, "put", 0);
+    let client = Client::granted(&server, &["--can", "get,list"]);
     let file = write(server.beside().join("file"), "content");
     client.send(&file).run().code(4).says("may not send");
     assert_eq!((server.names(), server.staged()), (vec![], vec![]));
+}
+
+#[test]
+fn hostile_15_what_a_grant_has_no_verb_for_is_refused() {
+    let server = Server::start();
+    let link = server.invite_with(&["--can", "put"]);
+    let mut peer = Peer::enrolled_by(&server, &link);
+    for verb in [Verb::GET, Verb::LIST] {
+        peer.say(Request { id: 1, verb: Verb::Unknown(verb) });
+        match peer.message() {
+            Message::Rejected(rejected) => assert_eq!(rejected.code, Code::NotAllowed),
+            other => panic!("not rejected, but {other:?}"),
+        }
+    }
+    // Whoever may is told that this server cannot do it yet.
+    let mut peer = Peer::welcomed(&server);
+    peer.say(Request { id: 1, verb: Verb::Unknown(Verb::GET) });
+    assert!(matches!(peer.message(), Message::Rejected(rejected) if rejected.code == Code::Unsupported));
+}
+
+#[test]
+fn hostile_15_a_quota_holds_for_many_connections_at_once() {
+    let server = Server::start();
+    let client = Client::granted(&server, &["--quota", "1MB"]);
+    let source = server.beside().join("source");
+    for number in 0..60 {
+        write(source.join(number.to_string()), noise(50_000, number));
+    }
+    let outcome = client.send(&source).args(["--jobs", "4", "--json"]).run().code(1);
+    assert_eq!((outcome.total("sent"), outcome.total("failed")), (20 + 1, 40), "{outcome:?}");
+    client.send(write(server.beside().join("one"), "1")).run().code(1).says("quota of 1000000 bytes");
+    assert!(server.ferryd(&["clients", "--json"]).code(0).stdout().contains("\"used\":1000000"));
+    assert_eq!(server.staged(), []);
+}
+
+#[test]
+fn hostile_15_revoking_ends_a_running_session() {
+    let server = Server::start();
+    let client = Client::granted(&server, &["--name", "laptop"]);
+    let source = write(server.beside().join("large"), noise(40 * 1024 * 1024, 1));
+    let running = client.send(&source).args(["--limit-rate", "2MB", "--retry", "forever"]).start();
+    eventually("a session", || server.log().contains("connected").then_some(()));
+    server.ferryd(&["revoke", "laptop"]).code(0);
+    running.wait().code(4).says("revoked");
+    assert_eq!(server.names(), [""; 0]);
+    server.ferryd(&["revoke", "laptop"]).code(1).says("revoked before");
+    server.ferryd(&["revoke", "phone"]).code(1).says("no client is called phone");
+    assert!(server.ferryd(&["clients"]).code(0).stdout().contains("laptop  revoked"));
+}
+
+#[test]
+fn hostile_15_a_grant_whose_time_is_over_ends_a_running_session() {
+    let server = Server::start();
+    let client = Client::granted(&server, &["--grant-expires", "3s"]);
+    let source = write(server.beside().join("large"), noise(40 * 1024 * 1024, 1));
+    let send = || client.send(&source).args(["--limit-rate", "2MB", "--retry", "forever"]);
+    send().run().code(4).says("time of this client's grant is over");
+    send().run().code(4).says("time of this client's grant is over");
+    assert!(server.ferryd(&["clients"]).code(0).stdout().contains("  expired  "));
 }
 
 #[test]

@@ -13,6 +13,15 @@ pub(super) fn of(db: &Connection, client: &str, path: &RelPath) -> rusqlite::Res
         .collect()
 }
 
+/// Where each body of a client goes, and the bytes of the whole file.
+pub(super) fn of_client(db: &Connection, client: &str) -> rusqlite::Result<Vec<(StageId, RelPath, u64)>> {
+    db.prepare_cached("SELECT id, path, size FROM bodies WHERE client = ?1")?
+        .query_map([client], |row| {
+            Ok((row.get::<_, Column<_>>(0)?.0, row.get::<_, Column<_>>(1)?.0, row.get::<_, Column<_>>(2)?.0))
+        })?
+        .collect()
+}
+
 /// Every checkpoint.
 pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<Checkpoint>> {
     db.prepare_cached("SELECT * FROM bodies")?.query_map([], checkpoint)?.collect()

@@ -1,6 +1,6 @@
 //! Clients, and the keys by which they are known.
 
-use std::time::SystemTime;
+use std::{collections::HashMap, time::SystemTime};
 
 use ferry_proto::Fingerprint;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -26,6 +26,26 @@ pub struct Client {
     pub grant: Grant,
     /// When it was revoked.
     pub revoked: Option<SystemTime>,
+}
+
+/// Why a client may do nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShutOut {
+    /// The server's owner has revoked it.
+    Revoked,
+    /// Its grant's time is over.
+    Expired,
+}
+
+impl Client {
+    /// Whether it may do nothing any more, and why.
+    pub fn shut_out(&self, now: SystemTime) -> Option<ShutOut> {
+        match (self.revoked, self.grant.expires) {
+            (Some(_), _) => Some(ShutOut::Revoked),
+            (None, Some(expires)) if expires <= now => Some(ShutOut::Expired),
+            _ => None,
+        }
+    }
 }
 
 /// A client with all that is known about it.
@@ -69,6 +89,21 @@ impl Catalogue {
                 }
             }
             Ok(entries)
+        })
+    }
+
+    /// The clients that may do nothing any more, and why.
+    pub fn shut_out(&self, now: SystemTime) -> Result<HashMap<ClientId, ShutOut>, CatalogueError> {
+        self.read("look for clients that are shut out", |db| {
+            let mut statement = db.prepare_cached(
+                "SELECT c.id, c.revoked IS NOT NULL FROM clients c JOIN grants g ON g.id = c.grant_id
+                 WHERE c.revoked IS NOT NULL OR g.expires <= ?1",
+            )?;
+            let shut_out = statement.query_map([Column(now)], |row| {
+                let why = if row.get(1)? { ShutOut::Revoked } else { ShutOut::Expired };
+                Ok((ClientId(row.get(0)?), why))
+            })?;
+            shut_out.collect()
         })
     }
 

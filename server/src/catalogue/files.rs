@@ -20,21 +20,36 @@ pub(super) fn find(db: &Connection, path: &RelPath) -> rusqlite::Result<Option<R
 /// the new stamp; else the older row is closed.
 pub(super) fn record(db: &Connection, filed: &Filed, now: SystemTime) -> rusqlite::Result<()> {
     let mut since = now;
+    let mut client = filed.client.clone();
     if let Some(current) = current(db, &filed.path)? {
         if current.row == filed.row {
             return Ok(());
         }
+        let is_same_content = current.row.kind == filed.row.kind;
         if (Row { stamp: filed.row.stamp.clone(), ..current.row }) == filed.row {
             db.prepare_cached("UPDATE files SET stamp = ?2 WHERE id = ?1")?
                 .execute(params![current.id, filed.row.stamp.0])?;
             return Ok(());
+        }
+        // Its bytes stay their sender's, whoever gives them another time or mode.
+        if is_same_content {
+            client = current.client;
         }
         // A clock that was set back must not let the new row begin before the older one.
         since = now.max(current.since);
         db.prepare_cached("UPDATE files SET until = ?2 WHERE id = ?1")?
             .execute(params![current.id, Column(since)])?;
     }
-    insert(db, filed, since)
+    insert(db, filed, &client, since)
+}
+
+/// Bytes of the files that a client has sent and that names hold now.
+pub(super) fn bytes_of(db: &Connection, client: &str) -> rusqlite::Result<u64> {
+    let bytes = db
+        .prepare_cached("SELECT bytes FROM usage WHERE client = ?1")?
+        .query_row([client], |row| Ok(row.get::<_, Column<u64>>(0)?.0))
+        .optional()?;
+    Ok(bytes.unwrap_or(0))
 }
 
 /// Removes rows that were closed before a time, at most [`PRUNE_SLICE`] of them. Returns how many.
@@ -47,11 +62,12 @@ struct Current {
     id: i64,
     since: SystemTime,
     row: Row,
+    client: String,
 }
 
 fn current(db: &Connection, path: &RelPath) -> rusqlite::Result<Option<Current>> {
     db.prepare_cached(
-        "SELECT id, kind, size, algorithm, digest, target, modified, modified_nanos, mode, stamp, since
+        "SELECT id, kind, size, algorithm, digest, target, modified, modified_nanos, mode, stamp, client, since
          FROM files WHERE path = ?1 AND until IS NULL",
     )?
     .query_row([Column(path)], |row| {
@@ -64,6 +80,7 @@ fn current(db: &Connection, path: &RelPath) -> rusqlite::Result<Option<Current>>
                 mode: row.get::<_, Option<u32>>("mode")?.map(Mode::from_bits),
                 stamp: Stamp(row.get("stamp")?),
             },
+            client: row.get("client")?,
         })
     })
     .optional()
@@ -81,8 +98,8 @@ fn kind(row: &rusqlite::Row<'_>) -> rusqlite::Result<RowKind> {
     }
 }
 
-fn insert(db: &Connection, filed: &Filed, since: SystemTime) -> rusqlite::Result<()> {
-    let Filed { path, row, client, staged: _ } = filed;
+fn insert(db: &Connection, filed: &Filed, client: &str, since: SystemTime) -> rusqlite::Result<()> {
+    let Filed { path, row, .. } = filed;
     let (kind, file, target) = match &row.kind {
         RowKind::File { size, digest } => ("file", Some((*size, digest)), None),
         RowKind::Folder => ("folder", None, None),

@@ -27,11 +27,11 @@ use std::{
 };
 
 use ferry_proto::RelPath;
-use ferry_store::{Checkpoint, Filed, Ledger, LedgerError, Row, StageId};
+use ferry_store::{Checkpoint, Filed, Held, Ledger, LedgerError, Row, StageId};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use self::{
-    clients::{Client, ClientEntry, ClientId},
+    clients::{Client, ClientEntry, ClientId, ShutOut},
     error::CatalogueError,
     grants::Grant,
     invites::{EnrolError, Enrolled, NewInvite},
@@ -122,6 +122,12 @@ impl Ledger for Catalogue {
                 }
             }
             Ok(())
+        })?)
+    }
+
+    fn held_by(&self, client: &str) -> Result<Held, LedgerError> {
+        Ok(self.read("add up what a client holds", |db| {
+            Ok(Held { rows: files::bytes_of(db, client)?, staged: bodies::of_client(db, client)? })
         })?)
     }
 

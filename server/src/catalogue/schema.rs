@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// What makes each version out of the one before; the first makes it out of nothing. A step that has been
 /// released never changes: what is to be different goes into a new one at the end.
-pub(super) const STEPS: &[&str] = &[FIRST];
+pub(super) const STEPS: &[&str] = &[FIRST, USAGE];
 
 /// A database from the future.
 #[derive(Debug, PartialEq, Eq)]
@@ -135,6 +135,27 @@ CREATE TABLE settings (
 ) STRICT, WITHOUT ROWID;
 ";
 
+const USAGE: &str = "
+CREATE TABLE usage (
+    -- What each client holds, in bytes of its current files; kept by the triggers below.
+    client         TEXT    PRIMARY KEY,
+    bytes          INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO usage
+    SELECT client, sum(size) FROM files WHERE until IS NULL AND size IS NOT NULL GROUP BY client;
+CREATE TRIGGER files_come AFTER INSERT ON files WHEN new.until IS NULL AND new.size > 0 BEGIN
+    INSERT INTO usage VALUES (new.client, new.size)
+        ON CONFLICT (client) DO UPDATE SET bytes = bytes + new.size;
+END;
+CREATE TRIGGER files_close AFTER UPDATE OF until ON files
+    WHEN old.until IS NULL AND new.until IS NOT NULL AND old.size > 0 BEGIN
+    UPDATE usage SET bytes = bytes - old.size WHERE client = old.client;
+END;
+CREATE TRIGGER files_go AFTER DELETE ON files WHEN old.until IS NULL AND old.size > 0 BEGIN
+    UPDATE usage SET bytes = bytes - old.size WHERE client = old.client;
+END;
+";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +176,31 @@ mod tests {
             Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
         });
         assert_eq!(rows.unwrap(), (1, "old".to_owned(), 7));
+    }
+
+    #[test]
+    fn what_clients_held_before_it_was_added_up_is_added_up() {
+        let mut db = Connection::open_in_memory().unwrap();
+        migrate(&mut db, &[FIRST]).unwrap().unwrap();
+        let add = |db: &Connection, path: &str, size: i64, client: &str, until: Option<i64>| {
+            let sql = "INSERT INTO files (path, kind, size, algorithm, digest, stamp, client, since, until)
+                       VALUES (?1, 'file', ?2, 1, x'', x'', ?3, 0, ?4)";
+            db.execute(sql, rusqlite::params![path.as_bytes(), size, client, until]).unwrap();
+        };
+        add(&db, "a", 3, "laptop", None);
+        add(&db, "b", 4, "laptop", None);
+        add(&db, "b", 100, "laptop", Some(1));
+        add(&db, "c", 5, "phone", None);
+        migrate(&mut db, STEPS).unwrap().unwrap();
+        let usage = |db: &Connection| -> Vec<(String, i64)> {
+            let mut rows = db.prepare("SELECT client, bytes FROM usage ORDER BY client").unwrap();
+            rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+        };
+        assert_eq!(usage(&db), [("laptop".to_owned(), 7), ("phone".to_owned(), 5)]);
+        add(&db, "d", 10, "phone", None);
+        db.execute("UPDATE files SET until = 1 WHERE CAST(path AS TEXT) = 'a'", []).unwrap();
+        db.execute("DELETE FROM files WHERE CAST(path AS TEXT) IN ('a', 'b')", []).unwrap();
+        assert_eq!(usage(&db), [("laptop".to_owned(), 0), ("phone".to_owned(), 15)]);
     }
 
     #[test]
@@ -185,7 +231,7 @@ mod tests {
         let mut tables = db.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table'").unwrap();
         let tables: Vec<(String, String)> =
             tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(|t| t.unwrap()).collect();
-        assert_eq!(tables.len(), 8);
+        assert_eq!(tables.len(), 9);
         for (name, sql) in tables {
             assert!(sql.contains("\n    -- "), "{name} has no comment");
         }

@@ -9,6 +9,7 @@ use super::{
     commit::{Job, Work},
     fault::{Fault, Step},
     owners::{Ownership, hold},
+    quotas::Reserved,
     target::Target,
 };
 use crate::{Checkpoint, Meta, StageId, Staged, Store};
@@ -88,6 +89,8 @@ pub struct Upload<S: Store> {
     staged: Option<S::Staged>,
     /// Present where the body can be gone on with.
     ownership: Option<Ownership>,
+    /// Present where the client has a quota.
+    reserved: Option<Reserved>,
     /// Whether there is a checkpoint of it.
     is_saved: bool,
 }
@@ -115,7 +118,7 @@ impl<S: Store> Upload<S> {
             }
         };
         let is_saved = offset > 0;
-        Ok(Upload {
+        let mut upload = Upload {
             shared,
             target,
             header,
@@ -123,8 +126,20 @@ impl<S: Store> Upload<S> {
             length: offset,
             staged: Some(staged),
             ownership,
+            reserved: None,
             is_saved,
-        })
+        };
+        upload.reserve()?;
+        Ok(upload)
+    }
+
+    /// Of a stream only what has come counts.
+    fn reserve(&mut self) -> Result<(), Fault> {
+        let Some(staged) = &self.staged else { return Ok(()) };
+        let bytes = self.header.size.unwrap_or(self.length);
+        let Shared { quotas, ledger, .. } = &*self.shared;
+        self.reserved = quotas.reserve(&**ledger, &self.target.terms, staged.id(), bytes)?;
+        Ok(())
     }
 
     /// Takes the next bytes, and checkpoints where one is due.
@@ -155,6 +170,9 @@ impl<S: Store> Upload<S> {
             return Err(Fault::new(Code::SizeMismatch, "the body is longer than announced"));
         }
         self.target.refuse_size(length)?;
+        if let (Some(reserved), None) = (&mut self.reserved, self.header.size) {
+            reserved.grow(&*self.shared.ledger, length)?;
+        }
         let free = self.shared.store.free_space();
         if free.is_some_and(|free| free < SPACE_KEPT_FREE.saturating_add(bytes.len() as u64)) {
             return Err(Fault::new(Code::StorageFull, "no space is left on the server"));
@@ -194,6 +212,7 @@ impl<S: Store> Upload<S> {
                 let work = Work::Body {
                     staged,
                     ownership,
+                    reserved: self.reserved.take(),
                     meta: Meta::of(&self.header),
                     size: self.length,
                     digest: sent,

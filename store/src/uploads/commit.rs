@@ -19,6 +19,7 @@ use super::{
     Outcome, Reply,
     fault::{Fault, Step},
     owners::{Ownership, hold},
+    quotas::{Quotas, Reserved},
     staging::discard,
     target::Target,
 };
@@ -37,13 +38,27 @@ pub(super) struct Job<S: Store> {
 /// What is to be made durable.
 pub(super) enum Work<S: Store> {
     /// A complete body takes its name.
-    Body { staged: S::Staged, ownership: Option<Ownership>, meta: Meta, size: u64, digest: Digest },
+    Body {
+        staged: S::Staged,
+        ownership: Option<Ownership>,
+        reserved: Option<Reserved>,
+        meta: Meta,
+        size: u64,
+        digest: Digest,
+    },
     /// A folder is made, or gets another time and mode.
     Folder { meta: Meta },
     /// A symbolic link is made.
     Link { link: Vec<u8>, meta: Meta },
     /// A file that is held gets another time, mode or row.
-    Refresh { path: RelPath, seen: Stamp, meta: Meta, kind: RowKind, outcome: Outcome },
+    Refresh {
+        path: RelPath,
+        seen: Stamp,
+        reserved: Option<Reserved>,
+        meta: Meta,
+        kind: RowKind,
+        outcome: Outcome,
+    },
 }
 
 /// The thread that commits, and the way to it.
@@ -53,9 +68,9 @@ pub(super) struct Committer<S: Store> {
 }
 
 impl<S: Store> Committer<S> {
-    pub(super) fn start(store: Arc<S>, ledger: Arc<dyn Ledger>) -> Self {
+    pub(super) fn start(store: Arc<S>, ledger: Arc<dyn Ledger>, quotas: Arc<Quotas>) -> Self {
         let (queue, jobs) = sync_channel(BATCH);
-        let thread = std::thread::spawn(move || run(&*store, &*ledger, &jobs));
+        let thread = std::thread::spawn(move || run(&*store, &*ledger, &quotas, &jobs));
         Committer { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) }
     }
 
@@ -82,7 +97,7 @@ impl<S: Store> Committer<S> {
     }
 }
 
-fn run<S: Store>(store: &S, ledger: &dyn Ledger, jobs: &Receiver<Job<S>>) {
+fn run<S: Store>(store: &S, ledger: &dyn Ledger, quotas: &Quotas, jobs: &Receiver<Job<S>>) {
     let mut held_over = None;
     while let Some(first) = held_over.take().or_else(|| jobs.recv().ok()) {
         let mut names = HashSet::from([first.target.path.clone()]);
@@ -97,7 +112,7 @@ fn run<S: Store>(store: &S, ledger: &dyn Ledger, jobs: &Receiver<Job<S>>) {
             batch.push(job);
         }
         // A panic here is a fault of ours; the jobs in the batch fail by dropping their replies, the server lives.
-        if catch_unwind(AssertUnwindSafe(|| commit(store, ledger, batch))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| commit(store, ledger, quotas, batch))).is_err() {
             tracing::error!("a batch ended in a panic");
         }
     }
@@ -109,9 +124,17 @@ struct Pending {
     outcome: Outcome,
     /// Kept until the row is written, so that nobody goes on with a body that is a file already.
     ownership: Option<Ownership>,
+    reserved: Option<Reserved>,
 }
 
-fn commit<S: Store>(store: &S, ledger: &dyn Ledger, mut batch: Vec<Job<S>>) {
+impl Pending {
+    /// Of something that has no staged body.
+    fn new(row: Box<Filed>, outcome: Outcome) -> Self {
+        Pending { row, outcome, ownership: None, reserved: None }
+    }
+}
+
+fn commit<S: Store>(store: &S, ledger: &dyn Ledger, quotas: &Quotas, mut batch: Vec<Job<S>>) {
     let room = ledger.check_room().map_err(Fault::from);
     let sealed: Vec<Result<(), Fault>> = batch
         .iter_mut()
@@ -139,10 +162,12 @@ fn commit<S: Store>(store: &S, ledger: &dyn Ledger, mut batch: Vec<Job<S>>) {
     let names: Vec<_> = pending.iter().map(|(new, _)| (&new.row.path, &new.row.row.stamp)).collect();
     let settled = store.settle(&names);
     let (mut rows, mut told) = (Vec::with_capacity(pending.len()), Vec::with_capacity(pending.len()));
+    let mut reserved = Vec::new();
     for ((new, reply), settled) in pending.into_iter().zip(settled) {
         match settled.step("sync a folder", &new.row.path) {
             Ok(()) => {
                 rows.push(*new.row);
+                reserved.extend(new.reserved);
                 told.push((new.outcome, reply, new.ownership));
             }
             Err(fault) => reply.give(fault.into()),
@@ -151,7 +176,7 @@ fn commit<S: Store>(store: &S, ledger: &dyn Ledger, mut batch: Vec<Job<S>>) {
     if rows.is_empty() {
         return;
     }
-    let recorded = ledger.record(&rows).map_err(Fault::from);
+    let recorded = quotas.while_recording(reserved, || ledger.record(&rows)).map_err(Fault::from);
     for (outcome, reply, ownership) in told {
         drop(ownership);
         reply.give(match &recorded {
@@ -177,7 +202,7 @@ fn publish<S: Store>(
         Box::new(Filed { path, row, client: target.terms.client.clone(), staged })
     };
     match work {
-        Work::Body { mut staged, ownership, meta, size, digest } => {
+        Work::Body { mut staged, ownership, reserved, meta, size, digest } => {
             let id = staged.id();
             let kind = RowKind::File { size, digest };
             let placed = hold(ownership.as_ref(), || {
@@ -198,7 +223,7 @@ fn publish<S: Store>(
                 Placed::At(path, stamp) => {
                     let outcome = Outcome::Stored(Some(digest), size, target.shown(&path));
                     let row = filed(path, kind, meta, stamp, Some(id));
-                    Ok(Published::New(Pending { row, outcome, ownership }))
+                    Ok(Published::New(Pending { row, outcome, ownership, reserved }))
                 }
             }
         }
@@ -206,7 +231,7 @@ fn publish<S: Store>(
             store.make_folder(&target.path).step("make a folder", &target.path)?;
             let stamp = store.set_meta(&target.path, meta, None).step("set a time and mode", &target.path)?;
             let row = filed(target.path.clone(), RowKind::Folder, meta, stamp, None);
-            Ok(Published::New(Pending { row, outcome: Outcome::Stored(None, 0, None), ownership: None }))
+            Ok(Published::New(Pending::new(row, Outcome::Stored(None, 0, None))))
         }
         Work::Link { link, meta } => {
             let kind = RowKind::Symlink(link.clone());
@@ -217,11 +242,11 @@ fn publish<S: Store>(
                 Placed::At(path, stamp) => {
                     let outcome = Outcome::Stored(None, 0, target.shown(&path));
                     let row = filed(path, kind, meta, stamp, None);
-                    Ok(Published::New(Pending { row, outcome, ownership: None }))
+                    Ok(Published::New(Pending::new(row, outcome)))
                 }
             }
         }
-        Work::Refresh { path, seen, meta, kind, outcome } => {
+        Work::Refresh { path, seen, reserved, meta, kind, outcome } => {
             let stamp = match store.set_meta(&path, meta, Some(&seen)) {
                 // Touched since it was looked at. If it was an upload of the same content, its row says so.
                 Err(StoreError::Moved) => match ledger.find(&path)?.filter(|row| row.kind == kind) {
@@ -232,7 +257,7 @@ fn publish<S: Store>(
             }
             .step("set a time and mode", &path)?;
             let row = filed(path, kind, meta, stamp, None);
-            Ok(Published::New(Pending { row, outcome, ownership: None }))
+            Ok(Published::New(Pending { reserved, ..Pending::new(row, outcome) }))
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{
     owners::{Claimed, Question},
     target::Target,
 };
-use crate::{BodyKey, Entry, EntryKind, Meta, RowKind, Store};
+use crate::{BodyKey, Entry, EntryKind, Meta, RowKind, StageId, Store};
 
 /// An offer that can be decided a little later: another connection has its body under way, or too many others are
 /// being read at length.
@@ -111,7 +111,7 @@ impl<S: Store> Shared<S> {
         entry: Option<Entry>,
     ) -> Result<Decision<S>, Fault> {
         header.size.map_or(Ok(()), |size| target.refuse_size(size))?;
-        let Some(entry) = entry else { return Ok(Decision::Want) };
+        let Some(entry) = entry else { return self.want(target, header) };
         match entry.kind {
             EntryKind::Folder | EntryKind::Other => {
                 return Err(Fault::new(Code::KindConflict, "something that is no file has this name"));
@@ -130,6 +130,11 @@ impl<S: Store> Shared<S> {
         {
             return Ok(decision);
         }
+        self.want(target, header)
+    }
+
+    fn want(&self, target: &Target, header: &Header) -> Result<Decision<S>, Fault> {
+        self.quotas.check(&*self.ledger, &target.terms, &target.path, header.size.unwrap_or(0))?;
         Ok(Decision::Want)
     }
 
@@ -143,7 +148,9 @@ impl<S: Store> Shared<S> {
         path: &RelPath,
         entry: &Entry,
     ) -> Result<Option<Decision<S>>, Fault> {
-        let row = self.ledger.find(path)?.filter(|row| row.stamp == entry.stamp);
+        let row = self.ledger.find(path)?;
+        let is_known = row.as_ref().is_some_and(|row| matches!(row.kind, RowKind::File { .. }));
+        let row = row.filter(|row| row.stamp == entry.stamp);
         let by_row = row.as_ref().and_then(|row| match row.kind {
             RowKind::File { digest, .. } if digest.algorithm() == offered.algorithm() => Some(digest),
             _ => None,
@@ -172,9 +179,15 @@ impl<S: Store> Shared<S> {
             return Ok(Some(Decision::Answer(outcome)));
         }
         let size = header.size.unwrap_or_default();
+        // A file that nobody sent counts for who takes it over; others stay their sender's.
+        let reserved = match is_known {
+            true => None,
+            false => self.quotas.reserve(&*self.ledger, &target.terms, StageId::random(), size)?,
+        };
         Ok(Some(Decision::Commit(Work::Refresh {
             path: path.clone(),
             seen: entry.stamp.clone(),
+            reserved,
             meta,
             kind: RowKind::File { size, digest: offered },
             outcome,

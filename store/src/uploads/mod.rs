@@ -9,6 +9,7 @@ mod commit;
 mod decide;
 mod fault;
 mod owners;
+mod quotas;
 mod reads;
 mod staging;
 mod target;
@@ -22,7 +23,7 @@ pub use self::{
     decide::Busy,
     owners::Lease,
 };
-use self::{commit::Committer, owners::Owners, reads::LongReads};
+use self::{commit::Committer, owners::Owners, quotas::Quotas, reads::LongReads};
 use crate::{Ledger, Store, StoreError};
 
 /// Space that bodies leave free, so that the catalogue can still be written when the disk is full: a batch of rows and
@@ -46,6 +47,7 @@ struct Shared<S: Store> {
     owners: Arc<Owners>,
     committer: Committer<S>,
     reads: LongReads,
+    quotas: Arc<Quotas>,
 }
 
 /// Under which conditions a client puts files.
@@ -63,6 +65,8 @@ pub struct Terms {
     pub dry_run: bool,
     /// The largest file.
     pub max_file: u64,
+    /// Bytes that the client may hold in all; `None` is no limit.
+    pub quota: Option<u64>,
 }
 
 /// What becomes of an offer at first.
@@ -125,9 +129,17 @@ impl<S: Store> Uploads<S> {
     pub fn open(store: Arc<S>, ledger: Arc<dyn Ledger>) -> Result<Self, StoreError> {
         staging::recover(&*store, &*ledger)?;
         let owners = Arc::new(Owners::default());
-        let committer = Committer::start(store.clone(), ledger.clone());
+        let quotas = Arc::new(Quotas::default());
+        let committer = Committer::start(store.clone(), ledger.clone(), quotas.clone());
         Ok(Uploads {
-            shared: Arc::new(Shared { store, ledger, owners, committer, reads: LongReads::default() }),
+            shared: Arc::new(Shared {
+                store,
+                ledger,
+                owners,
+                committer,
+                reads: LongReads::default(),
+                quotas,
+            }),
         })
     }
 

@@ -24,7 +24,7 @@ const RETRY: Duration = Duration::from_millis(10);
 impl<S: Store> Shared<S> {
     /// Begins a body.
     pub(super) fn stage(&self, target: &Target) -> Result<S::Staged, Fault> {
-        let id = StageId(fastrand::u128(..));
+        let id = StageId::random();
         when_there_is_room(|| Ok(self.store.stage(id)))?.step("begin a body", &target.path)
     }
 

@@ -289,6 +289,7 @@ impl Client {
             conflict: Conflict::Replace,
             dry_run: false,
             max_file: limits::FILE,
+            quota: None,
         })
     }
 

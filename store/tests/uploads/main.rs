@@ -6,5 +6,6 @@ mod conflicts;
 mod faults;
 mod held;
 mod inbox;
+mod quotas;
 mod resume;
 mod whole;

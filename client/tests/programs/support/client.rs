@@ -31,6 +31,13 @@ impl Client {
         client
     }
 
+    /// One that knows this server as `box`, by an invite with these flags.
+    pub(crate) fn granted(server: &Server, flags: &[&str]) -> Self {
+        let client = Client::new();
+        client.pair(&server.invite_with(flags));
+        client
+    }
+
     /// Pairs with a server, which is then known as `box`.
     pub(crate) fn pair(&self, link: &str) {
         self.ferry("pair").args([link, "--as", "box"]).run().code(0);

@@ -51,11 +51,20 @@ impl Peer {
     /// A client that has just been enrolled, and welcomed; and its key, to come again with.
     pub(crate) fn enrolled(server: &Server) -> (Self, Identity) {
         let identity = Identity::generate();
-        let invite: Invite = server.invite().parse().expect("the link is whole");
-        let mut peer = Peer::connect(server, &identity);
+        (Peer::enrolled_as(server, &identity, &server.invite()), identity)
+    }
+
+    /// A client that has just been enrolled by this link, and welcomed.
+    pub(crate) fn enrolled_by(server: &Server, link: &str) -> Self {
+        Peer::enrolled_as(server, &Identity::generate(), link)
+    }
+
+    fn enrolled_as(server: &Server, identity: &Identity, link: &str) -> Self {
+        let invite: Invite = link.parse().expect("the link is whole");
+        let mut peer = Peer::connect(server, identity);
         peer.say(hello(Some(invite.secret.clone())));
         peer.welcome();
-        (peer, identity)
+        peer
     }
 
     /// A client that is known already, welcomed again.

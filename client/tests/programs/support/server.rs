@@ -217,9 +217,15 @@ impl Server {
 
     /// A link, with more flags.
     pub(crate) fn invite_with(&self, flags: &[&str]) -> String {
+        let invite = [&["invite"], flags].concat();
+        self.ferryd(&invite).code(0).stdout().trim_end().to_owned()
+    }
+
+    /// Runs another command of ferryd beside it.
+    pub(crate) fn ferryd(&self, words: &[&str]) -> Outcome {
         let mut command = bare(&[], "ferryd");
-        command.args(["invite", "--root"]).arg(self.inbox()).args(flags);
-        run(command).code(0).stdout().trim_end().to_owned()
+        command.args(words).arg("--root").arg(self.inbox());
+        run(command)
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

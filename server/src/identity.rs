@@ -1,0 +1,22 @@
+//! `ferryd identity`: the fingerprint by which clients know this server.
+
+use std::io::Write;
+
+use anyhow::Context;
+
+use crate::{
+    Config, invite,
+    state::{self, State},
+};
+
+/// Prints it, and shows it as a QR code if that is asked for. A server that has no identity yet gets one.
+pub fn identity(config: &Config, show_qr: bool) -> anyhow::Result<()> {
+    let State { identity, .. } = state::open(config)?;
+    let fingerprint = identity.fingerprint().to_string();
+    writeln!(std::io::stdout(), "{fingerprint}").context("the fingerprint cannot be written")?;
+    if show_qr {
+        write!(std::io::stderr(), "{}", invite::qr(&fingerprint)?)
+            .context("the QR code cannot be written")?;
+    }
+    Ok(())
+}
