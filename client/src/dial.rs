@@ -79,7 +79,7 @@ impl Dialer {
         // What belongs together is packed before it is written.
         let _ = stream.set_nodelay(true);
         let stream = tls::connect(stream, self.tls.clone()).await.map_err(|error| match error {
-            tls::TlsError::WrongKey { .. } => self.wrong_server(address),
+            tls::TlsError::WrongKey { found, .. } => self.wrong_server(address, found),
             tls::TlsError::Handshake(error) => unproved(address, &error),
             tls::TlsError::Setup(error) => DialError::Final(Failure::local(error.to_string())),
             error => DialError::Later(format!("{address}: {error}")),
@@ -103,11 +103,11 @@ impl Dialer {
         }
     }
 
-    fn wrong_server(&self, address: &str) -> DialError {
+    fn wrong_server(&self, address: &str, found: Fingerprint) -> DialError {
         DialError::Final(Failure::new(
             Exit::NotTrusted,
             format!(
-                "{address} is not the server that it should be: its key is another one than {}. Nothing was sent. \
+                "{address} is not the server that was paired with: it shows the key {found}, and not {}. Nothing was sent. \
                  If the server was set up anew, forget the old one (`ferry remotes remove`) and pair with an invite of \
                  its owner's; if not, someone may be between you and it",
                 self.fingerprint

@@ -16,6 +16,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Receiver {
     dry_run: bool,
+    window: usize,
     next: u64,
     offers: BTreeMap<Seq, Entry>,
     offer_bytes: usize,
@@ -101,10 +102,12 @@ pub enum Piece {
 }
 
 impl Receiver {
-    /// For one request. In a dry run every offer is answered and none is asked for.
-    pub fn new(dry_run: bool) -> Self {
+    /// For one request of a sender that may have this many offers without a final answer. In a dry run every offer is
+    /// answered and none is asked for.
+    pub fn new(dry_run: bool, window: usize) -> Self {
         Receiver {
             dry_run,
+            window,
             next: 0,
             offers: BTreeMap::new(),
             offer_bytes: 0,
@@ -193,7 +196,7 @@ impl Receiver {
         if seq.0 != self.next {
             return Err(Violation("an offer out of sequence"));
         }
-        if self.offers.len() >= limits::OFFERS {
+        if self.offers.len() >= self.window {
             return Err(Violation("more offers than the window holds"));
         }
         if self.offer_bytes + cost > limits::OFFER_BYTES {

@@ -78,7 +78,7 @@ pub(crate) struct ServeArgs {
     /// How long an unfinished upload that nobody goes on with is kept [default: 7d]
     #[arg(long, value_name = "TIME", env = "FERRYD_RETAIN_STAGING")]
     pub(crate) retain_staging: Option<String>,
-    /// Connections at a time [default: 1024]
+    /// Sessions at a time, and as many peers that wait to be let in [default: 1024]
     #[arg(long, value_name = "N", env = "FERRYD_MAX_CONNECTIONS")]
     pub(crate) max_connections: Option<usize>,
     /// The largest file that is taken

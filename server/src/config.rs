@@ -54,7 +54,7 @@ pub struct Config {
     pub listen_is_default: bool,
     /// How long unfinished uploads are kept.
     pub retain_staging: Duration,
-    /// Connections at a time.
+    /// Sessions at a time, and as many peers that wait to be let in.
     pub max_connections: usize,
     /// The largest file, in bytes.
     pub max_file: u64,

@@ -12,8 +12,13 @@ use ferry_proto::Fingerprint;
 use ferry_session::{Incoming, Outbox, tls};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
+};
+
+use crate::{
+    door::{Door, Place},
+    log,
 };
 
 /// After an accept that failed because this process or the system is out of something.
@@ -50,6 +55,12 @@ pub(crate) fn addresses(listeners: &[TcpListener]) -> anyhow::Result<Vec<SocketA
     addresses.collect::<Result<_, _>>().context("cannot tell the address of a listener")
 }
 
+/// Where a peer comes from, and its place in the waiting room, which it gives back once it is known.
+pub(crate) struct Guest {
+    pub(crate) address: SocketAddr,
+    pub(crate) place: Place,
+}
+
 /// What happens on a stream whose peer has proved its key.
 pub(crate) trait Handler: Send + Sync + 'static {
     fn handle(
@@ -57,7 +68,7 @@ pub(crate) trait Handler: Send + Sync + 'static {
         incoming: Incoming,
         outbox: Outbox,
         key: Fingerprint,
-        address: SocketAddr,
+        guest: Guest,
         stop: watch::Receiver<bool>,
     ) -> impl Future<Output = ()> + Send;
 }
@@ -67,13 +78,12 @@ pub(crate) async fn run(
     listeners: Vec<TcpListener>,
     tls: Arc<tls::ServerConfig>,
     handler: Arc<impl Handler>,
-    max_connections: usize,
+    door: Arc<Door>,
     stop: watch::Receiver<bool>,
 ) {
-    let slots = Arc::new(Semaphore::new(max_connections));
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(accept(listener, tls.clone(), handler.clone(), slots.clone(), stop.clone()));
+        accepting.spawn(accept(listener, tls.clone(), handler.clone(), door.clone(), stop.clone()));
     }
     while accepting.join_next().await.is_some() {}
 }
@@ -82,7 +92,7 @@ async fn accept(
     listener: TcpListener,
     tls: Arc<tls::ServerConfig>,
     handler: Arc<impl Handler>,
-    slots: Arc<Semaphore>,
+    door: Arc<Door>,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut sessions = JoinSet::new();
@@ -104,15 +114,13 @@ async fn accept(
                 continue;
             }
         };
-        let Ok(slot) = slots.clone().try_acquire_owned() else {
-            tracing::warn!(%address, "turned away: every connection slot is taken");
-            continue;
-        };
+        let (place, is_crowded) = door.enter(address);
+        if is_crowded {
+            tracing::debug!(%address, "too many peers are waiting: the oldest makes way");
+        }
         let (tls, handler, stop) = (tls.clone(), handler.clone(), stop.clone());
-        sessions.spawn(async move {
-            handshake(stream, address, tls, &*handler, stop).await;
-            drop(slot);
-        });
+        let guest = Guest { address, place };
+        sessions.spawn(async move { handshake(stream, guest, tls, &*handler, stop).await });
     }
     drop(listener);
     let ended = async {
@@ -135,18 +143,24 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
 
 async fn handshake(
     stream: TcpStream,
-    address: SocketAddr,
+    guest: Guest,
     tls: Arc<tls::ServerConfig>,
     handler: &impl Handler,
     stop: watch::Receiver<bool>,
 ) {
     // Small answers leave at once; the writer packs what belongs together.
     let _ = stream.set_nodelay(true);
-    match tls::accept(stream, tls).await {
+    let address = guest.address;
+    let accepted = tokio::select! {
+        accepted = tls::accept(stream, tls) => accepted,
+        // Without a handshake there is nobody to explain it to.
+        () = guest.place.must_go() => return,
+    };
+    match accepted {
         Ok((stream, key)) => {
             let (incoming, outbox) = ferry_session::open(stream);
-            handler.handle(incoming, outbox, key, address, stop).await;
+            handler.handle(incoming, outbox, key, guest, stop).await;
         }
-        Err(error) => tracing::info!(%address, %error, "handshake failed"),
+        Err(error) => log::stranger(|| tracing::info!(%address, %error, "handshake failed")),
     }
 }

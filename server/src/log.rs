@@ -1,9 +1,14 @@
 //! Log lines, on standard error.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{
+    io::IsTerminal,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use ferry_proto::{Code, Digest, RelPath, escape};
 use ferry_session::receive::Witness;
+use ferry_store::lock;
 use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::cli::LogFormat;
@@ -20,6 +25,31 @@ pub(crate) fn start(format: LogFormat, filter: &str) {
     match format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => lines.json().init(),
+    }
+}
+
+/// Lines a second that strangers may cause.
+const STRANGERS: u32 = 10;
+
+/// Writes a line about a peer that is no client, unless there were too many of them within the second: whoever knocks
+/// ten thousand times must not fill the disk with log lines.
+pub(crate) fn stranger(line: impl FnOnce()) {
+    static SECOND: Mutex<Option<(Instant, u32)>> = Mutex::new(None);
+    let mut second = lock(&SECOND);
+    let (since, lines) = match *second {
+        Some((since, lines)) if since.elapsed() < Duration::from_secs(1) => (since, lines + 1),
+        ended => {
+            let unsaid = ended.map_or(0, |(_, lines)| lines.saturating_sub(STRANGERS));
+            if unsaid > 0 {
+                tracing::info!(unsaid, "more of the like about peers that are no clients");
+            }
+            (Instant::now(), 1)
+        }
+    };
+    *second = Some((since, lines));
+    drop(second);
+    if lines <= STRANGERS {
+        line();
     }
 }
 

@@ -22,7 +22,9 @@ use tokio::{
 use crate::{
     Config,
     catalogue::{Catalogue, ClientId, ShutOut},
+    door::Door,
     invite, listen, log,
+    seats::Seats,
     session::Sessions,
     state::{self, State},
 };
@@ -39,15 +41,19 @@ const DOOR_THREADS: usize = 2;
 /// what each may have.
 const ROOM: usize = 16 * 1024 * 1024;
 
+/// How long the catalogue remembers what a name held before, so that it does not grow for ever: a little more than a
+/// year, to be able to say what was there a year ago.
+const HISTORY: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
 /// How often revoked and expired clients are looked for: their sessions end within a second.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// How often stale staging is looked for.
 const SWEEP: Duration = Duration::from_secs(60 * 60);
 
-/// Of the files that this process may have open, connections may take one in so many; the others are for bodies,
-/// folders and the catalogue.
-const CONNECTIONS_SHARE: u64 = 2;
+/// Of the files that this process may have open, sessions may take one in so many, and peers that wait to be let in as
+/// many again; the others are for bodies, folders and the catalogue.
+const CONNECTIONS_SHARE: u64 = 4;
 
 /// Runs the server until it is told to stop.
 pub fn serve(config: Config) -> anyhow::Result<()> {
@@ -78,7 +84,8 @@ async fn run(config: Config, door: Handle) -> anyhow::Result<()> {
 
     let catalogue = Arc::new(state.catalogue);
     let uploads = Uploads::open(store, catalogue.clone()).context("cannot go on with what is in staging")?;
-    let sweeper = tokio::spawn(sweep(uploads.clone(), config.retain_staging));
+    let sweeper = tokio::spawn(sweep(uploads.clone(), catalogue.clone(), config.retain_staging));
+    let most = most_connections(config.max_connections);
     let (shut_out, watcher) = watch_clients(catalogue.clone(), door.clone());
     let sessions = Sessions {
         uploads: uploads.clone(),
@@ -88,6 +95,7 @@ async fn run(config: Config, door: Handle) -> anyhow::Result<()> {
         buffers: Buffers::default(),
         max_file: config.max_file,
         name: hostname(),
+        seats: Seats::new(most),
         shut_out,
     };
     for address in &addresses {
@@ -95,8 +103,7 @@ async fn run(config: Config, door: Handle) -> anyhow::Result<()> {
         let _ = writeln!(std::io::stdout().lock(), "listening on {address}");
     }
     tracing::info!(root = %config.root.display(), identity = %state.identity.fingerprint(), "ready");
-    let most = most_connections(config.max_connections);
-    let running = tokio::spawn(listen::run(listeners, tls, Arc::new(sessions), most, stop));
+    let running = tokio::spawn(listen::run(listeners, tls, Arc::new(sessions), Door::new(most), stop));
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -183,16 +190,25 @@ fn watch_clients(
     (shut_out, watcher)
 }
 
-async fn sweep(uploads: Uploads<LocalStore>, retention: Duration) {
+async fn sweep(uploads: Uploads<LocalStore>, catalogue: Arc<Catalogue>, retention: Duration) {
     let mut hours = tokio::time::interval(SWEEP);
     loop {
         hours.tick().await;
-        let uploads = uploads.clone();
-        match tokio::task::spawn_blocking(move || uploads.sweep(retention)).await {
-            Ok(Ok(0)) => {}
-            Ok(Ok(swept)) => tracing::info!(swept, "removed unfinished uploads that nobody went on with"),
-            Ok(Err(error)) => tracing::warn!(%error, "staging cannot be swept"),
-            Err(error) => tracing::error!(%error, "the sweep ended in a panic"),
+        let (uploads, catalogue) = (uploads.clone(), catalogue.clone());
+        let swept = tokio::task::spawn_blocking(move || {
+            match uploads.sweep(retention) {
+                Ok(0) => {}
+                Ok(swept) => tracing::info!(swept, "removed unfinished uploads that nobody went on with"),
+                Err(error) => tracing::warn!(%error, "staging cannot be swept"),
+            }
+            if let Some(then) = SystemTime::now().checked_sub(HISTORY)
+                && let Err(error) = catalogue.prune(then)
+            {
+                tracing::warn!(%error, "old rows of the catalogue cannot be removed");
+            }
+        });
+        if let Err(error) = swept.await {
+            tracing::error!(%error, "the sweep ended in a panic");
         }
     }
 }

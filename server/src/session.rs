@@ -1,6 +1,6 @@
 //! One session: who is it, what may it do, and what does it want?
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::SystemTime};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use ferry_proto::{
     Code, Fingerprint, GrantView, Hello, Limits, Message, Put, Rejected, Request, VERSION, Verb, Violation,
@@ -15,8 +15,9 @@ use tokio::{runtime::Handle, sync::watch};
 
 use crate::{
     catalogue::{Catalogue, Client, ClientId, EnrolError, ShutOut},
-    listen::Handler,
-    log::Journal,
+    listen::{Guest, Handler},
+    log::{self, Journal},
+    seats::{Seat, Seats},
 };
 
 /// Names this program to its peers.
@@ -32,12 +33,21 @@ pub(crate) struct Sessions {
     pub(crate) buffers: Buffers,
     pub(crate) max_file: u64,
     pub(crate) name: String,
+    pub(crate) seats: Arc<Seats>,
     /// Who may do nothing any more; it changes while the server runs.
     pub(crate) shut_out: watch::Receiver<HashMap<ClientId, ShutOut>>,
 }
 
 /// Why a peer is not let in, in words for it.
 struct Refusal(Code, String);
+
+/// Why there is no session.
+enum NotIn {
+    /// The peer did not say who it is.
+    Lost(SessionError),
+    /// It did.
+    Refused(Refusal),
+}
 
 impl From<ShutOut> for Refusal {
     fn from(shut_out: ShutOut) -> Self {
@@ -59,20 +69,27 @@ impl Handler for Sessions {
         mut incoming: Incoming,
         outbox: Outbox,
         key: Fingerprint,
-        address: SocketAddr,
+        Guest { address, place }: Guest,
         mut stop: watch::Receiver<bool>,
     ) {
-        let hello = match greet::await_hello(&mut incoming).await {
-            Ok(hello) => hello,
-            Err(error) => {
-                tracing::info!(%address, %error, "no hello");
+        let introduced = tokio::select! {
+            biased;
+            introduced = self.introduce(&mut incoming, key) => introduced,
+            () = place.must_go() => Err(NotIn::Refused(Refusal(
+                Code::Busy,
+                "too many peers are waiting to be let in: try again a little later".to_owned(),
+            ))),
+        };
+        // Known or not, it waits no more.
+        drop(place);
+        let (hello, client, seat) = match introduced {
+            Ok(introduced) => introduced,
+            Err(NotIn::Lost(error)) => {
+                log::stranger(|| tracing::info!(%address, %error, "no hello"));
                 return greet::part(incoming, outbox, &error).await;
             }
-        };
-        let client = match self.admit(&hello, key).await {
-            Ok(client) => client,
-            Err(Refusal(code, sentence)) => {
-                tracing::warn!(%address, %key, %code, "refused");
+            Err(NotIn::Refused(Refusal(code, sentence))) => {
+                log::stranger(|| tracing::warn!(%address, %key, %code, "refused"));
                 return greet::farewell(incoming, outbox, code, sentence).await;
             }
         };
@@ -87,7 +104,7 @@ impl Handler for Sessions {
             Ok(now) = shut_out.wait_for(|now| now.contains_key(&client.id)) => {
                 Err(Refusal::from(now[&client.id]))
             }
-            result = self.serve(&mut incoming, &outbox, &client) => Ok(result),
+            result = self.serve(&mut incoming, &outbox, &client, seat.offers) => Ok(result),
         };
         let result = match ended {
             Ok(result) => result,
@@ -111,6 +128,19 @@ impl Handler for Sessions {
 }
 
 impl Sessions {
+    /// Hears who it is, and finds it a seat.
+    async fn introduce(
+        &self,
+        incoming: &mut Incoming,
+        key: Fingerprint,
+    ) -> Result<(Hello, Client, Seat), NotIn> {
+        let hello = greet::await_hello(incoming).await.map_err(NotIn::Lost)?;
+        let client = self.admit(&hello, key).await.map_err(NotIn::Refused)?;
+        let busy = || "the server has as many sessions as it may: try again a little later".to_owned();
+        let seat = self.seats.take(client.id).ok_or_else(|| NotIn::Refused(Refusal(Code::Busy, busy())))?;
+        Ok((hello, client, seat))
+    }
+
     /// Decides who it is. Nothing of the inbox is looked at before.
     async fn admit(&self, hello: &Hello, key: Fingerprint) -> Result<Client, Refusal> {
         if !hello.is_spoken_here() {
@@ -160,8 +190,9 @@ impl Sessions {
         incoming: &mut Incoming,
         outbox: &Outbox,
         client: &Client,
+        offers: usize,
     ) -> Result<(), SessionError> {
-        outbox.say(self.welcome(client))?;
+        outbox.say(self.welcome(client, offers))?;
         outbox.greeted();
         let mut rejected = false;
         loop {
@@ -185,7 +216,7 @@ impl Sessions {
                     let asking = outbox.clone();
                     let lease = Lease::new(move || asking.ping());
                     incoming.keep_alive(lease.clone());
-                    let destination = self.destination(client, put, lease);
+                    let destination = self.destination(client, put, lease, offers);
                     receive::receive(incoming, outbox, put, destination).await?;
                     continue;
                 }
@@ -203,7 +234,13 @@ impl Sessions {
         }
     }
 
-    fn destination(&self, client: &Client, put: Put, lease: Arc<Lease>) -> Destination<LocalStore> {
+    fn destination(
+        &self,
+        client: &Client,
+        put: Put,
+        lease: Arc<Lease>,
+        offers: usize,
+    ) -> Destination<LocalStore> {
         let terms = Terms {
             client: client.name.clone(),
             folder: client.grant.folder.clone(),
@@ -217,20 +254,21 @@ impl Sessions {
             uploads: self.uploads.clone(),
             terms: Arc::new(terms),
             lease,
+            offers,
             room: self.room.clone(),
             buffers: self.buffers.clone(),
             witness: Arc::new(Journal { client: client.name.clone() }),
         }
     }
 
-    fn welcome(&self, client: &Client) -> Welcome {
+    fn welcome(&self, client: &Client, offers: usize) -> Welcome {
         Welcome {
             version: VERSION,
             agent: AGENT.to_owned(),
             name: self.name.clone(),
             features: Vec::new(),
             limits: Limits {
-                offers: limits::OFFERS as u32,
+                offers: offers as u32,
                 chunk: limits::CHUNK as u32,
                 checkpoint: self.uploads.store().checkpoint_distance(),
                 file: self.max_file,

@@ -25,8 +25,7 @@ fn dribble(peer: &mut Peer, bytes: &[u8]) -> bool {
 
 #[test]
 fn hostile_13_hostile_14_slow_and_silent_peers_lose_their_slots() {
-    const PEERS: usize = 7;
-    let server = Server::setup().args(["--max-connections", &PEERS.to_string()]).start();
+    let server = Server::start();
     let client = Client::paired(&server);
     let source = write(server.beside().join("file"), "content");
     let key = Identity::generate;
@@ -83,21 +82,49 @@ fn hostile_13_hostile_14_slow_and_silent_peers_lose_their_slots() {
             assert!(peer.flood(&pings, Duration::from_secs(30)), "it is neither read nor thrown out");
             server.logged(&["session ended", "does not read"]);
         });
-        // They hold every slot, until they have lost it.
-        threads.spawn(|| {
-            server.logged(&["turned away"]);
-            client.send(&source).args(["--retry", "forever"]).run().code(0);
-        });
-        threads.spawn(|| {
-            // Before the first of them is thrown out.
-            while !server.log().contains("turned away") {
-                drop(TcpStream::connect(server.address()).unwrap());
-                sleep(Duration::from_millis(50));
-            }
-        });
+        // Nobody waits for them.
+        threads.spawn(|| client.send(&source).run().code(0));
     });
     assert_same_file(&source, &server.inbox().join("file"));
     assert_eq!(server.names(), ["file"]);
+}
+
+#[test]
+fn hostile_13_whoever_waits_longest_makes_way_for_the_newest() {
+    const PLACES: usize = 5;
+    let server = Server::setup().args(["--max-connections", &PLACES.to_string()]).start();
+    let client = Client::paired(&server);
+    let source = write(server.beside().join("file"), "content");
+    let silent: Vec<_> = (0..4 * PLACES).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+    client.send(&source).args(["--retry", "0"]).run().code(0);
+    for mut gone in silent.into_iter().take(2 * PLACES) {
+        assert_eq!(gone.read(&mut [0]).unwrap_or(0), 0);
+    }
+    // A peer that has proved some key is told.
+    let waiting = Peer::connect(&server, &Identity::generate());
+    let _silent: Vec<_> = (0..4 * PLACES).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+    assert_eq!(waiting.thrown_out(), Code::Busy);
+}
+
+#[test]
+fn hostile_10_more_sessions_than_there_may_be_are_told_so_and_seats_come_back() {
+    let server = Server::setup().args(["--max-connections", "2"]).start();
+    let (first, identity) = Peer::enrolled(&server);
+    let _second = Peer::again(&server, &identity);
+    let mut third = Peer::connect(&server, &identity);
+    third.say(hello(None));
+    assert_eq!(third.thrown_out(), Code::Busy);
+    let client = Client::new();
+    client
+        .ferry("pair")
+        .args([&server.invite(), "--as", "box"])
+        .run()
+        .code(3)
+        .says("as many sessions as it may");
+    drop(first);
+    let source = write(server.beside().join("file"), "content");
+    client.ferry("pair").args([&server.invite(), "--as", "box"]).run().code(0);
+    client.send(&source).args(["--retry", "forever"]).run().code(0);
 }
 
 /// More than the server has room for, if it gave each of them what their chunk's header claims.

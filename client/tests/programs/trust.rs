@@ -70,7 +70,7 @@ fn a_server_with_another_key_at_the_same_address_is_refused() {
     server.kill();
     fs::remove_file(server.inbox().join(".ferry/identity.key")).unwrap();
     server.restart();
-    client.send(&file).run().code(4).says("ferry pair");
+    client.send(&file).run().code(4).says("ferry remotes remove");
     assert_eq!(server.names(), [""; 0]);
     // Whoever knows better says so: a name never comes to mean another server by itself.
     client.ferry("pair").arg(server.invite()).args(["--as", "box"]).run().code(2).says("box");
@@ -243,11 +243,11 @@ fn what_is_wrong_here_is_told_before_anything_is_sent() {
     set_mode(write(no_key.join("identity.key"), "no key"), 0o600);
     with_home(&no_key.display().to_string()).code(6).says("identity.key");
     client.send(&file).args(["--receipts", "/dev/null/receipts"]).run().code(6).says("/dev/null/receipts");
-    // A folder where the cache should be.
+    assert_eq!(server.names(), [""; 0]);
+    // A folder where the cache should be costs time only.
     let no_cache = Client::paired(&server);
     fs::create_dir(no_cache.home().join("digests.db")).unwrap();
-    no_cache.send(&file).run().code(6).says("digests.db");
-    assert_eq!(server.names(), [""; 0]);
+    no_cache.send(&file).run().code(0).says("digests.db");
 }
 
 #[test]

@@ -32,7 +32,7 @@ enum Work {
 impl Receiving {
     pub(crate) fn new(inbox: Inbox, dry_run: bool) -> Self {
         Receiving {
-            machine: Receiver::new(dry_run),
+            machine: Receiver::new(dry_run, limits::OFFERS),
             dry_run,
             headers: BTreeMap::new(),
             disk: VecDeque::new(),

@@ -15,6 +15,13 @@ use super::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientId(pub(super) i64);
 
+#[cfg(test)]
+impl ClientId {
+    pub(crate) fn for_tests(number: i64) -> Self {
+        ClientId(number)
+    }
+}
+
 /// Someone who has been enrolled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {

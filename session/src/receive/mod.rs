@@ -44,6 +44,8 @@ pub struct Destination<S: Store> {
     pub terms: Arc<Terms>,
     /// This connection, as an owner of staged bodies, for this request: it ends with it.
     pub lease: Arc<Lease>,
+    /// Offers without a final answer that the sender may have; it was told so.
+    pub offers: usize,
     /// Room for what has arrived, shared by all sessions.
     pub room: Room,
     /// The memory for it, too.
@@ -59,7 +61,7 @@ pub async fn receive<S: Store>(
     put: Put,
     destination: Destination<S>,
 ) -> Result<(), SessionError> {
-    let receiver = Arc::new(Mutex::new(Receiver::new(put.dry_run)));
+    let receiver = Arc::new(Mutex::new(Receiver::new(put.dry_run, destination.offers)));
     let (room, buffers) = (destination.room.clone(), destination.buffers.clone());
     let desk = Desk::new(destination, receiver.clone(), outbox.clone());
     // Whoever drops this future in its middle, because the server stops, leaves no work behind either.

@@ -34,7 +34,8 @@ impl<T> Step<T> for Result<T, StoreError> {
                 }
                 StoreError::Full => "no space is left on the server",
                 StoreError::Denied(_) => "permission denied on the server",
-                StoreError::NotFound | StoreError::Crowded | StoreError::InUse | StoreError::Io(_) => {
+                StoreError::NotFound => "the folder that it goes to is gone from the server",
+                StoreError::Crowded | StoreError::InUse | StoreError::Io(_) => {
                     "the server's storage has failed"
                 }
             };

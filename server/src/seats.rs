@@ -1,0 +1,97 @@
+//! Who is in: sessions of clients that are known.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
+use ferry_proto::limits;
+use ferry_store::lock;
+
+use crate::catalogue::ClientId;
+
+/// Sessions of one client at a time: as many as `ferry send --jobs` makes, so that one client leaves room for others.
+const PER_CLIENT: usize = 64;
+
+/// Offers without a final answer, all sessions together: each costs some KiB of memory here. A session gets a part of
+/// what is left, so that few sessions have full windows and many have small ones.
+const OFFERS: usize = 16 * limits::OFFERS;
+
+/// The part, and the smallest window: a session with that still sends thousands of files a second over a short path.
+const PART: usize = 8;
+const LEAST: usize = 64;
+
+/// See the module.
+pub(crate) struct Seats {
+    most: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    by_client: HashMap<ClientId, usize>,
+    offers: usize,
+}
+
+/// A session's seat. It is free again when this is dropped.
+pub(crate) struct Seat {
+    seats: Arc<Seats>,
+    client: ClientId,
+    /// Offers without a final answer that it may have.
+    pub(crate) offers: usize,
+}
+
+impl Seats {
+    /// This many in all.
+    pub(crate) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Seats { most, taken: Mutex::default() })
+    }
+
+    /// `None` if there is none left, for this client or at all.
+    pub(crate) fn take(self: &Arc<Self>, client: ClientId) -> Option<Seat> {
+        let mut taken = lock(&self.taken);
+        let all: usize = taken.by_client.values().sum();
+        let own = taken.by_client.get(&client).copied().unwrap_or(0);
+        if all >= self.most || own >= PER_CLIENT {
+            return None;
+        }
+        let offers = (OFFERS.saturating_sub(taken.offers) / PART).clamp(LEAST, limits::OFFERS);
+        taken.by_client.insert(client, own + 1);
+        taken.offers += offers;
+        Some(Seat { seats: self.clone(), client, offers })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = lock(&self.seats.taken);
+        taken.offers -= self.offers;
+        if let Some(own) = taken.by_client.get_mut(&self.client) {
+            *own -= 1;
+            if *own == 0 {
+                taken.by_client.remove(&self.client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_10_one_client_leaves_seats_and_offers_to_others() {
+        let seats = Seats::new(1000);
+        let (one, other) = (ClientId::for_tests(1), ClientId::for_tests(2));
+        let mut taken: Vec<_> =
+            (0..PER_CLIENT).map(|_| seats.take(one).expect("a seat of its own")).collect();
+        assert!(seats.take(one).is_none());
+        taken.push(seats.take(other).expect("a seat of another client"));
+        assert_eq!(taken[0].offers, limits::OFFERS, "the first has a full window");
+        let all: usize = taken.iter().map(|seat| seat.offers).sum();
+        assert!(all <= OFFERS + LEAST * taken.len(), "{all} offers");
+        assert!(taken.iter().all(|seat| seat.offers >= LEAST));
+        taken.clear();
+        assert_eq!(seats.take(one).map(|seat| seat.offers), Some(limits::OFFERS), "all of it is free again");
+    }
+}
