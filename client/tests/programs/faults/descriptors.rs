@@ -13,6 +13,9 @@ const FEW: &[&str] = &["prlimit", "--nofile=64:64", "--"];
 /// With so many open no body can be opened: the store leaves the last 16 to folders and to the catalogue.
 const CROWDED: usize = 64 - 16;
 
+/// A quarter is for sessions, and one for peers that wait to be let in.
+const SEATS: usize = 64 / 4;
+
 #[test]
 fn hostile_19_with_too_few_open_files_everything_arrives_a_little_later() {
     let server = Server::setup().wrapped(FEW).start();
@@ -50,7 +53,7 @@ fn hostile_19_a_server_whose_open_files_were_all_taken_serves_on_when_they_are_f
     let server = Server::setup().wrapped(FEW).start();
     let client = Client::paired(&server);
     let file = write(server.beside().join("file"), "content");
-    // Connections alone may not take all of them: only half. Bodies that stand still take the others.
+    // Connections alone may not take all of them. Bodies that stand still take the others.
     let with_body = |_| {
         let mut peer = Peer::sending(&server);
         peer.offer(0, format!("body-{}", server.staged().len()), 2, None);
@@ -61,10 +64,11 @@ fn hostile_19_a_server_whose_open_files_were_all_taken_serves_on_when_they_are_f
         peer
     };
     let peers: Vec<_> = (0..).take_while(|_| server.open_files() < CROWDED - 2).map(with_body).collect();
+    let seated: Vec<_> = (peers.len()..SEATS).map(|_| Peer::welcomed(&server)).collect();
     let idle: Vec<_> = (0..100).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
     server.logged(&["a connection cannot be accepted"]);
     let send = client.send(&file).start();
-    drop((idle, peers));
+    drop((idle, seated, peers));
     send.wait().code(0);
     assert_same_tree(&file, &server.inbox().join("file"));
     assert_eq!(server.names(), ["file"]);
