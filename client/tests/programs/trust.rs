@@ -30,7 +30,7 @@ fn hostile_16_a_man_in_the_middle_learns_nothing_and_is_refused() {
     proxy.lead_to(other.address());
     proxy.record();
     let connections = proxy.connections();
-    client.send(&file).run().code(4).says("not the server that it should be").says("Nothing was sent");
+    client.send(&file).run().code(4).says("not the server that was paired with").says("Nothing was sent");
     assert_eq!(proxy.connections(), connections + 1, "no second try");
     other.logged(&["handshake failed"]);
     let log = other.log();
