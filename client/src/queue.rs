@@ -153,7 +153,7 @@ fn may_meet(sources: &[SourceArg]) -> bool {
         })
         .collect();
     let holds = |upper: &Option<&RelPath>, lower: &Option<&RelPath>| match (upper, lower) {
-        (Some(upper), Some(lower)) => upper == lower || lower.below(upper).is_some(),
+        (Some(upper), Some(lower)) => upper == lower || lower.is_below(upper),
         (None, _) => true,
         (Some(_), None) => false,
     };

@@ -112,10 +112,19 @@ impl RelPath {
         }
     }
 
-    /// What is left of it below `base`; `None` if it is not below it.
+    /// Whether it is below `base`.
+    pub fn is_below(&self, base: &RelPath) -> bool {
+        self.rest_below(base).is_some()
+    }
+
+    /// What is left of it below `base`; `None` if it is not below it, or if the rest is not a path by itself: `.ferry`
+    /// may be anywhere but at the top.
     pub fn below(&self, base: &RelPath) -> Option<RelPath> {
-        let rest = self.0.strip_prefix(&base.0[..])?.strip_prefix(b"/")?;
-        Some(RelPath(rest.into()))
+        RelPath::new(self.rest_below(base)?).ok()
+    }
+
+    fn rest_below(&self, base: &RelPath) -> Option<&[u8]> {
+        self.0.strip_prefix(&base.0[..])?.strip_prefix(b"/")
     }
 
     /// The bytes, components joined by `/`.
@@ -217,5 +226,16 @@ mod tests {
         assert_eq!(RelPath::new("ab").unwrap().below(&RelPath::new("a").unwrap()), None);
         assert_eq!(RelPath::new("top").unwrap().parent(), None);
         assert_eq!(path.join("../x"), Err(PathError::Dots));
+    }
+
+    #[test]
+    fn what_is_left_below_a_folder_is_never_the_servers_own() {
+        let folder = RelPath::new("a").unwrap();
+        let path = RelPath::new("a/.FERRY/staging/x").unwrap();
+        assert!(path.is_below(&folder));
+        assert_eq!(path.below(&folder), None);
+        assert_eq!(path.below(&RelPath::new("a/.ferry").unwrap()), None);
+        assert_eq!(path.below(&RelPath::new("a/.FERRY").unwrap()), RelPath::new("staging/x").ok());
+        assert!(!folder.is_below(&folder) && !folder.is_below(&path));
     }
 }

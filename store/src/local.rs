@@ -300,8 +300,7 @@ impl Store for LocalStore {
         published
             .iter()
             .map(|(key, expected)| {
-                let is_above =
-                    |path: &Option<RelPath>| path.as_ref().is_none_or(|path| key.below(path).is_some());
+                let is_above = |path: &Option<RelPath>| path.as_ref().is_none_or(|path| key.is_below(path));
                 if let Some((_, errno)) = failed.iter().find(|(path, _)| is_above(path)) {
                     return Err(match (*errno).into() {
                         // The folder is gone, or something else has its name.
