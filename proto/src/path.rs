@@ -39,6 +39,9 @@ pub enum PathError {
     /// A NUL byte.
     #[error("the path has a NUL byte in it")]
     Nul,
+    /// A `/` where only one name is meant.
+    #[error("the name has a `/` in it")]
+    Slash,
     /// A component over [`limits::NAME`] bytes.
     #[error("a name in the path is longer than {} bytes", limits::NAME)]
     NameTooLong,
@@ -106,6 +109,9 @@ impl RelPath {
 
     /// The same folder, another last component.
     pub fn with_name(&self, name: &[u8]) -> Result<Self, PathError> {
+        if name.contains(&b'/') {
+            return Err(PathError::Slash);
+        }
         match self.parent() {
             Some(parent) => parent.join(name),
             None => RelPath::new(name),
@@ -226,6 +232,14 @@ mod tests {
         assert_eq!(RelPath::new("ab").unwrap().below(&RelPath::new("a").unwrap()), None);
         assert_eq!(RelPath::new("top").unwrap().parent(), None);
         assert_eq!(path.join("../x"), Err(PathError::Dots));
+    }
+
+    #[test]
+    fn another_name_is_in_the_same_folder() {
+        let path = RelPath::new("a/b").unwrap();
+        assert_eq!(path.with_name(b"c/d"), Err(PathError::Slash));
+        assert_eq!(RelPath::new("top").unwrap().with_name(b"c/d"), Err(PathError::Slash));
+        assert_eq!(path.with_name(b""), Err(PathError::EmptyComponent));
     }
 
     #[test]
