@@ -1,0 +1,6 @@
+//! See `src/invite.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    ferry_fuzz::invite::check(data);
+});
