@@ -87,7 +87,9 @@ impl Said {
             Message::Body(body) => self.open = Some(body.seq),
             Message::End(end) => {
                 self.ended.push(end.digest);
-                if let Some(offered) = self.open.take().and_then(|seq| self.offers.get_mut(&seq)) {
+                let offered = self.open.take().and_then(|seq| self.offers.get_mut(&seq));
+                // What has no body may have its receipt on its way when one is sent for it.
+                if let Some(offered) = offered.filter(|offered| offered.is_file) {
                     offered.ended = Some(end.digest);
                 }
             }
