@@ -105,6 +105,7 @@ const FAIL: u8 = 3;
 const DRY_RUN: u8 = 8;
 const IN_FOLDER: u8 = 16;
 const SMALL: u8 = 32;
+const SLOW: u8 = 192;
 
 fn story(flags: u8, steps: &[Vec<u8>]) -> Vec<u8> {
     [&[flags], &steps.concat()[..]].concat()
@@ -173,7 +174,7 @@ fn body(which: u8) -> Vec<u8> {
 
 fn chunk(length: u16, is_honest: bool) -> Vec<u8> {
     let [low, high] = length.to_le_bytes();
-    vec![6, low, high, is_honest.into()]
+    vec![6, low, high, is_honest.into(), 0]
 }
 
 fn end(named: u8) -> Vec<u8> {
@@ -259,12 +260,16 @@ fn stories() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("through-a-link", {
             let through = [offer(9, 100, 1, TRUTH), send(0, HONEST, 100, None)].concat();
-            story(0, &[link(8, 4), WAIT.to_vec(), through, done(true)])
+            let deeper = [offer(11, 100, 1, TRUTH), send(0, HONEST, 100, None)].concat();
+            story(0, &[link(8, 4), WAIT.to_vec(), through, deeper, done(true)])
         }),
         ("through-links-in-folder", {
             let through = [offer(9, 100, 1, TRUTH), send(0, HONEST, 100, None)].concat();
             let out = [link(8, 4), WAIT.to_vec(), through, link(0, 5), WAIT.to_vec()].concat();
-            story(IN_FOLDER, &[out, offer(1, 5, 1, TRUTH), offer(10, 5, 1, TRUTH), done(true)])
+            story(
+                IN_FOLDER,
+                &[out, offer(1, 5, 1, TRUTH), offer(11, 5, 1, TRUTH), send(0, HONEST, 5, None), done(true)],
+            )
         }),
         ("bad-names", {
             let names = [&b"../x"[..], b"/etc/x", b".ferry", b"a//b", b"a/../../x"];
@@ -337,10 +342,10 @@ fn stories() -> Vec<(&'static str, Vec<u8>)> {
             story(0, &[damage(7, 1), whole(), reconnect(true), damage(1, 255), whole(), reconnect(false)]),
         ),
         ("many", story(0, &[flood(4, 0, 255), WAIT.to_vec(), send(3, HONEST, 10, None), reconnect(true)])),
-        ("heavy", story(0, &[flood(4, 49_000, 41), flood(5, 49_000, 41)])),
+        ("heavy", story(0, &[flood(4, 49_000, 255), flood(5, 49_000, 255)])),
         ("long-body", {
-            let bodies: Vec<u8> = (0..40).flat_map(|_| chunk(65_535, false)).collect();
-            story(0, &[stream(4, 1), WAIT.to_vec(), body(0), bodies, end(0), done(true)])
+            let bytes = vec![6, 255, 255, 0, 255];
+            story(SLOW, &[stream(4, 1), WAIT.to_vec(), body(0), bytes, end(0), done(true)])
         }),
         ("odd-request", story(0, &[raw(&reached), raw(path.as_bytes())])),
     ]

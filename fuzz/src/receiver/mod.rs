@@ -4,11 +4,11 @@
 //! is in `remains`, what must hold of each answer in `said`, and nothing may panic, hang or take more memory than
 //! [`MEMORY`].
 
-mod often;
 mod peer;
 mod remains;
 mod said;
 mod script;
+mod stand;
 
 use std::{
     path::{Path, PathBuf},
@@ -27,10 +27,10 @@ use tokio::{io::DuplexStream, time::timeout};
 
 pub use self::peer::Story;
 use self::{
-    often::Often,
     peer::{Account, SENT},
     remains::{BESIDE, Sentinel},
     script::Script,
+    stand::Stand,
 };
 use crate::memory::peak_of;
 
@@ -65,7 +65,8 @@ fn play(data: &[u8]) -> Story {
     let others = folder.is_some().then(|| Sentinel::new(root.join(BESIDE)));
     let outside = Sentinel::new(place.path().join(BESIDE));
 
-    let store = Arc::new(Often(LocalStore::open(&root).expect("an empty folder")));
+    let store =
+        Arc::new(Stand { inner: LocalStore::open(&root).expect("an empty folder"), is_slow: script.is_slow });
     let ledger = Arc::new(MemoryLedger::default());
     let uploads = Uploads::open(store.clone(), ledger.clone()).expect("nothing to go on with");
     let mut account = Account::default();
@@ -86,7 +87,7 @@ fn in_memory() -> PathBuf {
 }
 
 /// One connection after another, until the script has ended.
-fn connections(script: &Script, folder: Option<&RelPath>, uploads: &Uploads<Often>, account: &mut Account) {
+fn connections(script: &Script, folder: Option<&RelPath>, uploads: &Uploads<Stand>, account: &mut Account) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.expect("a runtime without I/O").block_on(async {
         let put = Put { on_conflict: script.conflict, dry_run: script.dry_run };
@@ -115,7 +116,7 @@ fn connections(script: &Script, folder: Option<&RelPath>, uploads: &Uploads<Ofte
 async fn serve(
     stream: DuplexStream,
     put: Put,
-    uploads: Uploads<Often>,
+    uploads: Uploads<Stand>,
     terms: Arc<Terms>,
     room: Room,
     buffers: Buffers,

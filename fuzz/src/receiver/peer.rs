@@ -15,12 +15,13 @@ use tokio::{
 };
 
 use super::{
+    MEMORY,
     said::{Offered, Said, Told as Answered},
     script::{Begin, Content, Named, Offer, OfferKind, Script, Step, TARGETS, Told},
 };
 
 /// Bytes that one script sends at the most: more than a session may hold in memory, so that holding all of it is seen.
-pub(super) const SENT: usize = 12 * 1024 * 1024;
+pub(super) const SENT: usize = 2 * MEMORY;
 
 /// Nothing that a receiver does here takes long, so after this time it never will.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,7 +43,7 @@ pub(super) struct Account {
 pub struct Story {
     /// Receipts.
     pub receipts: usize,
-    /// Receipts of bodies that were asked for from a checkpoint on.
+    /// Receipts of bodies that went on after a checkpoint.
     pub resumed: usize,
     /// Offers that were held already.
     pub held: usize,
@@ -136,7 +137,11 @@ impl Peer<'_> {
                 Some(seq) => self.body(seq, begin).await,
                 None => self.say(Body { seq: Seq(u64::from(*which)), offset: 0 }).await,
             },
-            Step::Chunk { length, is_honest } => self.chunk(usize::from(*length), *is_honest).await,
+            Step::Chunk { length, is_honest, more } => {
+                for _ in 0..=*more {
+                    self.chunk(usize::from(*length), *is_honest).await;
+                }
+            }
             Step::End(named) => {
                 let offered = self.seq(0).and_then(|seq| self.said.offers.get(&seq)?.digest);
                 let digest = match (named, &self.open) {
@@ -326,20 +331,12 @@ impl Peer<'_> {
     }
 
     fn answered(&mut self, answer: Message) {
-        let went_on = match &answer {
-            Message::Receipt(receipt) => {
-                let offered = self.said.offers.get(&receipt.seq);
-                offered.and_then(|offered| offered.asked).is_some_and(|(offset, _)| offset > 0)
-            }
-            Message::Failed(failed) => {
-                assert_ne!(failed.code, Code::Internal, "{}", failed.detail);
-                false
-            }
-            _ => false,
-        };
+        if let Message::Failed(failed) = &answer {
+            assert_ne!(failed.code, Code::Internal, "{}", failed.detail);
+        }
         let story = &mut self.account.story;
         match self.said.answer(answer, self.dry_run) {
-            Answered::Stored(path, digest) => {
+            Answered::Stored { path, digest, went_on } => {
                 story.receipts += 1;
                 story.resumed += usize::from(went_on);
                 self.account.stored.insert(path, digest);

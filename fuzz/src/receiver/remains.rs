@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
+    io::Read,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
@@ -10,7 +11,7 @@ use std::{
 use ferry_proto::{Algorithm, Digest, RelPath};
 use ferry_store::{EntryKind, Ledger, RowKind, Store, doubles::MemoryLedger};
 
-use super::{often::Often, peer::Account};
+use super::{peer::Account, stand::Stand};
 
 /// The name of a folder that is none of the client's business.
 pub(super) const BESIDE: &str = "beside";
@@ -68,7 +69,7 @@ fn names(folder: &Path) -> Vec<PathBuf> {
 pub(super) fn check_files(
     root: &Path,
     folder: Option<&RelPath>,
-    store: &Often,
+    store: &Stand,
     ledger: &MemoryLedger,
     account: &Account,
 ) -> usize {
@@ -115,12 +116,23 @@ fn files_below(root: &Path, folder: Option<&RelPath>) -> HashMap<RelPath, Digest
         if it.is_dir() {
             left.extend(names(&path).into_iter().map(|below| name.join(below)));
         } else if it.is_file() {
-            let bytes = fs::read(&path).expect("it is ours");
             let name = RelPath::new(name.as_os_str().as_bytes()).expect("only valid names are made");
-            files.insert(name, Algorithm::Sha256.digest(&bytes));
+            files.insert(name, digest_of(&path));
         }
     }
     files
+}
+
+/// Of a file that may be larger than the memory that is allowed here.
+fn digest_of(path: &Path) -> Digest {
+    let mut file = fs::File::open(path).expect("it is ours");
+    let (mut hasher, mut buffer) = (Algorithm::Sha256.hasher(), vec![0; 64 * 1024]);
+    loop {
+        match file.read(&mut buffer).expect("it is ours") {
+            0 => return hasher.finish(),
+            read => hasher.update(&buffer[..read]),
+        }
+    }
 }
 
 /// Staging holds the bodies that have a checkpoint, at least as long as that says, and nothing else. Returns how many.

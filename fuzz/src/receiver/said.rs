@@ -28,6 +28,8 @@ pub(super) struct Offered {
     pub(super) digest: Option<Digest>,
     /// From where the receiver wants its body, and the digest of what is before.
     pub(super) asked: Option<(u64, Option<Digest>)>,
+    /// Where its body began.
+    began: u64,
     /// What its end has named.
     ended: Option<Digest>,
     is_aborted: bool,
@@ -43,8 +45,8 @@ impl Offered {
 
 /// What an answer says about the disk.
 pub(super) enum Told {
-    /// The entry has this name for good; a file has this digest.
-    Stored(RelPath, Option<Digest>),
+    /// The entry has this name for good; a file has this digest, and may have begun at a checkpoint.
+    Stored { path: RelPath, digest: Option<Digest>, went_on: bool },
     /// It had it already.
     Held,
     /// Its body is wanted.
@@ -78,13 +80,19 @@ impl Said {
                     is_file,
                     digest: offer.header.digest,
                     asked: None,
+                    began: 0,
                     ended: None,
                     is_aborted: false,
                     is_answered: false,
                 };
                 self.offers.insert(offer.seq, offered);
             }
-            Message::Body(body) => self.open = Some(body.seq),
+            Message::Body(body) => {
+                self.open = Some(body.seq);
+                if let Some(offered) = self.offers.get_mut(&body.seq) {
+                    offered.began = body.offset;
+                }
+            }
             Message::End(end) => {
                 self.ended.push(end.digest);
                 let offered = self.open.take().and_then(|seq| self.offers.get_mut(&seq));
@@ -151,7 +159,8 @@ impl Said {
                 assert!(!dry_run, "a receipt in a dry run");
                 assert_eq!(receipt.digest, offered.ended, "a receipt with another digest than the end");
                 assert_eq!(receipt.digest.is_some(), offered.is_file);
-                Told::Stored(receipt.path.unwrap_or_else(|| offered.path.clone()), receipt.digest)
+                let path = receipt.path.unwrap_or_else(|| offered.path.clone());
+                Told::Stored { path, digest: receipt.digest, went_on: offered.began > 0 }
             }
             _ => Told::Refused,
         }

@@ -21,7 +21,7 @@ pub(super) const NAMES: [&str; 16] = [
     "link",
     "link/kept",
     "beside/kept",
-    "inbox/a",
+    "link/folder/x",
     "a/.ferry/staging/x",
     ".ferry/staging/x",
     "../beside/kept",
@@ -44,6 +44,8 @@ pub(super) struct Script {
     pub(super) in_folder: bool,
     /// The largest file that it may send.
     pub(super) max_file: u64,
+    /// Whether the disk is slow.
+    pub(super) is_slow: bool,
     /// What it does.
     pub(super) steps: Vec<Step>,
 }
@@ -57,8 +59,8 @@ pub(super) enum Step {
     Send { which: u8, begin: Begin, piece: u16, most: Option<u16> },
     /// Opens a body, whether or not it was asked for.
     Body { which: u8, begin: Begin },
-    /// Sends bytes, whether or not a body is open: those of the file's content that are next, or others.
-    Chunk { length: u16, is_honest: bool },
+    /// Sends bytes, whether or not a body is open: those of the file's content that are next, or others. And so on.
+    Chunk { length: u16, is_honest: bool, more: u8 },
     /// Closes a body.
     End(Named),
     /// Gives a body up.
@@ -201,6 +203,8 @@ impl<'a> Arbitrary<'a> for Script {
             dry_run: flags & 8 != 0,
             in_folder: flags & 16 != 0,
             max_file,
+            // Not often: it takes its time.
+            is_slow: flags & 192 == 192,
             steps,
         })
     }
@@ -217,7 +221,7 @@ impl<'a> Arbitrary<'a> for Step {
                 most: optional(u)?,
             },
             5 => Step::Body { which: u.arbitrary()?, begin: u.arbitrary()? },
-            6 => Step::Chunk { length: u.arbitrary()?, is_honest: u.arbitrary()? },
+            6 => Step::Chunk { length: u.arbitrary()?, is_honest: u.arbitrary()?, more: u.arbitrary()? },
             7 => Step::End(match u.arbitrary::<u8>()? % 4 {
                 0 | 1 => Named::Sent,
                 2 => Named::Offered,
