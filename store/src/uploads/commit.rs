@@ -8,6 +8,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::JoinHandle,
@@ -61,29 +62,73 @@ pub(super) enum Work<S: Store> {
     },
 }
 
+/// What comes through the queue.
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are jobs")]
+enum Order<S: Store> {
+    Commit(Job<S>),
+    /// Nothing is to be done but to be alive.
+    Beat,
+}
+
+/// Counts what the committer does, step by step, so that a long batch is not taken for a standstill.
+#[derive(Default)]
+struct Pulse {
+    beats: AtomicU64,
+    /// A beat is in the queue. There is one at most: the room is for jobs.
+    asked: AtomicBool,
+}
+
+impl Pulse {
+    fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn answer(&self) {
+        self.asked.store(false, Ordering::Relaxed);
+        self.beat();
+    }
+}
+
 /// The thread that commits, and the way to it.
 pub(super) struct Committer<S: Store> {
-    queue: Mutex<Option<SyncSender<Job<S>>>>,
+    queue: Mutex<Option<SyncSender<Order<S>>>>,
+    pulse: Arc<Pulse>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl<S: Store> Committer<S> {
     pub(super) fn start(store: Arc<S>, ledger: Arc<dyn Ledger>, quotas: Arc<Quotas>) -> Self {
-        let (queue, jobs) = sync_channel(BATCH);
-        let thread = std::thread::spawn(move || run(&*store, &*ledger, &quotas, &jobs));
-        Committer { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) }
+        let (queue, orders) = sync_channel(BATCH);
+        let pulse = Arc::<Pulse>::default();
+        let beating = pulse.clone();
+        let thread = std::thread::spawn(move || run(&*store, &*ledger, &quotas, &beating, &orders));
+        Committer { pulse, queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) }
     }
 
     /// Waits while the queue is full.
     pub(super) fn hand_in(&self, job: Job<S>) {
         let queue = lock(&self.queue).clone();
+        let order = Order::Commit(job);
         let refused = match queue {
-            Some(queue) => queue.send(job).err().map(|error| error.0),
-            None => Some(job),
+            Some(queue) => queue.send(order).err().map(|error| error.0),
+            None => Some(order),
         };
-        if let Some(job) = refused {
+        if let Some(Order::Commit(job)) = refused {
             job.reply.give(Outcome::Failed(Code::Stopping, "the server is stopping".into()));
         }
+    }
+
+    /// What the thread has done so far; asks it to do something more. It never waits.
+    pub(super) fn pulse(&self) -> u64 {
+        let Pulse { beats, asked } = &*self.pulse;
+        if let Some(queue) = &*lock(&self.queue)
+            && !asked.swap(true, Ordering::Relaxed)
+            // Where the queue is full there is enough to do.
+            && queue.try_send(Order::Beat).is_err()
+        {
+            asked.store(false, Ordering::Relaxed);
+        }
+        beats.load(Ordering::Relaxed)
     }
 
     /// Takes no more jobs and waits for those it has.
@@ -97,22 +142,36 @@ impl<S: Store> Committer<S> {
     }
 }
 
-fn run<S: Store>(store: &S, ledger: &dyn Ledger, quotas: &Quotas, jobs: &Receiver<Job<S>>) {
+fn run<S: Store>(
+    store: &S,
+    ledger: &dyn Ledger,
+    quotas: &Quotas,
+    pulse: &Pulse,
+    orders: &Receiver<Order<S>>,
+) {
     let mut held_over = None;
-    while let Some(first) = held_over.take().or_else(|| jobs.recv().ok()) {
+    while let Some(order) = held_over.take().or_else(|| orders.recv().ok()) {
+        let Order::Commit(first) = order else {
+            pulse.answer();
+            continue;
+        };
         let mut names = HashSet::from([first.target.path.clone()]);
         let mut batch = vec![first];
         while batch.len() < BATCH {
-            let Ok(job) = jobs.try_recv() else { break };
+            let Ok(order) = orders.try_recv() else { break };
+            let Order::Commit(job) = order else {
+                pulse.answer();
+                continue;
+            };
             if !names.insert(job.target.path.clone()) {
                 // The same name twice: the later one must see the earlier one done.
-                held_over = Some(job);
+                held_over = Some(Order::Commit(job));
                 break;
             }
             batch.push(job);
         }
         // A panic here is a fault of ours; the jobs in the batch fail by dropping their replies, the server lives.
-        if catch_unwind(AssertUnwindSafe(|| commit(store, ledger, quotas, batch))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| commit(store, ledger, quotas, pulse, batch))).is_err() {
             tracing::error!("a batch ended in a panic");
         }
     }
@@ -134,10 +193,11 @@ impl Pending {
     }
 }
 
-fn commit<S: Store>(store: &S, ledger: &dyn Ledger, quotas: &Quotas, mut batch: Vec<Job<S>>) {
+fn commit<S: Store>(store: &S, ledger: &dyn Ledger, quotas: &Quotas, pulse: &Pulse, mut batch: Vec<Job<S>>) {
     let room = ledger.check_room().map_err(Fault::from);
     let sealed: Vec<Result<(), Fault>> = batch
         .iter_mut()
+        .inspect(|_| pulse.beat())
         .map(|job| match &mut job.work {
             Work::Body { staged, ownership, meta, .. } => hold(ownership.as_ref(), || {
                 let sealed = room
@@ -151,6 +211,7 @@ fn commit<S: Store>(store: &S, ledger: &dyn Ledger, quotas: &Quotas, mut batch: 
 
     let mut pending = Vec::with_capacity(batch.len());
     for (job, sealed) in batch.into_iter().zip(sealed) {
+        pulse.beat();
         let Job { target, work, reply } = job;
         match sealed.and_then(|()| publish(store, ledger, &target, work)) {
             Ok(Published::New(new)) => pending.push((new, reply)),
@@ -160,7 +221,9 @@ fn commit<S: Store>(store: &S, ledger: &dyn Ledger, quotas: &Quotas, mut batch: 
     }
 
     let names: Vec<_> = pending.iter().map(|(new, _)| (&new.row.path, &new.row.row.stamp)).collect();
+    pulse.beat();
     let settled = store.settle(&names);
+    pulse.beat();
     let (mut rows, mut told) = (Vec::with_capacity(pending.len()), Vec::with_capacity(pending.len()));
     let mut reserved = Vec::new();
     for ((new, reply), settled) in pending.into_iter().zip(settled) {

@@ -153,6 +153,12 @@ impl<S: Store> Uploads<S> {
         self.shared.sweep(retention)
     }
 
+    /// A number that moves on with everything that the committer does, and soon after this was asked, even where
+    /// nothing else is to be done. If it stands still, what is handed in is not committed.
+    pub fn pulse(&self) -> u64 {
+        self.shared.committer.pulse()
+    }
+
     /// Waits until everything that was handed in is committed or has failed, and takes no more.
     pub fn close(&self) {
         self.shared.committer.close();

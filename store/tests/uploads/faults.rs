@@ -3,6 +3,7 @@
 use std::{
     fs,
     panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
 };
 
 use ferry_proto::Conflict;
@@ -185,6 +186,32 @@ fn hostile_20_a_panic_while_an_offer_is_decided_or_a_body_is_written_fails_that_
     }
     assert_eq!(inbox.put(&client, file("name", big()), big()), stored(big()));
     assert_goes_on(&inbox);
+}
+
+#[test]
+fn hostile_20_the_pulse_stands_still_only_while_the_committer_does() {
+    let inbox = Inbox::new();
+    let moves_on = |from: u64| {
+        let start = Instant::now();
+        while inbox.uploads.pulse() == from {
+            assert!(start.elapsed() < Duration::from_secs(20), "it stands still");
+        }
+    };
+    // With nothing to do.
+    moves_on(inbox.uploads.pulse());
+    let mut pulse = 0;
+    let gates = ["seal", "publish", "settle", "record"].map(|call| (call, inbox.gate(call, 0)));
+    let told = inbox.begin(&Client::new(), "name", b"bytes").end(digest(b"bytes"));
+    for (call, gate) in gates {
+        gate.wait();
+        let before = std::mem::replace(&mut pulse, inbox.uploads.pulse());
+        assert!(pulse > before, "no step of a batch is taken for a standstill: {call}");
+        for _ in 0..1000 {
+            assert_eq!(inbox.uploads.pulse(), pulse, "{call}");
+        }
+    }
+    assert_eq!(answer(&told), stored(b"bytes"));
+    moves_on(pulse);
 }
 
 #[test]
