@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 
 /// A receiving server for ferry: saves what its clients send into a folder.
 #[derive(Debug, Parser)]
@@ -84,6 +84,17 @@ pub(crate) struct ServeArgs {
     /// The largest file that is taken
     #[arg(long, value_name = "SIZE", env = "FERRYD_MAX_FILE")]
     pub(crate) max_file: Option<String>,
+    /// Do not confine the process to its root, its state folder and its configuration file
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "FERRYD_NO_CONFINE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub(crate) no_confine: Option<bool>,
     /// How log lines look [default: text]
     #[arg(long, value_name = "FORMAT", env = "FERRYD_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,

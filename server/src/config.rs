@@ -48,6 +48,10 @@ pub struct Config {
     pub root: PathBuf,
     /// Where identity and catalogue live.
     pub state: PathBuf,
+    /// The file that some of this comes from.
+    pub file: Option<PathBuf>,
+    /// Whether the process stays free to touch other files than its own.
+    pub no_confine: bool,
     /// Where to listen.
     pub listen: Vec<SocketAddr>,
     /// Whether the addresses are this program's own choice, so that IPv4 alone will do where there is no IPv6.
@@ -91,6 +95,7 @@ struct File {
     retain_staging: Option<String>,
     max_connections: Option<usize>,
     max_file: Option<String>,
+    no_confine: Option<bool>,
     log_format: Option<LogFormat>,
 }
 
@@ -117,6 +122,7 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
         retain_staging: None,
         max_connections: None,
         max_file: None,
+        no_confine: None,
         log_format: None,
     });
     let mut listen = if serve.listen.is_empty() { file.listen } else { serve.listen };
@@ -129,6 +135,8 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
     Ok(Config {
         root,
         state,
+        file: place.config,
+        no_confine: serve.no_confine.or(file.no_confine).unwrap_or_default(),
         listen,
         listen_is_default,
         retain_staging: retain_staging

@@ -4,6 +4,7 @@ pub mod catalogue;
 pub mod cli;
 mod clients;
 pub mod config;
+mod confine;
 mod door;
 mod identity;
 mod invite;

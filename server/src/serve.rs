@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     io::{IsTerminal, Write},
+    num::NonZero,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -22,6 +23,7 @@ use tokio::{
 use crate::{
     Config,
     catalogue::{Catalogue, ClientId, ShutOut},
+    confine::{self, ConfineError, Confinement},
     door::Door,
     invite, listen, log,
     seats::Seats,
@@ -58,8 +60,14 @@ const CONNECTIONS_SHARE: u64 = 4;
 /// Runs the server until it is told to stop.
 pub fn serve(config: Config) -> anyhow::Result<()> {
     log::start(config.log_format, &config.log_filter);
+    state::make_folders(&config)?;
+    // Later it could not be found out how many a control group leaves to this process.
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    // Before there is another thread.
+    let confinement = confine::apply(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .worker_threads(cores)
         .max_blocking_threads(DISK_THREADS)
         .build()
         .context("cannot start the runtime")?;
@@ -67,10 +75,14 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         .max_blocking_threads(DOOR_THREADS)
         .build()
         .context("cannot start the threads that look clients up")?;
-    runtime.block_on(run(config, door.handle().clone()))
+    runtime.block_on(run(config, confinement, door.handle().clone()))
 }
 
-async fn run(config: Config, door: Handle) -> anyhow::Result<()> {
+async fn run(
+    config: Config,
+    confinement: Result<Confinement, ConfineError>,
+    door: Handle,
+) -> anyhow::Result<()> {
     let state = state::open(&config)?;
     let store = Arc::new(open_store(&config)?);
     let tls = tls::server_config(&state.identity)?;
@@ -102,6 +114,7 @@ async fn run(config: Config, door: Handle) -> anyhow::Result<()> {
         // Whoever started this may not be reading.
         let _ = writeln!(std::io::stdout().lock(), "listening on {address}");
     }
+    confine::tell(&confinement);
     tracing::info!(root = %config.root.display(), identity = %state.identity.fingerprint(), "ready");
     let running = tokio::spawn(listen::run(listeners, tls, Arc::new(sessions), Door::new(most), stop));
     tokio::select! {

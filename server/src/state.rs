@@ -13,12 +13,17 @@ pub(crate) struct State {
     pub(crate) catalogue: Catalogue,
 }
 
-/// Makes the root and the state folder where they are missing, and opens what is in the latter. It takes no lock,
-/// so that it works beside a running server.
-pub(crate) fn open(config: &Config) -> anyhow::Result<State> {
+/// Makes the root and the state folder where they are missing.
+pub(crate) fn make_folders(config: &Config) -> anyhow::Result<()> {
     make_root(&config.root)?;
     make_private(&config.state)?;
-    refuse_within_reach(config)?;
+    refuse_within_reach(config)
+}
+
+/// Makes the folders, and opens what is in that of the state. It takes no lock, so that it works beside a running
+/// server.
+pub(crate) fn open(config: &Config) -> anyhow::Result<State> {
+    make_folders(config)?;
     let identity = Identity::load_or_create(&config.state.join("identity.key"))?;
     let catalogue = Catalogue::open(&config.state.join("catalogue.db"))?;
     Ok(State { identity, catalogue })

@@ -1,11 +1,8 @@
 //! What happens on the disk before a receipt leaves, as the operating system sees it.
 
-use std::{
-    fs,
-    process::{Command, Stdio},
-};
+use std::fs;
 
-use crate::support::{Client, Server, noise, write};
+use crate::support::{Client, Server, may_trace, noise, write};
 
 /// Runs what follows under strace, which stays out of the way: the program is still our own child, and no signal
 /// reaches it later.
@@ -16,17 +13,6 @@ const TRACED: &[&str] = &[
      -e trace=write,writev,sendto,sendmsg,pwrite64,fsync,fdatasync,syncfs,renameat,renameat2 \"$@\"",
     "sh",
 ];
-
-/// Whether strace may trace here. Where it may not, the test says so and ends.
-fn may_trace() -> bool {
-    let traced =
-        Command::new("strace").args(["-f", "true"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    let may = traced.is_ok_and(|status| status.success());
-    if !may {
-        println!("skipped: strace is not installed, or may not trace here");
-    }
-    may
-}
 
 /// Bytes of the shortest receipt of a file, encrypted. A ping is shorter.
 const RECEIPT: u64 = 50;

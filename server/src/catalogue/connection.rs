@@ -83,6 +83,8 @@ fn settle(db: &Connection) -> rusqlite::Result<()> {
     // With the write-ahead log, anything less than FULL loses the last transactions in a power cut.
     db.pragma_update(None, "synchronous", "full")?;
     db.pragma_update(None, "foreign_keys", true)?;
+    // A confined process may make no file where SQLite would spill to. Nothing here sorts or undoes more than a batch.
+    db.pragma_update(None, "temp_store", "memory")?;
     db.pragma_update(None, "journal_size_limit", LOG_KEPT as i64)?;
     db.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(())
@@ -128,6 +130,15 @@ mod tests {
             db.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0)).unwrap(),
             "wal"
         );
+    }
+
+    #[test]
+    fn hostile_07_nothing_spills_into_a_file_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalogue.db");
+        create(&path).unwrap();
+        let db = connect(&path).unwrap();
+        assert_eq!(db.pragma_query_value(None, "temp_store", |row| row.get::<_, i64>(0)).unwrap(), 2);
     }
 
     #[test]

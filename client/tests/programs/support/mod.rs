@@ -16,7 +16,7 @@ pub(crate) use self::{
     client::{Client, Ferry},
     fake_server::FakeServer,
     peer::{Peer, hello},
-    process::{Outcome, Running, bare, run, start, without_privileges},
+    process::{Outcome, Running, bare, may_trace, run, start, without_privileges},
     proxy::{Plan, Proxy},
     server::{Server, Setup},
     tree::{

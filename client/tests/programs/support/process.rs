@@ -62,6 +62,17 @@ pub(crate) fn without_privileges() -> &'static [&'static str] {
     }
 }
 
+/// Whether strace may trace here. Where it may not, a test that needs it says so and ends.
+pub(crate) fn may_trace() -> bool {
+    let traced =
+        Command::new("strace").args(["-f", "true"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let may = traced.is_ok_and(|status| status.success());
+    if !may {
+        println!("skipped: strace is not installed, or may not trace here");
+    }
+    may
+}
+
 /// Runs a command to its end.
 pub(crate) fn run(command: Command) -> Outcome {
     start(command, Vec::new()).wait()
