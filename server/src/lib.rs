@@ -14,6 +14,7 @@ mod seats;
 mod serve;
 mod session;
 mod state;
+mod systemd;
 
 pub use clients::{clients, revoke};
 pub use config::Config;

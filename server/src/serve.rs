@@ -29,6 +29,7 @@ use crate::{
     seats::Seats,
     session::Sessions,
     state::{self, State},
+    systemd,
 };
 
 /// Threads that do disk work, all sessions together: enough that one which waits for a sync leaves others to write
@@ -60,6 +61,7 @@ const CONNECTIONS_SHARE: u64 = 4;
 /// Runs the server until it is told to stop.
 pub fn serve(config: Config) -> anyhow::Result<()> {
     log::start(config.log_format, &config.log_filter);
+    let passed = systemd::listeners()?;
     state::make_folders(&config)?;
     // Later it could not be found out how many a control group leaves to this process.
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -75,18 +77,24 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         .max_blocking_threads(DOOR_THREADS)
         .build()
         .context("cannot start the threads that look clients up")?;
-    runtime.block_on(run(config, confinement, door.handle().clone()))
+    runtime.block_on(run(config, passed, confinement, door.handle().clone()))
 }
 
 async fn run(
     config: Config,
+    passed: Vec<std::net::TcpListener>,
     confinement: Result<Confinement, ConfineError>,
     door: Handle,
 ) -> anyhow::Result<()> {
     let state = state::open(&config)?;
     let store = Arc::new(open_store(&config)?);
     let tls = tls::server_config(&state.identity)?;
-    let listeners = listen::bind(&config.listen, config.listen_is_default).await?;
+    let passed: Result<Vec<_>, _> = passed.into_iter().map(TcpListener::from_std).collect();
+    let mut listeners = passed.context("cannot listen where the service manager does")?;
+    // What was passed takes the place of an address that nobody has chosen.
+    if listeners.is_empty() || !config.listen_is_default {
+        listeners.extend(listen::bind(&config.listen, config.listen_is_default).await?);
+    }
     let addresses = listen::addresses(&listeners)?;
     state.catalogue.set_listen(&addresses)?;
     let (stop_now, stop) = watch::channel(false);
@@ -117,16 +125,20 @@ async fn run(
     confine::tell(&confinement);
     tracing::info!(root = %config.root.display(), identity = %state.identity.fingerprint(), "ready");
     let running = tokio::spawn(listen::run(listeners, tls, Arc::new(sessions), Door::new(most), stop));
+    systemd::ready();
+    let watched = tokio::spawn(systemd::watched(uploads.clone()));
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
     tracing::info!("stopping");
+    systemd::stopping();
     sweeper.abort();
     watcher.abort();
     let _ = stop_now.send(true);
     running.await.context("the listeners ended in a panic")?;
     tokio::task::spawn_blocking(move || uploads.close()).await.context("the committer ended in a panic")?;
+    watched.abort();
     tracing::info!("stopped");
     Ok(())
 }

@@ -29,6 +29,7 @@ mod interrupting;
 mod pairing;
 mod same_name;
 mod sending;
+mod service;
 mod serving;
 mod sources;
 mod support;

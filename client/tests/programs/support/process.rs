@@ -80,13 +80,20 @@ pub(crate) fn run(command: Command) -> Outcome {
 
 /// Starts a command and writes `stdin` to it.
 pub(crate) fn start(mut command: Command, stdin: Vec<u8>) -> Running {
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let mut pipe = child.stdin.take().expect("standard input is piped");
+    command.stdin(Stdio::piped());
+    let mut running = start_as_it_is(command);
+    let mut pipe = running.child.stdin.take().expect("standard input is piped");
     std::thread::spawn(move || {
         // A program that does not read its input closes it early.
         let _ = pipe.write_all(&stdin);
     });
+    running
+}
+
+/// Starts a command that has its standard input already.
+pub(crate) fn start_as_it_is(mut command: Command) -> Running {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let stdout = Collected::start(child.stdout.take().expect("standard output is piped"));
     let stderr = Collected::start(child.stderr.take().expect("standard error is piped"));
     Running { name: format!("{command:?}"), child, stdout, stderr }

@@ -5,6 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{BufRead, BufReader},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{OnceLock, mpsc},
@@ -17,11 +18,15 @@ use tempfile::TempDir;
 
 use super::{
     GIVE_UP, Outcome, eventually,
-    process::{bare, ended, run, send_signal},
+    process::{bare, ended, run, send_signal, start_as_it_is},
     tree::names,
 };
 
 const FREE_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Passes standard input on as the first descriptor of a service manager.
+const PASSING: &[&str] =
+    &["sh", "-c", "export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\" 3<&0 </dev/null", "sh"];
 
 /// How a server will be started.
 pub(crate) struct Setup {
@@ -31,6 +36,7 @@ pub(crate) struct Setup {
     environment: Vec<(OsString, OsString)>,
     wrapper: Vec<&'static str>,
     listen: SocketAddr,
+    passed: Option<OwnedFd>,
 }
 
 impl Setup {
@@ -67,6 +73,12 @@ impl Setup {
         self
     }
 
+    /// Passes this descriptor on to it, the way that a service manager does, and gives it no address to listen on.
+    pub(crate) fn passed(mut self, listener: impl Into<OwnedFd>) -> Self {
+        self.passed = Some(listener.into());
+        self.wrapped(PASSING)
+    }
+
     /// Starts it; panics if it does not come to listen.
     pub(crate) fn start(self) -> Server {
         let (log, listen) = (self.folder.path().join("ferryd.log"), self.listen);
@@ -79,8 +91,15 @@ impl Setup {
     /// Runs it where it cannot start.
     pub(crate) fn refused(&self) -> Outcome {
         let mut command = self.command();
-        command.args(["--listen", &self.listen.to_string()]);
-        run(command)
+        self.give_listener(&mut command, self.listen);
+        start_as_it_is(command).wait()
+    }
+
+    fn give_listener(&self, command: &mut Command, listen: SocketAddr) {
+        match &self.passed {
+            Some(passed) => command.stdin(passed.try_clone().expect("a descriptor can be cloned")),
+            None => command.args(["--listen", &listen.to_string()]).stdin(Stdio::null()),
+        };
     }
 
     fn command(&self) -> Command {
@@ -118,6 +137,7 @@ impl Server {
             environment: Vec::new(),
             wrapper: Vec::new(),
             listen: FREE_PORT,
+            passed: None,
         }
     }
 
@@ -182,6 +202,13 @@ impl Server {
     fn process(&self, name: &str) -> PathBuf {
         let id = self.child.as_ref().expect("the server runs").id();
         Path::new("/proc").join(id.to_string()).join(name)
+    }
+
+    /// Where it listens, by its own words to other commands.
+    pub(crate) fn listeners(&self) -> Vec<SocketAddr> {
+        let query = "SELECT value FROM settings WHERE key = 'listen'";
+        let told: String = self.catalogue().query_row(query, [], |row| row.get(0)).expect("it listens");
+        told.split_whitespace().map(|address| address.parse().expect("they are addresses")).collect()
     }
 
     /// Its database, to look at.
@@ -276,8 +303,8 @@ impl Server {
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         let log: File = log.expect("the log can be written");
         let mut command = self.setup.command();
-        command.args(["--listen", &listen.to_string()]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        self.setup.give_listener(&mut command, listen);
+        command.stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = child.stdout.take().expect("standard output is piped");
         self.child = Some(child);
