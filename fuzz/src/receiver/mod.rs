@@ -17,7 +17,7 @@ use std::{
 };
 
 use arbitrary::{Arbitrary, Unstructured};
-use ferry_proto::{Code, Digest, Put, RelPath};
+use ferry_proto::{Code, Digest, Put, RelPath, limits};
 use ferry_session::{
     Buffers, Room, SessionError, greet,
     receive::{self, Destination, Witness},
@@ -97,6 +97,7 @@ fn connections(script: &Script, folder: Option<&RelPath>, uploads: &Uploads<Stan
             overwrite: script.overwrite,
             conflict: script.conflict,
             dry_run: script.dry_run,
+            quota: None,
             max_file: script.max_file,
         });
         let (room, buffers) = (Room::new(ROOM), Buffers::default());
@@ -126,7 +127,15 @@ async fn serve(
     let asking = outbox.clone();
     let lease = Lease::new(move || asking.ping());
     incoming.keep_alive(lease.clone());
-    let destination = Destination { uploads, terms, lease, room, buffers, witness: Arc::new(Nobody) };
+    let destination = Destination {
+        uploads,
+        terms,
+        lease,
+        offers: limits::OFFERS,
+        room,
+        buffers,
+        witness: Arc::new(Nobody),
+    };
     if let Err(error) = receive::receive(&mut incoming, &outbox, put, destination).await {
         assert!(!matches!(error, SessionError::Internal(_) | SessionError::Silent), "{error}");
         greet::part(incoming, outbox, &error).await;
