@@ -130,6 +130,10 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
     if listen_is_default {
         listen.push(SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)));
     }
+    let max_connections = serve.max_connections.or(file.max_connections).unwrap_or(CONNECTIONS);
+    if max_connections == 0 {
+        bail!("--max-connections takes at least 1");
+    }
     let retain_staging = serve.retain_staging.or(file.retain_staging);
     let max_file = serve.max_file.or(file.max_file);
     Ok(Config {
@@ -141,7 +145,7 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
         listen_is_default,
         retain_staging: retain_staging
             .map_or(Ok(RETAIN_STAGING), |text| duration(&text, "retain-staging"))?,
-        max_connections: serve.max_connections.or(file.max_connections).unwrap_or(CONNECTIONS).max(1),
+        max_connections,
         max_file: max_file.map_or(Ok(limits::FILE), |text| size(&text, "max-file"))?,
         log_format: serve.log_format.or(file.log_format).unwrap_or_default(),
         log_filter: std::env::var("FERRYD_LOG").unwrap_or_else(|_| "info".to_owned()),

@@ -274,3 +274,20 @@ fn hostile_07_a_fifo_where_a_file_is_expected_holds_nobody_up() {
     client.send(format!("{}/", source.display())).run().code(0);
     assert_same_contents(&source, server.inbox());
 }
+
+/// The figures of large and many files are in bench/RESULTS.md; here it is the same with less.
+#[test]
+fn promise_6_memory_does_not_grow_with_files() {
+    const MOST: u64 = 48 * 1024 * 1024;
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let large = write(server.beside().join("large"), noise(200 * 1024 * 1024, 1));
+    let many = server.beside().join("many");
+    for number in 0..5_000_u64 {
+        write(many.join(format!("{}/{number}", number % 50)), noise(2_000, number));
+    }
+    client.send(&large).args(["--jobs", "4"]).run().code(0);
+    client.send(&many).args(["--jobs", "4"]).run().code(0);
+    let most = server.most_memory();
+    assert!(most < MOST, "{most} bytes at the most");
+}

@@ -315,10 +315,16 @@ fn usage_errors_of_the_server_end_with_2() {
         &["--listen", "nowhere"][..],
         &["--retain-staging", "soon"],
         &["--max-file", "big"],
+        &["--max-connections", "0"],
         &["--no-such-flag"],
         &["no-such-command"],
         &["invite", "--uses", "0"],
         &["invite", "--expires", "never"],
+        &["invite", "--path", "../up"],
+        &["invite", "--can", "everything"],
+        &["invite", "--quota", "much"],
+        &["invite", "--grant-expires", "someday"],
+        &["revoke"],
     ] {
         let mut command = bare(&[], "ferryd");
         let nowhere = std::env::temp_dir().join("ferry-does-not-make-this/inbox");

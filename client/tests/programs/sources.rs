@@ -18,7 +18,7 @@ use rustix::process::Signal;
 
 use crate::support::{
     Client, FakeServer, Plan, Proxy, Running, Server, assert_same_file, make_fifo, noise, set_mode,
-    without_privileges, write,
+    set_modified, snapshot, without_privileges, write,
 };
 
 #[test]
@@ -324,4 +324,22 @@ fn hostile_22_a_source_that_never_keeps_still_is_never_published_wrong() {
     writer.join().unwrap();
     client.send(&paths[0]).run().code(0);
     assert_same_file(&paths[0], &server.inbox().join("large"));
+}
+
+#[test]
+fn promise_7_sources_are_what_they_were() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    for (name, length) in [("small", 10), ("large", 3_000_000), ("below/empty", 0)] {
+        set_modified(write(source.join(name), noise(length, 1)), 1_600_000_000, 7);
+    }
+    set_mode(source.join("small"), 0o400);
+    symlink("small", source.join("link")).unwrap();
+    let before = snapshot(&source);
+    for flags in [&[][..], &["--checksum"], &["--on-conflict", "keep-both", "--dir", "again"], &["--dry-run"]]
+    {
+        client.send(&source).args(flags).run().code(0);
+        assert_eq!(snapshot(&source), before, "{flags:?}");
+    }
 }

@@ -82,6 +82,20 @@ impl Catalogue {
     }
 }
 
+/// Removes invites that had expired before a time, with their grants and uses. Returns how many.
+pub(super) fn prune(tx: &Transaction<'_>, older_than: SystemTime) -> rusqlite::Result<usize> {
+    let pruned =
+        tx.prepare_cached("DELETE FROM invites WHERE expires < ?1")?.execute([Column(older_than)])?;
+    if pruned > 0 {
+        tx.execute(
+            "DELETE FROM grants WHERE id NOT IN (SELECT grant_id FROM invites)
+                                  AND id NOT IN (SELECT grant_id FROM clients)",
+            [],
+        )?;
+    }
+    Ok(pruned)
+}
+
 struct Invite {
     digest: [u8; 32],
     grant: i64,
@@ -280,6 +294,30 @@ mod tests {
             let content = std::fs::read(entry.unwrap().path()).unwrap();
             assert!(!content.windows(bytes.len()).any(|window| window == bytes));
         }
+    }
+
+    #[test]
+    fn an_invite_that_expired_long_ago_is_forgotten_and_its_clients_are_not() {
+        let (_folder, catalogue) = fresh();
+        let now = SystemTime::now();
+        let invite = |number: u8, expires| {
+            let terms = NewInvite { name: None, expires, uses: 2, grant: Grant::whole() };
+            let secret = Secret::from_bytes([number; 16]);
+            catalogue.invite(terms, &secret).unwrap();
+            secret
+        };
+        let (old, new) = (invite(1, now - HOUR), invite(2, now + HOUR));
+        catalogue.enrol(&old, key(1), "laptop", now - 2 * HOUR).unwrap();
+        let count = |table: &str| -> i64 {
+            lock(&catalogue.writer)
+                .query_one(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))
+                .unwrap()
+        };
+        assert_eq!(catalogue.prune(now - 2 * HOUR).unwrap(), 0);
+        assert_eq!(catalogue.prune(now).unwrap(), 1);
+        assert_eq!((count("invites"), count("invite_uses"), count("grants")), (1, 0, 2));
+        assert!(catalogue.client_of(key(1)).unwrap().is_some());
+        catalogue.enrol(&new, key(2), "phone", now).unwrap();
     }
 
     #[test]

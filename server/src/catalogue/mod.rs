@@ -63,9 +63,10 @@ impl Catalogue {
         Ok(Catalogue { path: path.to_owned(), writer: Mutex::new(writer), reader: Mutex::new(reader) })
     }
 
-    /// Forgets what names held before `older_than`; what they hold now stays. Returns how many rows went.
+    /// Forgets what names held before `older_than` and invites that had expired by then; what names hold now stays.
+    /// Returns how many rows went.
     pub fn prune(&self, older_than: SystemTime) -> Result<usize, CatalogueError> {
-        let mut pruned = 0;
+        let mut pruned = self.write("prune", |tx| invites::prune(tx, older_than))?;
         loop {
             // Each slice is a transaction, so that uploads and other processes get their turn between two.
             let slice = self.write("prune", |tx| files::prune_slice(tx, older_than))?;
