@@ -156,7 +156,7 @@ impl Sessions {
             let known = catalogue.client_of(key)?;
             match (known, &invite) {
                 // One use is one key: a client that is known already spends nothing.
-                (Some(client), _) if client.revoked.is_none() => Ok(Some(client)),
+                (Some(client), _) if client.shut_out(SystemTime::now()).is_none() => Ok(Some(client)),
                 (_, Some(secret)) => Ok(Some(catalogue.enrol(secret, key, &name, SystemTime::now())?.client)),
                 (known, None) => Ok(known),
             }
@@ -171,7 +171,7 @@ impl Sessions {
                 Code::UnknownClient,
                 "the server does not know this client: ask its owner for an invite and run `ferry pair`".to_owned(),
             )),
-            Ok(Err(EnrolError::Revoked)) => Err(ShutOut::Revoked.into()),
+            Ok(Err(EnrolError::ShutOut(shut_out))) => Err(shut_out.into()),
             Ok(Err(EnrolError::Invalid)) => Err(Refusal(
                 Code::InvalidInvite,
                 "the invite is not valid: it was used already, has expired, or is not this server's; ask for a new one"

@@ -153,6 +153,9 @@ fn hostile_15_a_grant_whose_time_is_over_ends_a_running_session() {
     send().run().code(4).says("time of this client's grant is over");
     send().run().code(4).says("time of this client's grant is over");
     assert!(server.ferryd(&["clients"]).code(0).stdout().contains("  expired  "));
+    // A new invite is the owner's word.
+    client.pair(&server.invite());
+    client.send(&source).run().code(0);
 }
 
 #[test]

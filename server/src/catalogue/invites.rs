@@ -5,7 +5,9 @@ use std::time::SystemTime;
 use ferry_proto::{Fingerprint, Secret};
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{Catalogue, CatalogueError, Client, Grant, clients, columns, columns::Column, grants, names};
+use super::{
+    Catalogue, CatalogueError, Client, Grant, ShutOut, clients, columns, columns::Column, grants, names,
+};
 
 /// What an invite is worth.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,9 +37,9 @@ pub enum EnrolError {
     /// The invite is unknown, expired or used up; a peer is not told which.
     #[error("the invite is unknown, expired or used up")]
     Invalid,
-    /// The key spent this invite before, and its client was revoked since.
-    #[error("the client of this key was revoked")]
-    Revoked,
+    /// The key spent this invite before, and its client was shut out since.
+    #[error("the client of this key was shut out")]
+    ShutOut(ShutOut),
     /// The catalogue cannot be used.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
@@ -66,8 +68,8 @@ impl Catalogue {
     }
 
     /// What comes of a key that presents an invite. One use is one key: the key that spent an invite may present
-    /// it again until it expires, and a key that is enrolled spends none. A revoked key needs another invite than
-    /// the one it spent, and is then another client.
+    /// it again until it expires, and a key that is enrolled spends none. A key whose client was revoked, or whose grant
+    /// is over, needs another invite than the one it spent, and is then another client.
     ///
     /// An enrolled key is as welcome without an invite, so a session asks [`Catalogue::client_of`] first where an
     /// invite that is no longer valid must not keep it out.
@@ -117,10 +119,14 @@ fn present(
     if now >= invite.expires || (invite.uses_left == 0 && !invite.spent) {
         return Ok(Err(EnrolError::Invalid));
     }
-    match clients::by_key(tx, key)? {
-        Some(client) if client.revoked.is_none() => return Ok(Ok(Enrolled { client, new: false })),
-        _ if invite.spent => return Ok(Err(EnrolError::Revoked)),
-        _ => {}
+    if let Some(client) = clients::by_key(tx, key)? {
+        match client.shut_out(now) {
+            None => return Ok(Ok(Enrolled { client, new: false })),
+            Some(shut_out) if invite.spent => return Ok(Err(EnrolError::ShutOut(shut_out))),
+            Some(_) => {}
+        }
+    } else if invite.spent {
+        return Ok(Err(EnrolError::Invalid));
     }
     spend(tx, &invite, key, now)?;
     let name = names::unique(tx, invite.name.as_deref().unwrap_or(suggested_name))?;
@@ -249,7 +255,7 @@ mod tests {
         catalogue.invite(terms(2), &secret(1)).unwrap();
         let old = enrol(&catalogue, 1, 1).unwrap().client;
         catalogue.revoke("laptop", SystemTime::now()).unwrap();
-        assert!(matches!(enrol(&catalogue, 1, 1), Err(EnrolError::Revoked)));
+        assert!(matches!(enrol(&catalogue, 1, 1), Err(EnrolError::ShutOut(ShutOut::Revoked))));
         assert!(catalogue.client_of(key(1)).unwrap().unwrap().revoked.is_some());
 
         let narrow = Grant { put: false, ..Grant::whole() };
