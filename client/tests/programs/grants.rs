@@ -147,7 +147,7 @@ fn hostile_15_revoking_ends_a_running_session() {
 #[test]
 fn hostile_15_a_grant_whose_time_is_over_ends_a_running_session() {
     let server = Server::start();
-    let client = Client::granted(&server, &["--grant-expires", "3s"]);
+    let client = Client::granted(&server, &["--grant-expires", "8s"]);
     let source = write(server.beside().join("large"), noise(40 * 1024 * 1024, 1));
     let send = || client.send(&source).args(["--limit-rate", "2MB", "--retry", "forever"]);
     send().run().code(4).says("time of this client's grant is over");
