@@ -10,13 +10,12 @@ use crate::{
 };
 
 /// Prints it, and shows it as a QR code if that is asked for. A server that has no identity yet gets one.
-pub fn identity(config: &Config, show_qr: bool) -> anyhow::Result<()> {
+pub fn identity(config: &Config, wants_qr: bool) -> anyhow::Result<()> {
     let State { identity, .. } = state::open(config)?;
     let fingerprint = identity.fingerprint().to_string();
     writeln!(std::io::stdout(), "{fingerprint}").context("the fingerprint cannot be written")?;
-    if show_qr {
-        write!(std::io::stderr(), "{}", invite::qr(&fingerprint)?)
-            .context("the QR code cannot be written")?;
+    if wants_qr {
+        invite::show_qr(&fingerprint)?;
     }
     Ok(())
 }

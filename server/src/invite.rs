@@ -22,7 +22,7 @@ use crate::{
 /// Writes an invite into the catalogue and prints its link.
 pub fn invite(config: &Config, terms: InviteTerms) -> anyhow::Result<()> {
     let State { identity, catalogue } = state::open(config)?;
-    let show_qr = terms.qr;
+    let wants_qr = terms.qr;
     if let Some(folder) = &terms.grant.folder {
         let made = ferry_store::make_folder(&config.root, folder);
         made.with_context(|| format!("--path {folder}: the folder cannot be made"))?;
@@ -30,10 +30,15 @@ pub fn invite(config: &Config, terms: InviteTerms) -> anyhow::Result<()> {
     let invite = make(&catalogue, &identity, &config.listen, terms)?;
     let link = invite.to_link();
     writeln!(std::io::stdout(), "{link}").context("the link cannot be written to standard output")?;
-    if show_qr {
-        write!(std::io::stderr(), "{}", qr(&link)?).context("the QR code cannot be written")?;
+    if wants_qr {
+        show_qr(&link)?;
     }
     Ok(())
+}
+
+/// Shows a text as a picture of characters, on standard error.
+pub(crate) fn show_qr(text: &str) -> anyhow::Result<()> {
+    write!(std::io::stderr(), "{}", qr(text)?).context("the QR code cannot be written")
 }
 
 /// The invite of a first start: one client, the whole root, a day.

@@ -12,6 +12,8 @@ use rustix::{
     io::Errno,
 };
 
+use crate::StoreError;
+
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 /// An open folder.
@@ -19,11 +21,6 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags:
 pub(crate) struct Folder(OwnedFd);
 
 impl Folder {
-    /// A folder that is open already.
-    pub(crate) fn of(fd: OwnedFd) -> Self {
-        Folder(fd)
-    }
-
     /// Opens a folder that the owner of this process names; links in the path are the owner's own.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
@@ -63,7 +60,11 @@ impl Folder {
 
     /// The folder at `path`; the folder itself where there is none.
     pub(crate) fn folder(&self, path: Option<&RelPath>) -> Result<Folder, Errno> {
-        let path = path.map_or(&b"."[..], |path| path.as_bytes());
+        self.below(path.map_or(&b"."[..], |path| path.as_bytes()))
+    }
+
+    /// The same, for a path that need not be a peer's to name.
+    pub(crate) fn below(&self, path: &[u8]) -> Result<Folder, Errno> {
         self.open_at(path, OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).map(Folder)
     }
 
@@ -85,6 +86,18 @@ impl Folder {
     pub(crate) fn sync(&self) -> Result<(), Errno> {
         rustix::fs::fsync(&self.0)
     }
+}
+
+/// Makes a folder below a root, and those above it, durably. It takes no lock, so that it works beside a process that
+/// has the root open as a store.
+pub fn make_folder(root: &Path, key: &RelPath) -> Result<(), StoreError> {
+    let mut folder = Folder::open(root)?;
+    for name in key.components() {
+        folder.make(name)?;
+        folder.sync()?;
+        folder = folder.below(name)?;
+    }
+    Ok(())
 }
 
 impl AsFd for Folder {

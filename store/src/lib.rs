@@ -22,8 +22,9 @@ mod store;
 mod uploads;
 
 pub use error::StoreError;
+pub use folder::make_folder;
 pub use ledger::{BodyKey, Checkpoint, Filed, Held, Ledger, LedgerError, Row, RowKind};
-pub use local::{LocalStore, make_folder};
+pub use local::LocalStore;
 pub use lock::lock;
 pub use store::{Entry, EntryKind, Meta, StageId, Staged, Stamp, Store};
 pub use uploads::{Begin, Busy, Lease, Outcome, Reply, Terms, Ticket, Upload, Uploads};

@@ -51,26 +51,13 @@ pub struct LocalStaged {
     file: File,
 }
 
-/// Makes a folder below a root, and those above it, durably. It takes no lock, so that it works beside a process that
-/// has the root open as a store.
-pub fn make_folder(root: &Path, key: &RelPath) -> Result<(), StoreError> {
-    let mut folder = Folder::open(root)?;
-    for name in key.components() {
-        folder.make(name)?;
-        folder.sync()?;
-        let below = folder.open_at(name, OFlags::DIRECTORY | OFlags::RDONLY, fs::Mode::empty())?;
-        folder = Folder::of(below);
-    }
-    Ok(())
-}
-
 impl LocalStore {
     /// Opens the folder, which must exist, and makes `.ferry/staging` in it. [`StoreError::InUse`] if another
     /// process has it open as a store.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let root = Folder::open(root)?;
         root.make(b".ferry")?;
-        let private = root.open_at(b".ferry", OFlags::DIRECTORY | OFlags::RDONLY, fs::Mode::empty())?;
+        let private = root.below(b".ferry")?;
         // Keys and bodies that are not whole are nobody's business.
         fs::fchmod(&private, fs::Mode::from_raw_mode(0o700))?;
         match fs::mkdirat(&private, "staging", fs::Mode::from_raw_mode(0o700)) {
@@ -87,9 +74,7 @@ impl LocalStore {
         // What an earlier process renamed or made is durable from here on, so only what happens from now on has
         // to be kept track of.
         fs::syncfs(&root)?;
-        let staging =
-            root.open_at(b".ferry/staging", OFlags::DIRECTORY | OFlags::RDONLY, fs::Mode::empty())?;
-        let staging = Folder::of(staging);
+        let staging = root.below(b".ferry/staging")?;
         for name in names(&staging)?.iter().filter(|name| name.starts_with(LINK.as_bytes())) {
             fs::unlinkat(&staging, &name[..], AtFlags::empty())?;
         }
@@ -237,8 +222,7 @@ impl Store for LocalStore {
             };
             let path = path.map_err(|_| StoreError::Name)?;
             self.fresh.make(&folder, name, &path)?;
-            let next = folder.open_at(name, OFlags::DIRECTORY | OFlags::RDONLY, fs::Mode::empty())?;
-            folder = Folder::of(next);
+            folder = folder.below(name)?;
             above = Some(path);
         }
         Ok(())

@@ -304,55 +304,30 @@ impl Report for Narrator {
     }
 
     fn skipped(&self, source: &Path, what: &'static str) {
-        let detail = Some(format!("{what}: not sent"));
-        let name = source.as_os_str().as_bytes();
-        let status = Status::Skipped;
-        self.tell(&Entry {
-            status,
-            kind: "other",
-            asked: None,
-            name,
-            local: None,
-            digest: None,
-            bytes: 0,
-            detail,
-            code: None,
-        });
+        self.tell(&of_source(Status::Skipped, "other", source, format!("{what}: not sent"), None));
     }
 
     fn twin(&self, source: &Path, path: &RelPath) {
-        let name = source.as_os_str().as_bytes();
-        let detail = Some(format!("another source of this run has become {path} already"));
-        let (status, code) = (Status::Failed, Some(Code::Exists));
-        self.tell(&Entry {
-            status,
-            kind: "file",
-            asked: None,
-            name,
-            local: None,
-            digest: None,
-            bytes: 0,
-            detail,
-            code,
-        });
+        let detail = format!("another source of this run has become {path} already");
+        self.tell(&of_source(Status::Failed, "file", source, detail, Some(Code::Exists)));
     }
 
     fn unreadable(&self, source: &Path, error: &SourceError) {
-        let name = source.as_os_str().as_bytes();
         let (code, detail) = ferry_session::send::source_failure(error);
-        let (status, detail, code) = (Status::Failed, Some(detail), Some(code));
-        self.tell(&Entry {
-            status,
-            kind: "other",
-            asked: None,
-            name,
-            local: None,
-            digest: None,
-            bytes: 0,
-            detail,
-            code,
-        });
+        self.tell(&of_source(Status::Failed, "other", source, detail, Some(code)));
     }
+}
+
+/// What has no name on the server, and is named by where it is here.
+fn of_source<'a>(
+    status: Status,
+    kind: &'static str,
+    source: &'a Path,
+    detail: String,
+    code: Option<Code>,
+) -> Entry<'a> {
+    let (name, detail) = (source.as_os_str().as_bytes(), Some(detail));
+    Entry { status, kind, asked: None, name, local: None, digest: None, bytes: 0, detail, code }
 }
 
 impl Narrator {
