@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use clap::Parser;
 use ferry_proto::{RelPath, escape, limits};
 use serde::Deserialize;
 
@@ -19,12 +20,6 @@ use crate::{
 
 /// The port of ferryd.
 pub const PORT: u16 = 7117;
-
-/// Connections at a time: one needs about 128 KiB, so a thousand fit a small machine.
-const CONNECTIONS: usize = 1024;
-
-/// Whoever goes on with an upload comes back within a week.
-const RETAIN_STAGING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What to do, with everything decided.
 #[derive(Debug)]
@@ -56,16 +51,35 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Whether the addresses are this program's own choice, so that IPv4 alone will do where there is no IPv6.
     pub listen_is_default: bool,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Which log lines are written, in the syntax of `tracing`'s filters.
+    pub log_filter: String,
+    /// The rest.
+    pub settings: Settings,
+}
+
+/// What may change while ferryd runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
     /// How long unfinished uploads are kept.
     pub retain_staging: Duration,
     /// Sessions at a time, and as many peers that wait to be let in.
     pub max_connections: usize,
     /// The largest file, in bytes.
     pub max_file: u64,
-    /// How log lines look.
-    pub log_format: LogFormat,
-    /// Which log lines are written, in the syntax of `tracing`'s filters.
-    pub log_filter: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            // Whoever goes on with an upload comes back within a week.
+            retain_staging: Duration::from_secs(7 * 24 * 60 * 60),
+            // One needs about 128 KiB at work, so a thousand fit a small machine.
+            max_connections: 1024,
+            max_file: limits::FILE,
+        }
+    }
 }
 
 /// What an invite grants.
@@ -113,6 +127,14 @@ impl Cli {
     }
 }
 
+/// The configuration as it is now: arguments and environment stay what they were, the file may have changed.
+pub(crate) fn again() -> anyhow::Result<Config> {
+    match Cli::try_parse()?.resolve()? {
+        Command::Serve(config) => Ok(config),
+        _ => bail!("the arguments are not those of a server"),
+    }
+}
+
 fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> {
     let file = place.config.as_deref().map(read).transpose()?.unwrap_or_default();
     let root = place.root.or(file.root).unwrap_or_else(|| PathBuf::from("inbox"));
@@ -130,12 +152,19 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
     if listen_is_default {
         listen.push(SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)));
     }
-    let max_connections = serve.max_connections.or(file.max_connections).unwrap_or(CONNECTIONS);
-    if max_connections == 0 {
+    let mut settings = Settings::default();
+    if let Some(text) = serve.retain_staging.or(file.retain_staging) {
+        settings.retain_staging = duration(&text, "retain-staging")?;
+    }
+    if let Some(most) = serve.max_connections.or(file.max_connections) {
+        settings.max_connections = most;
+    }
+    if settings.max_connections == 0 {
         bail!("--max-connections takes at least 1");
     }
-    let retain_staging = serve.retain_staging.or(file.retain_staging);
-    let max_file = serve.max_file.or(file.max_file);
+    if let Some(text) = serve.max_file.or(file.max_file) {
+        settings.max_file = size(&text, "max-file")?;
+    }
     Ok(Config {
         root,
         state,
@@ -143,12 +172,9 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
         no_confine: serve.no_confine.or(file.no_confine).unwrap_or_default(),
         listen,
         listen_is_default,
-        retain_staging: retain_staging
-            .map_or(Ok(RETAIN_STAGING), |text| duration(&text, "retain-staging"))?,
-        max_connections,
-        max_file: max_file.map_or(Ok(limits::FILE), |text| size(&text, "max-file"))?,
         log_format: serve.log_format.or(file.log_format).unwrap_or_default(),
         log_filter: std::env::var("FERRYD_LOG").unwrap_or_else(|_| "info".to_owned()),
+        settings,
     })
 }
 

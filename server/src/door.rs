@@ -8,14 +8,16 @@ use std::{
 };
 
 use ferry_store::lock;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
+
+use crate::config::Settings;
 
 /// Of one address at a time. A household behind one router has fewer machines than this.
 const PER_ADDRESS: usize = 64;
 
 /// See the module.
 pub(crate) struct Door {
-    most: usize,
+    settings: watch::Receiver<Settings>,
     waiting: Mutex<VecDeque<Waiting>>,
 }
 
@@ -39,21 +41,22 @@ enum Network {
 }
 
 impl Door {
-    /// With room for this many peers.
-    pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Door { most, waiting: Mutex::default() })
+    /// With room for as many peers as the settings say.
+    pub(crate) fn new(settings: watch::Receiver<Settings>) -> Arc<Self> {
+        Arc::new(Door { settings, waiting: Mutex::default() })
     }
 
     /// Takes a place, if need be that of the peer which has waited longest: of the same address, if that has too many,
     /// else of all. Returns whether somebody had to go.
     pub(crate) fn enter(self: &Arc<Self>, address: SocketAddr) -> (Place, bool) {
         let network = Network::of(address.ip());
+        let most = self.settings.borrow().max_connections;
         let mut waiting = lock(&self.waiting);
         let is_same = |peer: &Waiting| peer.network == network;
         let too_many =
             network != Network::Here && waiting.iter().filter(|peer| is_same(peer)).count() >= PER_ADDRESS;
         let oldest = if too_many { waiting.iter().position(is_same) } else { None };
-        let oldest = oldest.or_else(|| (waiting.len() >= self.most).then_some(0));
+        let oldest = oldest.or_else(|| (waiting.len() >= most).then_some(0));
         if let Some(peer) = oldest.and_then(|place| waiting.remove(place)) {
             peer.must_go.notify_one();
         }
@@ -97,6 +100,10 @@ mod tests {
         SocketAddr::new(text.parse().unwrap(), 1)
     }
 
+    fn room_for(max_connections: usize) -> watch::Receiver<Settings> {
+        watch::channel(Settings { max_connections, ..Settings::default() }).1
+    }
+
     /// Whether somebody was told to go.
     fn was_told(place: &Place) -> bool {
         use std::{
@@ -109,7 +116,7 @@ mod tests {
 
     #[test]
     fn hostile_13_the_oldest_goes_and_the_newest_comes_in() {
-        let door = Door::new(2);
+        let door = Door::new(room_for(2));
         let (first, _) = door.enter(address("127.0.0.1"));
         let (second, crowded) = door.enter(address("192.0.2.1"));
         assert!(!crowded && !was_told(&first));
@@ -126,7 +133,7 @@ mod tests {
 
     #[test]
     fn hostile_10_one_address_takes_no_places_of_others() {
-        let door = Door::new(1000);
+        let door = Door::new(room_for(1000));
         let (other, _) = door.enter(address("192.0.2.1"));
         let mut places: Vec<_> =
             (0..PER_ADDRESS).map(|number| door.enter(address(&format!("2001:db8::{number:x}"))).0).collect();

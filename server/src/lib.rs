@@ -10,6 +10,7 @@ mod identity;
 mod invite;
 mod listen;
 mod log;
+mod reload;
 mod seats;
 mod serve;
 mod session;

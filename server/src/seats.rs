@@ -7,8 +7,9 @@ use std::{
 
 use ferry_proto::limits;
 use ferry_store::lock;
+use tokio::sync::watch;
 
-use crate::catalogue::ClientId;
+use crate::{catalogue::ClientId, config::Settings};
 
 /// Sessions of one client at a time: as many as `ferry send --jobs` makes, so that one client leaves room for others.
 const PER_CLIENT: usize = 64;
@@ -23,7 +24,7 @@ const LEAST: usize = 64;
 
 /// See the module.
 pub(crate) struct Seats {
-    most: usize,
+    settings: watch::Receiver<Settings>,
     taken: Mutex<Taken>,
 }
 
@@ -42,17 +43,18 @@ pub(crate) struct Seat {
 }
 
 impl Seats {
-    /// This many in all.
-    pub(crate) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Seats { most, taken: Mutex::default() })
+    /// As many as the settings say.
+    pub(crate) fn new(settings: watch::Receiver<Settings>) -> Arc<Self> {
+        Arc::new(Seats { settings, taken: Mutex::default() })
     }
 
     /// `None` if there is none left, for this client or at all.
     pub(crate) fn take(self: &Arc<Self>, client: ClientId) -> Option<Seat> {
+        let most = self.settings.borrow().max_connections;
         let mut taken = lock(&self.taken);
         let all: usize = taken.by_client.values().sum();
         let own = taken.by_client.get(&client).copied().unwrap_or(0);
-        if all >= self.most || own >= PER_CLIENT {
+        if all >= most || own >= PER_CLIENT {
             return None;
         }
         let offers = (OFFERS.saturating_sub(taken.offers) / PART).clamp(LEAST, limits::OFFERS);
@@ -81,7 +83,7 @@ mod tests {
 
     #[test]
     fn hostile_10_one_client_leaves_seats_and_offers_to_others() {
-        let seats = Seats::new(1000);
+        let seats = Seats::new(watch::channel(Settings::default()).1);
         let (one, other) = (ClientId::for_tests(1), ClientId::for_tests(2));
         let mut taken: Vec<_> =
             (0..PER_CLIENT).map(|_| seats.take(one).expect("a seat of its own")).collect();

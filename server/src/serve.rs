@@ -23,9 +23,11 @@ use tokio::{
 use crate::{
     Config,
     catalogue::{Catalogue, ClientId, ShutOut},
+    config::Settings,
     confine::{self, ConfineError, Confinement},
     door::Door,
     invite, listen, log,
+    reload::Reload,
     seats::Seats,
     session::Sessions,
     state::{self, State},
@@ -100,12 +102,13 @@ async fn run(
     let (stop_now, stop) = watch::channel(false);
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let (change, settings) = watch::channel(fitting(config.settings.clone()));
+    let reload = Reload::of(config.clone(), change)?;
     welcome_first_client(&config, &state, &listeners)?;
 
     let catalogue = Arc::new(state.catalogue);
     let uploads = Uploads::open(store, catalogue.clone()).context("cannot go on with what is in staging")?;
-    let sweeper = tokio::spawn(sweep(uploads.clone(), catalogue.clone(), config.retain_staging));
-    let most = most_connections(config.max_connections);
+    let sweeper = tokio::spawn(sweep(uploads.clone(), catalogue.clone(), settings.clone()));
     let (shut_out, watcher) = watch_clients(catalogue.clone(), door.clone());
     let sessions = Sessions {
         uploads: uploads.clone(),
@@ -113,9 +116,9 @@ async fn run(
         door,
         room: Room::new(ROOM),
         buffers: Buffers::default(),
-        max_file: config.max_file,
         name: hostname(),
-        seats: Seats::new(most),
+        seats: Seats::new(settings.clone()),
+        settings: settings.clone(),
         shut_out,
     };
     for address in &addresses {
@@ -124,12 +127,13 @@ async fn run(
     }
     confine::tell(&confinement);
     tracing::info!(root = %config.root.display(), identity = %state.identity.fingerprint(), "ready");
-    let running = tokio::spawn(listen::run(listeners, tls, Arc::new(sessions), Door::new(most), stop));
+    let running = tokio::spawn(listen::run(listeners, tls, Arc::new(sessions), Door::new(settings), stop));
     systemd::ready();
     let watched = tokio::spawn(systemd::watched(uploads.clone()));
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        () = reload.run() => {}
     }
     tracing::info!("stopping");
     systemd::stopping();
@@ -143,17 +147,17 @@ async fn run(
     Ok(())
 }
 
-/// Takes all the open files that the system grants (the usual limit is a gentle one, for programs of older times)
-/// and returns how many connections fit in.
-fn most_connections(wanted: usize) -> usize {
+/// Takes all the open files that the system grants (the usual limit is a gentle one, for programs of older times) and
+/// no more connections than fit in.
+pub(crate) fn fitting(wanted: Settings) -> Settings {
     let limit = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     let open_files = if raised.is_ok() { limit.maximum } else { limit.current };
-    let room = open_files.map_or(wanted, |most| (most / CONNECTIONS_SHARE) as usize);
-    if room < wanted {
+    let room = open_files.map_or(usize::MAX, |most| (most / CONNECTIONS_SHARE) as usize);
+    if room < wanted.max_connections {
         tracing::warn!(connections = room, "too few open files are allowed for more connections at a time");
     }
-    wanted.min(room)
+    Settings { max_connections: wanted.max_connections.min(room), ..wanted }
 }
 
 fn open_store(config: &Config) -> anyhow::Result<LocalStore> {
@@ -215,11 +219,12 @@ fn watch_clients(
     (shut_out, watcher)
 }
 
-async fn sweep(uploads: Uploads<LocalStore>, catalogue: Arc<Catalogue>, retention: Duration) {
+async fn sweep(uploads: Uploads<LocalStore>, catalogue: Arc<Catalogue>, settings: watch::Receiver<Settings>) {
     let mut hours = tokio::time::interval(SWEEP);
     loop {
         hours.tick().await;
         let (uploads, catalogue) = (uploads.clone(), catalogue.clone());
+        let retention = settings.borrow().retain_staging;
         let swept = tokio::task::spawn_blocking(move || {
             match uploads.sweep(retention) {
                 Ok(0) => {}

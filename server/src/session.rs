@@ -15,6 +15,7 @@ use tokio::{runtime::Handle, sync::watch};
 
 use crate::{
     catalogue::{Catalogue, Client, ClientId, EnrolError, ShutOut},
+    config::Settings,
     listen::{Guest, Handler},
     log::{self, Journal},
     seats::{Seat, Seats},
@@ -31,8 +32,8 @@ pub(crate) struct Sessions {
     pub(crate) door: Handle,
     pub(crate) room: Room,
     pub(crate) buffers: Buffers,
-    pub(crate) max_file: u64,
     pub(crate) name: String,
+    pub(crate) settings: watch::Receiver<Settings>,
     pub(crate) seats: Arc<Seats>,
     /// Who may do nothing any more; it changes while the server runs.
     pub(crate) shut_out: watch::Receiver<HashMap<ClientId, ShutOut>>,
@@ -247,7 +248,7 @@ impl Sessions {
             overwrite: client.grant.overwrite,
             conflict: put.on_conflict,
             dry_run: put.dry_run,
-            max_file: self.max_file,
+            max_file: self.settings.borrow().max_file,
             quota: client.grant.quota,
         };
         Destination {
@@ -271,7 +272,7 @@ impl Sessions {
                 offers: offers as u32,
                 chunk: limits::CHUNK as u32,
                 checkpoint: self.uploads.store().checkpoint_distance(),
-                file: self.max_file,
+                file: self.settings.borrow().max_file,
             },
             grant: GrantView {
                 client: client.name.clone(),

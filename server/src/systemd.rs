@@ -34,14 +34,22 @@ pub(crate) fn listeners() -> anyhow::Result<Vec<TcpListener>> {
     Ok(listeners)
 }
 
+/// The configuration is being read again; `ready` ends it.
+pub(crate) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "the clock cannot be read"),
+    }
+}
+
 /// Everything that connects from now on is served.
 pub(crate) fn ready() {
-    tell(NotifyState::Ready);
+    tell(&[NotifyState::Ready]);
 }
 
 /// The end was asked for.
 pub(crate) fn stopping() {
-    tell(NotifyState::Stopping);
+    tell(&[NotifyState::Stopping]);
 }
 
 /// Shows the watchdog that this server is alive, for as long as it is: that the runtime gives a task its turn, and
@@ -56,12 +64,12 @@ pub(crate) async fn watched(uploads: Uploads<LocalStore>) {
         while uploads.pulse() == before {
             tokio::time::sleep(LOOK.min(patience / 4)).await;
         }
-        tell(NotifyState::Watchdog);
+        tell(&[NotifyState::Watchdog]);
     }
 }
 
-fn tell(state: NotifyState<'_>) {
-    let told: io::Result<()> = sd_notify::notify(&[state]);
+fn tell(states: &[NotifyState<'_>]) {
+    let told: io::Result<()> = sd_notify::notify(states);
     if let Err(error) = told {
         tracing::warn!(%error, "the service manager cannot be told anything");
     }

@@ -14,7 +14,7 @@ const CONFINED: &str = "confined to the root, the state folder and the configura
 
 /// Whether this machine can confine a process. Asked of the kernel and not of ferryd, which might be wrong. Where it
 /// cannot, the test says so and ends.
-fn can_confine() -> bool {
+pub(crate) fn can_confine() -> bool {
     // A restriction binds the thread that sets it. This one sets it and ends.
     let asked = std::thread::spawn(|| {
         let rules = Ruleset::default()
@@ -58,7 +58,7 @@ fn hostile_07_a_server_is_confined_before_it_starts_a_thread() {
 
 /// Takes the folder of staging away from under a running server, which has it open, and sends a file: it is to be
 /// written where the folder is now. Returns the folder.
-fn send_into_a_folder_outside(server: &Server, code: i32) -> PathBuf {
+pub(crate) fn send_into_a_folder_outside(server: &Server, code: i32) -> PathBuf {
     let client = Client::paired(server);
     let source = write(server.beside().join("large"), noise(1_000_000, 1));
     client.send(&source).args(["--name", "before"]).run().code(0);

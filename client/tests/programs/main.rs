@@ -27,6 +27,7 @@ mod hostile_server;
 mod hostile_time;
 mod interrupting;
 mod pairing;
+mod reloading;
 mod same_name;
 mod sending;
 mod service;

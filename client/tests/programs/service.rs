@@ -9,6 +9,7 @@ use std::{
 };
 
 use rusqlite::Connection;
+use rustix::process::Signal;
 
 use crate::support::{Client, GIVE_UP, Server, Setup, eventually, write};
 
@@ -54,6 +55,17 @@ fn a_service_manager_hears_that_the_server_is_ready_once_it_listens_and_that_it_
     assert!(matches!(&connected, (word, Ok(())) if word == "READY=1"), "{connected:?}");
     assert_eq!(manager.hears(), "STOPPING=1");
     assert_eq!(manager.hears_within(Duration::from_millis(1)), None);
+}
+
+#[test]
+fn a_service_manager_hears_when_a_reload_begins_and_ends() {
+    let (manager, setup) = Manager::of(Server::setup());
+    let server = setup.start();
+    assert_eq!(manager.hears(), "READY=1");
+    server.signal(Signal::HUP);
+    let word = manager.hears();
+    assert!(word.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{word}");
+    assert_eq!(manager.hears(), "READY=1");
 }
 
 #[test]

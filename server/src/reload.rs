@@ -1,0 +1,79 @@
+//! SIGHUP: the configuration file is read again, and what may change while ferryd runs does. It widens nothing: the
+//! process stays confined to what it was at the start.
+
+use std::io::{ErrorKind, IsTerminal, stderr};
+
+use anyhow::Context;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
+
+use crate::{
+    Config,
+    config::{self, Settings},
+    serve, systemd,
+};
+
+/// What may be behind a file that could be read at the start and cannot be now.
+const REPLACED: &str = "; a confined ferryd may read the file that was there when it started, and none that has taken \
+                        its name since: restart it";
+
+/// See the module.
+pub(crate) struct Reload {
+    started: Config,
+    settings: watch::Sender<Settings>,
+    asked: Signal,
+    has_terminal: bool,
+}
+
+impl Reload {
+    /// From here on, SIGHUP no longer ends the process.
+    pub(crate) fn of(started: Config, settings: watch::Sender<Settings>) -> anyhow::Result<Self> {
+        let asked = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+        Ok(Reload { started, settings, asked, has_terminal: stderr().is_terminal() })
+    }
+
+    /// Reloads each time that somebody asks. Ends where nobody has: the terminal that this was started in is closed.
+    pub(crate) async fn run(mut self) {
+        while self.asked.recv().await.is_some() {
+            if self.has_terminal && !stderr().is_terminal() {
+                break;
+            }
+            systemd::reloading();
+            let read = tokio::task::spawn_blocking(config::again).await;
+            match read.unwrap_or_else(|panic| Err(panic.into())) {
+                Ok(now) => self.take(now),
+                Err(error) => {
+                    let hint = if is_denied(&error) && !self.started.no_confine { REPLACED } else { "" };
+                    tracing::error!("nothing is reloaded: {error:#}{hint}");
+                }
+            }
+            systemd::ready();
+        }
+    }
+
+    fn take(&self, now: Config) {
+        let started = &self.started;
+        for (setting, is_same) in [
+            ("root", now.root == started.root),
+            ("state", now.state == started.state),
+            ("no-confine", now.no_confine == started.no_confine),
+            ("listen", now.listen == started.listen),
+            ("log-format", now.log_format == started.log_format),
+        ] {
+            if !is_same {
+                tracing::warn!(setting, "changed, which takes a restart");
+            }
+        }
+        let settings = serve::fitting(now.settings);
+        let Settings { retain_staging, max_connections, max_file } = settings;
+        tracing::info!(?retain_staging, max_connections, max_file, "reloaded");
+        self.settings.send_replace(settings);
+    }
+}
+
+fn is_denied(error: &anyhow::Error) -> bool {
+    let denied = error.downcast_ref::<std::io::Error>();
+    denied.is_some_and(|error| error.kind() == ErrorKind::PermissionDenied)
+}
