@@ -104,15 +104,20 @@ impl Dialer {
     }
 
     fn wrong_server(&self, address: &str, found: Fingerprint) -> DialError {
-        DialError::Final(Failure::new(
-            Exit::NotTrusted,
-            format!(
-                "{address} is not the server that was paired with: it shows the key {found}, and not {}. Nothing was sent. \
-                 If the server was set up anew, forget the old one (`ferry remotes remove`) and pair with an invite of \
-                 its owner's; if not, someone may be between you and it",
-                self.fingerprint
+        let expected = self.fingerprint;
+        let sentence = match self.invite {
+            Some(_) => format!(
+                "{address} is not the server that the link is for: it shows the key {found}, and not {expected}. \
+                 Nothing was sent. Ask the server's owner for its address and a new link; someone may be between you \
+                 and it"
             ),
-        ))
+            None => format!(
+                "{address} is not the server that was paired with: it shows the key {found}, and not {expected}. \
+                 Nothing was sent. If the server was set up anew, forget the old one (`ferry remotes remove`) and pair \
+                 with an invite of its owner's; if not, someone may be between you and it"
+            ),
+        };
+        DialError::Final(Failure::new(Exit::NotTrusted, sentence))
     }
 }
 

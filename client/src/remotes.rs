@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
     io::{ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -41,7 +41,10 @@ impl Remotes {
     /// Reads them; none if there is no file.
     pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
         let text = match fs::read_to_string(path) {
-            Ok(text) => text,
+            Ok(text) => {
+                refuse_within_reach(path)?;
+                text
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
             Err(error) => return Err(Failure::local(format!("cannot read {}: {error}", path.display()))),
         };
@@ -109,6 +112,7 @@ impl Remotes {
 
     fn free_name(&self, suggested: &str) -> String {
         let clean: String = suggested.chars().filter(|&c| is_name_char(c)).take(64).collect();
+        let clean = clean.trim_start_matches('-').to_owned();
         let clean = if clean.is_empty() { "server".to_owned() } else { clean };
         let numbered = (2..).map(|number| format!("{clean}-{number}"));
         let mut names = std::iter::once(clean.clone()).chain(numbered);
@@ -134,9 +138,25 @@ impl Remotes {
     }
 }
 
+/// Whoever can write the file, or give another one its name, says which servers are trusted.
+fn refuse_within_reach(file: &Path) -> Result<(), Failure> {
+    for path in file.parent().into_iter().chain([file]) {
+        let mode = fs::metadata(path).map(|metadata| metadata.permissions().mode());
+        if mode.is_ok_and(|mode| mode & 0o022 != 0) {
+            return Err(Failure::local(format!(
+                "others can write {}, which says which servers are trusted: take that from them (`chmod go-w`), and \
+                 look into it",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Whether a text can be the name of a remote.
 pub(crate) fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(is_name_char)
+    // A dash would begin an option.
+    !text.is_empty() && !text.starts_with('-') && text.chars().all(is_name_char)
 }
 
 fn is_name_char(c: char) -> bool {

@@ -117,6 +117,11 @@ impl fmt::Debug for Secret {
 }
 
 impl Invite {
+    /// Whether a text can be one of the addresses.
+    pub fn is_address(text: &str) -> bool {
+        is_address(text)
+    }
+
     /// The link. It holds the secret, so it has no `Display`.
     pub fn to_link(&self) -> String {
         let secret = BASE64URL_NOPAD.encode(&self.secret.0);

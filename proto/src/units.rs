@@ -53,6 +53,26 @@ pub fn size(text: &str) -> Result<u64, UnitError> {
     }
 }
 
+/// Bytes as people read them, in powers of 1000 as disks are sold.
+///
+/// ```
+/// # use ferry_proto::units::told;
+/// assert_eq!(told(999), "999 B");
+/// assert_eq!(told(1_500_000), "1.5 MB");
+/// assert_eq!(told(64 << 20), "67.1 MB");
+/// ```
+pub fn told(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = if unit == 0 || value >= 99.95 { 0 } else { 1 };
+    format!("{value:.digits$} {}", UNITS[unit])
+}
+
 /// A length of time: `90s`, `15m`, `24h`, `7d`.
 ///
 /// ```

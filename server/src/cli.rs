@@ -33,12 +33,13 @@ pub(crate) enum Sub {
         #[arg(long)]
         json: bool,
     },
-    /// Shut a client out for good, its running sessions included
+    /// Shut a client out for good, its running sessions and the links by which it could come again included
     Revoke {
         #[command(flatten)]
         place: PlaceArgs,
-        /// What the client is called here
-        name: String,
+        /// What the client is called here, or a link that is to be closed
+        #[arg(value_name = "NAME|LINK")]
+        what: String,
     },
     /// Tell the fingerprint by which clients know this server
     Identity {

@@ -6,60 +6,181 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use ferry_proto::escape;
+use ferry_proto::{Fingerprint, Invite, escape, units};
 use ferry_store::Ledger;
 use jiff::{Timestamp, Unit};
 use serde_json::json;
 
 use crate::{
     Config,
-    catalogue::{Catalogue, ClientEntry, Grant, ShutOut},
+    catalogue::{Catalogue, ClientEntry, Grant, NewInvite, OpenInvite, Revoked, ShutOut},
     state::{self, State},
+    to_stderr,
 };
 
-/// Lists every client, revoked ones too, in the order of their enrolment.
+/// Lists every client, revoked ones too, in the order of their enrolment, and every invite that is still open.
 pub fn clients(config: &Config, as_json: bool) -> anyhow::Result<()> {
-    let State { catalogue, .. } = state::open(config)?;
-    let entries = catalogue.clients()?;
-    let mut out = io::stdout().lock();
-    let written = entries.iter().try_for_each(|entry| {
-        let line = if as_json { as_object(entry, &catalogue)? } else { as_line(entry, &catalogue)? };
-        writeln!(out, "{line}").context("the clients cannot be written to standard output")
-    });
-    match written {
+    let State { catalogue, .. } = state::open_existing(config)?;
+    let now = SystemTime::now();
+    let known = catalogue.clients()?.into_iter().map(|entry| Line::of_client(entry, &catalogue, now));
+    let mut lines: Vec<Line> = known.collect::<Result<_, _>>()?;
+    lines.extend(catalogue.open_invites(now)?.into_iter().map(Line::of_invite));
+    if lines.is_empty() {
+        to_stderr("no client has been let in, and no invite is open: `ferryd invite` prints a link");
+    }
+    let text = if as_json { lines.iter().map(Line::as_object).collect() } else { as_table(&lines) };
+    match io::stdout().write_all(text.as_bytes()) {
         // Whoever reads has seen enough.
-        Err(error) if is_broken_pipe(&error) => Ok(()),
-        written => written,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("the clients cannot be written to standard output"),
     }
 }
 
-/// Shuts a client out; a running server ends its sessions within a second.
-pub fn revoke(config: &Config, name: &str) -> anyhow::Result<()> {
-    let State { catalogue, .. } = state::open(config)?;
-    if catalogue.revoke(name, SystemTime::now())? {
-        let _ = writeln!(io::stderr(), "{} is shut out; what it has sent stays", escape::text(name));
+/// Shuts a client out, by its name; a running server ends its sessions within a second. An invite that is still open
+/// can be named by its link, too.
+pub fn revoke(config: &Config, what: &str) -> anyhow::Result<()> {
+    let State { catalogue, .. } = state::open_existing(config)?;
+    let now = SystemTime::now();
+    if let Ok(invite) = what.parse::<Invite>() {
+        if !catalogue.close_invite(&invite.secret, now)? {
+            bail!("this link is not open: it was used up, has expired, or is not this server's");
+        }
+        to_stderr("the link lets nobody in any more; whom it has let in stays (`ferryd clients` lists them)");
         return Ok(());
     }
-    match catalogue.clients()?.iter().any(|entry| entry.client.name == name) {
-        true => bail!("{} was revoked before", escape::text(name)),
-        false => bail!("no client is called {}: `ferryd clients` lists them", escape::text(name)),
+    let Revoked { client, invites } = catalogue.revoke(what, now)?;
+    let name = escape::text(what);
+    if client {
+        to_stderr(&format!("{name} is shut out; what it has sent stays"));
+    }
+    if invites > 0 {
+        let links = if invites == 1 { "a link".to_owned() } else { format!("{invites} links") };
+        to_stderr(&format!("{links} that would have let {name} in is closed"));
+    }
+    if client || invites > 0 {
+        return Ok(());
+    }
+    match catalogue.clients()?.iter().any(|entry| entry.client.name == what) {
+        true => bail!("{name} was revoked before"),
+        false => bail!("no client and no open link is called {name}: `ferryd clients` lists them"),
     }
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+/// What there is to tell about a client, or about an invite that will make one.
+struct Line {
+    name: Option<String>,
+    state: &'static str,
+    grant: Grant,
+    /// Bytes of its files, and those that are reserved for what it is sending.
+    used: u64,
+    reserved: u64,
+    enrolled: Option<SystemTime>,
+    revoked: Option<SystemTime>,
+    keys: Vec<Fingerprint>,
+    /// Of an invite.
+    open: Option<Open>,
 }
 
-fn state_of(entry: &ClientEntry) -> &'static str {
-    match entry.client.shut_out(SystemTime::now()) {
-        None => "active",
-        Some(ShutOut::Revoked) => "revoked",
-        Some(ShutOut::Expired) => "expired",
+struct Open {
+    until: SystemTime,
+    uses: u32,
+}
+
+impl Line {
+    fn of_client(entry: ClientEntry, catalogue: &Catalogue, now: SystemTime) -> anyhow::Result<Self> {
+        let ClientEntry { client, fingerprints, enrolled } = entry;
+        let state = match client.shut_out(now) {
+            None => "active",
+            Some(ShutOut::Revoked) => "revoked",
+            Some(ShutOut::Expired) => "expired",
+        };
+        let held = catalogue.held_by(&client.name)?;
+        Ok(Line {
+            name: Some(client.name),
+            state,
+            grant: client.grant,
+            used: held.rows,
+            reserved: held.staged.iter().fold(0, |sum, (_, _, size)| sum.saturating_add(*size)),
+            enrolled: Some(enrolled),
+            revoked: client.revoked,
+            keys: fingerprints,
+            open: None,
+        })
     }
+
+    fn of_invite(invite: OpenInvite) -> Self {
+        let NewInvite { name, expires, uses, grant } = invite.terms;
+        Line {
+            name,
+            state: "invited",
+            grant,
+            used: 0,
+            reserved: 0,
+            enrolled: None,
+            revoked: None,
+            keys: Vec::new(),
+            open: Some(Open { until: expires, uses }),
+        }
+    }
+
+    fn as_object(&self) -> String {
+        let grant = &self.grant;
+        let object = json!({
+            "name": self.name,
+            "state": self.state,
+            "path": grant.folder.as_ref().map(|folder| escape::bytes(folder.as_bytes()).to_string()),
+            "can": verbs(grant),
+            "overwrite": grant.overwrite,
+            "quota": grant.quota,
+            "used": self.used,
+            "reserved": self.reserved,
+            "enrolled": self.enrolled.map(rfc3339),
+            "expires": grant.expires.map(rfc3339),
+            "revoked": self.revoked.map(rfc3339),
+            "keys": self.keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "link_expires": self.open.as_ref().map(|open| rfc3339(open.until)),
+            "link_uses": self.open.as_ref().map(|open| open.uses),
+        });
+        format!("{object}\n")
+    }
+
+    fn as_cells(&self) -> [String; 5] {
+        let name = self.name.clone().unwrap_or_else(|| "(any name)".to_owned());
+        let quota = self.grant.quota.map_or(String::new(), |quota| format!(" of {}", units::told(quota)));
+        let reserved = match self.reserved {
+            0 => String::new(),
+            bytes => format!(" and {} on the way", units::told(bytes)),
+        };
+        let used = units::told(self.used) + &reserved + &quota;
+        let since = match (&self.open, self.enrolled) {
+            (Some(open), _) => format!("link until {}, for {}", rfc3339(open.until), open.uses),
+            (None, since) => since.map_or(String::new(), rfc3339),
+        };
+        [name, self.state.to_owned(), since, used, told_without_quota(&self.grant)]
+    }
+}
+
+fn as_table(lines: &[Line]) -> String {
+    const HEAD: [&str; 5] = ["NAME", "STATE", "SINCE", "HOLDS", "MAY"];
+    let mut rows: Vec<[String; 5]> = lines.iter().map(Line::as_cells).collect();
+    if !rows.is_empty() {
+        rows.insert(0, HEAD.map(str::to_owned));
+    }
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 5] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in &rows {
+        for (cell, width) in row.iter().zip(widths).take(HEAD.len() - 1) {
+            text += &format!("{cell:width$}  ");
+        }
+        text += &row[HEAD.len() - 1];
+        text.push('\n');
+    }
+    text
 }
 
 /// To the second, in UTC.
-fn rfc3339(time: SystemTime) -> String {
+pub(crate) fn rfc3339(time: SystemTime) -> String {
     // The catalogue holds no time that this cannot say.
     Timestamp::try_from(time)
         .and_then(|time| time.round(Unit::Second))
@@ -71,36 +192,15 @@ fn verbs(grant: &Grant) -> Vec<&'static str> {
     verbs.into_iter().filter(|(may, _)| *may).map(|(_, verb)| verb).collect()
 }
 
-fn as_object(entry: &ClientEntry, catalogue: &Catalogue) -> anyhow::Result<String> {
-    let ClientEntry { client, fingerprints, enrolled } = entry;
-    let grant = &client.grant;
-    let object = json!({
-        "name": client.name,
-        "state": state_of(entry),
-        "path": grant.folder.as_ref().map(|folder| escape::bytes(folder.as_bytes()).to_string()),
-        "can": verbs(grant),
-        "overwrite": grant.overwrite,
-        "quota": grant.quota,
-        "used": catalogue.held_by(&client.name)?.rows,
-        "enrolled": rfc3339(*enrolled),
-        "expires": grant.expires.map(rfc3339),
-        "revoked": client.revoked.map(rfc3339),
-        "keys": fingerprints.iter().map(ToString::to_string).collect::<Vec<_>>(),
-    });
-    Ok(object.to_string())
+/// What a grant allows, in words.
+pub(crate) fn told(grant: &Grant) -> String {
+    let quota = grant.quota.map_or(String::new(), |quota| format!(", up to {}", units::told(quota)));
+    told_without_quota(grant) + &quota
 }
 
-fn as_line(entry: &ClientEntry, catalogue: &Catalogue) -> anyhow::Result<String> {
-    let ClientEntry { client, enrolled, .. } = entry;
-    let grant = &client.grant;
+fn told_without_quota(grant: &Grant) -> String {
     let folder = grant.folder.as_ref().map_or("the whole inbox".to_owned(), |folder| folder.to_string());
-    let mut can = verbs(grant).join(",");
-    if !grant.overwrite {
-        can += " without overwriting";
-    }
-    let used = catalogue.held_by(&client.name)?.rows;
-    let quota = grant.quota.map_or(String::new(), |quota| format!(" of {quota}"));
-    let until = grant.expires.map_or(String::new(), |expires| format!("  until {}", rfc3339(expires)));
-    let (name, state, since) = (&client.name, state_of(entry), rfc3339(*enrolled));
-    Ok(format!("{name}  {state}  {folder}  {can}  {used}{quota} bytes  since {since}{until}"))
+    let overwrite = if grant.put && !grant.overwrite { ", no overwriting" } else { "" };
+    let until = grant.expires.map_or(String::new(), |expires| format!(", until {}", rfc3339(expires)));
+    format!("{} in {folder}{overwrite}{until}", verbs(grant).join(", "))
 }

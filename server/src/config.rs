@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    net::{Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -10,11 +10,12 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Parser;
-use ferry_proto::{RelPath, escape, limits};
+use ferry_proto::{Invite, RelPath, escape, limits};
 use serde::Deserialize;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::{
-    catalogue::Grant,
+    catalogue::{Grant, is_client_name},
     cli::{Can, Cli, InviteArgs, LogFormat, PlaceArgs, ServeArgs, Sub},
 };
 
@@ -30,7 +31,7 @@ pub enum Command {
     Invite(Config, InviteTerms),
     /// List the clients, in JSON or for people.
     Clients(Config, bool),
-    /// Shut this client out.
+    /// Shut the client of this name out, or close this link.
     Revoke(Config, String),
     /// Print the fingerprint, as a QR code too or not.
     Identity(Config, bool),
@@ -53,8 +54,8 @@ pub struct Config {
     pub listen_is_default: bool,
     /// How log lines look.
     pub log_format: LogFormat,
-    /// Which log lines are written, in the syntax of `tracing`'s filters.
-    pub log_filter: String,
+    /// Which log lines are written.
+    pub log_level: LevelFilter,
     /// The rest.
     pub settings: Settings,
 }
@@ -120,7 +121,7 @@ impl Cli {
             None => Ok(Command::Serve(config(self.place, Some(self.serve))?)),
             Some(Sub::Serve { place, serve }) => Ok(Command::Serve(config(place, Some(serve))?)),
             Some(Sub::Clients { place, json }) => Ok(Command::Clients(config(place, None)?, json)),
-            Some(Sub::Revoke { place, name }) => Ok(Command::Revoke(config(place, None)?, name)),
+            Some(Sub::Revoke { place, what }) => Ok(Command::Revoke(config(place, None)?, what)),
             Some(Sub::Identity { place, qr }) => Ok(Command::Identity(config(place, None)?, qr)),
             Some(Sub::Invite { place, invite }) => Ok(Command::Invite(config(place, None)?, terms(invite)?)),
         }
@@ -173,12 +174,28 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
         listen,
         listen_is_default,
         log_format: serve.log_format.or(file.log_format).unwrap_or_default(),
-        log_filter: std::env::var("FERRYD_LOG").unwrap_or_else(|_| "info".to_owned()),
+        log_level: log_level()?,
         settings,
     })
 }
 
 fn terms(args: InviteArgs) -> anyhow::Result<InviteTerms> {
+    if let Some(name) = &args.name
+        && !is_client_name(name)
+    {
+        bail!(
+            "--name {}: 1 to 64 letters, digits, `.`, `_` and `-`, with a letter, digit or `_` at both ends",
+            escape::text(name)
+        );
+    }
+    if args.host.len() > limits::ADDRESSES {
+        bail!("--host: a link has {} addresses at the most", limits::ADDRESSES);
+    }
+    for host in &args.host {
+        if !Invite::is_address(&with_port(host, PORT)) {
+            bail!("--host {}: neither HOST nor HOST:PORT", escape::text(host));
+        }
+    }
     let InviteArgs { name, path, can, no_overwrite, quota, grant_expires, expires, uses, host, qr } = args;
     if uses == 0 {
         bail!("--uses takes at least 1");
@@ -193,12 +210,38 @@ fn terms(args: InviteArgs) -> anyhow::Result<InviteTerms> {
         quota: quota.map(|text| size(&text, "quota")).transpose()?,
         expires: grant_expires.map(|text| point_in_time(&text, "grant-expires")).transpose()?,
     };
-    Ok(InviteTerms { name, grant, expires: duration(&expires, "expires")?, uses, hosts: host, qr })
+    let expires = duration(&expires, "expires")?;
+    let is_over = grant.expires.is_some_and(|end| end <= SystemTime::now());
+    if expires.is_zero() || is_over {
+        bail!("a link that nobody can use is not made: --expires and --grant-expires end in the future");
+    }
+    Ok(InviteTerms { name, grant, expires, uses, hosts: host, qr })
 }
 
 fn read(path: &Path) -> anyhow::Result<File> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("{} is not a configuration of ferryd", path.display()))
+}
+
+fn log_level() -> anyhow::Result<LevelFilter> {
+    match std::env::var("FERRYD_LOG") {
+        Ok(level) if !level.is_empty() => level.parse().ok().with_context(|| {
+            format!("FERRYD_LOG={}: off, error, warn, info, debug or trace", escape::text(&level))
+        }),
+        _ => Ok(LevelFilter::INFO),
+    }
+}
+
+/// An address with a port: its own, or this one.
+pub(crate) fn with_port(host: &str, port: u16) -> String {
+    let has_port = host
+        .rsplit_once(':')
+        .is_some_and(|(name, _)| !name.contains(':') || (name.starts_with('[') && name.ends_with(']')));
+    match host.parse::<IpAddr>() {
+        Ok(IpAddr::V6(address)) => format!("[{address}]:{port}"),
+        _ if has_port => host.to_owned(),
+        _ => format!("{host}:{port}"),
+    }
 }
 
 fn duration(text: &str, flag: &str) -> anyhow::Result<Duration> {

@@ -9,9 +9,9 @@ use crate::{
     state::{self, State},
 };
 
-/// Prints it, and shows it as a QR code if that is asked for. A server that has no identity yet gets one.
+/// Prints it, and shows it as a QR code if that is asked for.
 pub fn identity(config: &Config, wants_qr: bool) -> anyhow::Result<()> {
-    let State { identity, .. } = state::open(config)?;
+    let State { identity, .. } = state::open_existing(config)?;
     let fingerprint = identity.fingerprint().to_string();
     writeln!(std::io::stdout(), "{fingerprint}").context("the fingerprint cannot be written")?;
     if wants_qr {

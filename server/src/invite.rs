@@ -9,27 +9,44 @@ use std::{
 
 use anyhow::{Context, bail};
 use ferry_proto::{Invite, Secret, limits};
-use ferry_session::random;
+use ferry_session::{identity::Identity, random};
 use qrcode::{QrCode, render::unicode::Dense1x2};
 
 use crate::{
     Config,
     catalogue::{Catalogue, Grant, NewInvite},
-    config::{InviteTerms, PORT},
+    clients::{rfc3339, told},
+    config::{InviteTerms, PORT, with_port},
     state::{self, State},
+    to_stderr,
 };
 
 /// Writes an invite into the catalogue and prints its link.
 pub fn invite(config: &Config, terms: InviteTerms) -> anyhow::Result<()> {
-    let State { identity, catalogue } = state::open(config)?;
+    let State { identity, catalogue, has_lost_its_key } = state::open(config)?;
+    if has_lost_its_key {
+        to_stderr(state::LOST_KEY);
+    }
     let wants_qr = terms.qr;
     if let Some(folder) = &terms.grant.folder {
         let made = ferry_store::make_folder(&config.root, folder);
         made.with_context(|| format!("--path {folder}: the folder cannot be made"))?;
     }
-    let invite = make(&catalogue, &identity, &config.listen, terms)?;
+    let invite = new(&catalogue, &identity, &config.listen, &terms.hosts)?;
+    let terms = valid_from_now(terms)?;
+    catalogue.invite(&terms, &invite.secret)?;
     let link = invite.to_link();
     writeln!(std::io::stdout(), "{link}").context("the link cannot be written to standard output")?;
+    let called = match &terms.name {
+        Some(name) => format!(", as {}", catalogue.name_for(name)?),
+        None => String::new(),
+    };
+    let clients = match terms.uses {
+        1 => "one client".to_owned(),
+        uses => format!("{uses} clients"),
+    };
+    let (grant, until) = (told(&terms.grant), rfc3339(terms.expires));
+    to_stderr(&format!("until {until} this lets {clients} in{called}: {grant}"));
     if wants_qr {
         show_qr(&link)?;
     }
@@ -43,15 +60,17 @@ pub(crate) fn show_qr(text: &str) -> anyhow::Result<()> {
 
 /// The invite of a first start: one client, the whole root, a day.
 pub(crate) fn first(state: &State, listen: &[SocketAddr]) -> anyhow::Result<Invite> {
-    let terms = InviteTerms {
-        name: None,
-        grant: Grant::whole(),
-        expires: Duration::from_secs(24 * 60 * 60),
-        uses: 1,
-        hosts: Vec::new(),
-        qr: true,
-    };
-    make(&state.catalogue, &state.identity, listen, terms)
+    let invite = new(&state.catalogue, &state.identity, listen, &[])?;
+    let expires = SystemTime::now() + Duration::from_secs(24 * 60 * 60);
+    let terms = NewInvite { name: None, grant: Grant::whole(), expires, uses: 1 };
+    state.catalogue.first_invite(&terms, &invite.secret)?;
+    Ok(invite)
+}
+
+fn valid_from_now(terms: InviteTerms) -> anyhow::Result<NewInvite> {
+    let InviteTerms { name, grant, expires, uses, hosts: _, qr: _ } = terms;
+    let expires = SystemTime::now().checked_add(expires).context("--expires is too far away")?;
+    Ok(NewInvite { name, grant, expires, uses })
 }
 
 /// A link as a picture of characters.
@@ -60,41 +79,25 @@ pub(crate) fn qr(link: &str) -> anyhow::Result<String> {
     Ok(code.render::<Dense1x2>().build() + "\n")
 }
 
-fn make(
+fn new(
     catalogue: &Catalogue,
-    identity: &ferry_session::identity::Identity,
+    identity: &Identity,
     configured: &[SocketAddr],
-    terms: InviteTerms,
+    hosts: &[String],
 ) -> anyhow::Result<Invite> {
-    let InviteTerms { name, grant, expires, uses, hosts, qr: _ } = terms;
     // A running server, or the last one that ran, knows its port better than the configuration does.
     let mut listen = catalogue.listen()?;
     if listen.is_empty() {
         listen = configured.to_vec();
     }
-    let addresses = if hosts.is_empty() { own_addresses(&listen)? } else { named(&hosts, &listen) };
+    let addresses = if hosts.is_empty() { own_addresses(&listen)? } else { named(hosts, &listen) };
     let secret = Secret::from_bytes(random::bytes()?);
-    let invite = Invite { addresses, fingerprint: identity.fingerprint(), secret };
-    // What cannot be read back is not handed out.
-    invite.to_link().parse::<Invite>().context("--host")?;
-    let expires = SystemTime::now().checked_add(expires).context("--expires is too far away")?;
-    catalogue.invite(NewInvite { name, expires, uses, grant }, &invite.secret)?;
-    Ok(invite)
+    Ok(Invite { addresses, fingerprint: identity.fingerprint(), secret })
 }
 
 fn named(hosts: &[String], listen: &[SocketAddr]) -> Vec<String> {
     let port = listen.first().map_or(PORT, SocketAddr::port);
-    let with_port = |host: &String| {
-        let has_port = host.rsplit_once(':').is_some_and(|(name, port)| {
-            port.parse::<u16>().is_ok() && (!name.contains(':') || name.ends_with(']'))
-        });
-        match host.parse::<IpAddr>() {
-            Ok(IpAddr::V6(address)) => format!("[{address}]:{port}"),
-            _ if has_port => host.clone(),
-            _ => format!("{host}:{port}"),
-        }
-    };
-    hosts.iter().map(with_port).collect()
+    hosts.iter().map(|host| with_port(host, port)).collect()
 }
 
 /// Where the listeners can be reached: for one that listens everywhere, at each of this machine's addresses.

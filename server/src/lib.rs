@@ -17,8 +17,15 @@ mod session;
 mod state;
 mod systemd;
 
+use std::io::Write;
+
 pub use clients::{clients, revoke};
 pub use config::Config;
 pub use identity::identity;
 pub use invite::invite;
 pub use serve::serve;
+
+/// Tells whoever runs a command; where nobody listens, the exit code still tells.
+fn to_stderr(sentence: &str) {
+    let _ = writeln!(std::io::stderr(), "{sentence}");
+}

@@ -9,15 +9,14 @@ use std::{
 use ferry_proto::{Code, Digest, RelPath, escape};
 use ferry_session::receive::Witness;
 use ferry_store::lock;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{filter::LevelFilter, fmt};
 
 use crate::cli::LogFormat;
 
 /// Starts writing log lines.
-pub(crate) fn start(format: LogFormat, filter: &str) {
-    let filter = EnvFilter::new(filter);
+pub(crate) fn start(format: LogFormat, level: LevelFilter) {
     let lines = fmt()
-        .with_env_filter(filter)
+        .with_max_level(level)
         .with_writer(std::io::stderr)
         .with_target(false)
         // It would tell them where the log goes, and panic where that fails too.

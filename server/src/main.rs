@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Command::Serve(config) => ferry_server::serve(config),
         Command::Invite(config, terms) => ferry_server::invite(&config, terms),
         Command::Clients(config, json) => ferry_server::clients(&config, json),
-        Command::Revoke(config, name) => ferry_server::revoke(&config, &name),
+        Command::Revoke(config, what) => ferry_server::revoke(&config, &what),
         Command::Identity(config, qr) => ferry_server::identity(&config, qr),
     };
     match result {

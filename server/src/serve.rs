@@ -62,7 +62,7 @@ const CONNECTIONS_SHARE: u64 = 4;
 
 /// Runs the server until it is told to stop.
 pub fn serve(config: Config) -> anyhow::Result<()> {
-    log::start(config.log_format, &config.log_filter);
+    log::start(config.log_format, config.log_level);
     let passed = systemd::listeners()?;
     state::make_folders(&config)?;
     // Later it could not be found out how many a control group leaves to this process.
@@ -89,7 +89,13 @@ async fn run(
     door: Handle,
 ) -> anyhow::Result<()> {
     let state = state::open(&config)?;
+    if state.has_lost_its_key {
+        tracing::warn!("{}", state::LOST_KEY);
+    }
     let store = Arc::new(open_store(&config)?);
+    if state.catalogue.has_files()? && state::is_empty(&config.root)? {
+        tracing::warn!(root = %config.root.display(), "the root is empty, and was not: is its disk mounted?");
+    }
     let tls = tls::server_config(&state.identity)?;
     let passed: Result<Vec<_>, _> = passed.into_iter().map(TcpListener::from_std).collect();
     let mut listeners = passed.context("cannot listen where the service manager does")?;
@@ -118,6 +124,7 @@ async fn run(
         buffers: Buffers::default(),
         name: hostname(),
         seats: Seats::new(settings.clone()),
+        grants: watch::Sender::default(),
         settings: settings.clone(),
         shut_out,
     };
@@ -188,8 +195,11 @@ fn welcome_first_client(config: &Config, state: &State, listeners: &[TcpListener
              {link}\n\n{qr}"
         )
     } else {
-        let root = config.root.display();
-        writeln!(stderr, "no client is paired yet: `ferryd invite --root {root}` prints a link")
+        let (root, state) = (config.root.display(), config.state.display());
+        writeln!(
+            stderr,
+            "no client is paired yet: `ferryd invite --root {root} --state {state}` prints a link"
+        )
     };
     Ok(())
 }

@@ -14,7 +14,8 @@ use ferry_store::{Lease, LocalStore, Store, Terms, Uploads};
 use tokio::{runtime::Handle, sync::watch};
 
 use crate::{
-    catalogue::{Catalogue, Client, ClientId, EnrolError, ShutOut},
+    catalogue::{Catalogue, Client, ClientId, EnrolError, Enrolled, GrantId, ShutOut, Spent},
+    clients,
     config::Settings,
     listen::{Guest, Handler},
     log::{self, Journal},
@@ -35,6 +36,8 @@ pub(crate) struct Sessions {
     pub(crate) name: String,
     pub(crate) settings: watch::Receiver<Settings>,
     pub(crate) seats: Arc<Seats>,
+    /// The grants that clients were given while the server runs, in place of those that they had.
+    pub(crate) grants: watch::Sender<HashMap<ClientId, GrantId>>,
     /// Who may do nothing any more; it changes while the server runs.
     pub(crate) shut_out: watch::Receiver<HashMap<ClientId, ShutOut>>,
 }
@@ -97,6 +100,9 @@ impl Handler for Sessions {
         let agent = escape::text(&hello.agent);
         tracing::info!(client = %client.name, %address, %agent, "connected");
         let mut shut_out = self.shut_out.clone();
+        let mut grants = self.grants.subscribe();
+        let has_another_grant =
+            |now: &HashMap<_, _>| now.get(&client.id).is_some_and(|grant| *grant != client.grant_id);
         let ended = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => {
@@ -104,6 +110,10 @@ impl Handler for Sessions {
             }
             Ok(now) = shut_out.wait_for(|now| now.contains_key(&client.id)) => {
                 Err(Refusal::from(now[&client.id]))
+            }
+            Ok(_) = grants.wait_for(has_another_grant) => {
+                // Whoever hears this comes again.
+                Err(Refusal(Code::Stopping, "this client has another grant now: connect again".to_owned()))
             }
             result = self.serve(&mut incoming, &outbox, &client, seat.offers) => Ok(result),
         };
@@ -155,19 +165,32 @@ impl Sessions {
         let (catalogue, invite, name) = (self.catalogue.clone(), hello.invite.clone(), hello.name.clone());
         let looked_up = self.door.spawn_blocking(move || {
             let known = catalogue.client_of(key)?;
-            match (known, &invite) {
-                // One use is one key: a client that is known already spends nothing.
-                (Some(client), _) if client.shut_out(SystemTime::now()).is_none() => Ok(Some(client)),
-                (_, Some(secret)) => Ok(Some(catalogue.enrol(secret, key, &name, SystemTime::now())?.client)),
-                (known, None) => Ok(known),
+            let Some(secret) = invite else { return Ok(known.map(Enrolled::known)) };
+            match (catalogue.enrol(&secret, key, &name, SystemTime::now()), known) {
+                // It needs none.
+                (Err(EnrolError::Invalid), Some(client)) if client.shut_out(SystemTime::now()).is_none() => {
+                    Ok(Some(Enrolled::known(client)))
+                }
+                (enrolled, _) => enrolled.map(Some),
             }
         });
         let internal = || Refusal(Code::Internal, "the server cannot look up its clients".to_owned());
         match looked_up.await {
-            Ok(Ok(Some(client))) => match client.shut_out(SystemTime::now()) {
-                None => Ok(client),
-                Some(shut_out) => Err(shut_out.into()),
-            },
+            Ok(Ok(Some(Enrolled { client, spent }))) => {
+                if spent != Spent::Nothing {
+                    let grant = clients::told(&client.grant);
+                    tracing::info!(client = %client.name, %key, %grant, "an invite was used: {spent}");
+                }
+                if spent == Spent::Regranted {
+                    self.grants.send_modify(|now| {
+                        now.insert(client.id, client.grant_id);
+                    });
+                }
+                match client.shut_out(SystemTime::now()) {
+                    None => Ok(client),
+                    Some(shut_out) => Err(shut_out.into()),
+                }
+            }
             Ok(Ok(None)) => Err(Refusal(
                 Code::UnknownClient,
                 "the server does not know this client: ask its owner for an invite and run `ferry pair`".to_owned(),

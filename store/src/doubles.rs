@@ -47,6 +47,14 @@ impl Ledger for MemoryLedger {
         Ok(())
     }
 
+    fn close(&self, path: &RelPath, stamp: &Stamp) -> Result<(), LedgerError> {
+        let mut rows = lock(&self.rows);
+        if rows.get(path).is_some_and(|row| row.stamp == *stamp) {
+            rows.remove(path);
+        }
+        Ok(())
+    }
+
     fn held_by(&self, client: &str) -> Result<Held, LedgerError> {
         let size = |row: &Row| match row.kind {
             RowKind::File { size, .. } => size,
@@ -208,7 +216,7 @@ impl<S: Store> Store for Scripted<S> {
         self.inner.publish(&mut staged.inner, key, replace)
     }
 
-    fn make_folder(&self, key: &RelPath) -> Result<(), StoreError> {
+    fn make_folder(&self, key: &RelPath) -> Result<Vec<RelPath>, StoreError> {
         self.script.call("make_folder", key)?;
         self.inner.make_folder(key)
     }
@@ -303,6 +311,11 @@ impl<L: Ledger> Ledger for Scripted<L> {
         let names: Vec<String> = batch.iter().map(|filed| filed.path.to_string()).collect();
         self.script.call("record", names.join(" "))?;
         self.inner.record(batch)
+    }
+
+    fn close(&self, path: &RelPath, stamp: &Stamp) -> Result<(), LedgerError> {
+        self.script.call("close", path)?;
+        self.inner.close(path, stamp)
     }
 
     fn held_by(&self, client: &str) -> Result<Held, LedgerError> {

@@ -12,14 +12,15 @@ use crate::{folder::Folder, lock::lock};
 pub(crate) struct Fresh(Mutex<BTreeSet<RelPath>>);
 
 impl Fresh {
-    /// Makes `name` in `folder`, which is at `path` below the root; one that is there is not fresh.
-    pub(crate) fn make(&self, folder: &Folder, name: &[u8], path: &RelPath) -> Result<(), Errno> {
+    /// Makes `name` in `folder`, which is at `path` below the root. Whether it is fresh: one that was there is not.
+    pub(crate) fn make(&self, folder: &Folder, name: &[u8], path: &RelPath) -> Result<bool, Errno> {
         // Held while it is made, so that nobody settles what is in it without knowing that it is fresh.
         let mut fresh = lock(&self.0);
-        if folder.make(name)? {
+        let is_fresh = folder.make(name)?;
+        if is_fresh {
             fresh.insert(path.clone());
         }
-        Ok(())
+        Ok(is_fresh)
     }
 
     /// The folders to be synced so that these names are durable, and the fresh ones among those above, which are

@@ -20,6 +20,9 @@ pub trait Ledger: Send + Sync + 'static {
     /// bodies that became files with them.
     fn record(&self, batch: &[Filed]) -> Result<(), LedgerError>;
 
+    /// Notes that a name no longer holds what its row speaks of, if that still has this stamp.
+    fn close(&self, path: &RelPath, stamp: &Stamp) -> Result<(), LedgerError>;
+
     /// What a client holds, for its quota.
     fn held_by(&self, client: &str) -> Result<Held, LedgerError>;
 

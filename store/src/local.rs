@@ -81,18 +81,6 @@ impl LocalStore {
         Ok(LocalStore { root, staging, fresh: Fresh::default(), links: AtomicU64::new(0), _lock: lock })
     }
 
-    /// The folder that holds `key`, made if it is missing.
-    fn parent(&self, key: &RelPath) -> Result<Folder, StoreError> {
-        let parent = key.parent();
-        match self.root.folder(parent.as_ref()) {
-            Err(Errno::NOENT) => {}
-            result => return Ok(result?),
-        }
-        let Some(parent) = parent else { return Err(StoreError::NotFound) };
-        self.make_folder(&parent)?;
-        Ok(self.root.folder(Some(&parent))?)
-    }
-
     fn open_meta(&self, key: &RelPath) -> Result<OwnedFd, StoreError> {
         // Non-blocking, so that a FIFO that someone put there does not hold this thread.
         Ok(self.root.open_at(key.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK, fs::Mode::empty())?)
@@ -206,13 +194,14 @@ impl Store for LocalStore {
     }
 
     fn publish(&self, staged: &mut LocalStaged, key: &RelPath, replace: bool) -> Result<Stamp, StoreError> {
-        let folder = self.parent(key)?;
+        let folder = self.root.folder(key.parent().as_ref())?;
         self.rename_in(&staged.id.to_string(), &folder, key.name(), replace)?;
         // Renaming may have changed its ctime, so the stamp is taken after it.
         Ok(stamp(&fs::fstat(&staged.file)?))
     }
 
-    fn make_folder(&self, key: &RelPath) -> Result<(), StoreError> {
+    fn make_folder(&self, key: &RelPath) -> Result<Vec<RelPath>, StoreError> {
+        let mut new = Vec::new();
         let mut above: Option<RelPath> = None;
         let mut folder = self.root.folder(None)?;
         for name in key.components() {
@@ -221,11 +210,13 @@ impl Store for LocalStore {
                 Some(above) => above.join(name),
             };
             let path = path.map_err(|_| StoreError::Name)?;
-            self.fresh.make(&folder, name, &path)?;
+            if self.fresh.make(&folder, name, &path)? {
+                new.push(path.clone());
+            }
             folder = folder.below(name)?;
             above = Some(path);
         }
-        Ok(())
+        Ok(new)
     }
 
     fn make_link(
@@ -235,7 +226,7 @@ impl Store for LocalStore {
         meta: Meta,
         replace: bool,
     ) -> Result<Stamp, StoreError> {
-        let folder = self.parent(key)?;
+        let folder = self.root.folder(key.parent().as_ref())?;
         // Made in staging and renamed, so that it replaces an older one in one step.
         let staged = format!("{LINK}{}", self.links.fetch_add(1, Ordering::Relaxed));
         fs::symlinkat(target, &self.staging, &staged)?;
@@ -449,6 +440,9 @@ mod tests {
         let key = RelPath::new(name).unwrap();
         let mut staged = store.stage(StageId(id)).unwrap();
         store.seal(&mut staged, Meta::default()).unwrap();
+        if let Some(parent) = key.parent() {
+            store.make_folder(&parent).unwrap();
+        }
         let stamp = store.publish(&mut staged, &key, false).unwrap();
         (key, stamp)
     }

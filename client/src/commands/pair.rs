@@ -16,7 +16,7 @@ use crate::{
 pub(super) fn run(home: &Home, link: LinkFrom, name: Option<&str>) -> Result<Exit, Failure> {
     if let Some(name) = name.filter(|name| !is_name(name)) {
         return Err(Failure::usage(format!(
-            "--as {name}: a name has letters, digits, `.`, `_` and `-` only"
+            "--as {name}: a name has letters, digits, `.`, `_` and `-` only, and begins with no dash"
         )));
     }
     let invite: Invite = match link {
@@ -60,9 +60,11 @@ pub(super) fn run(home: &Home, link: LinkFrom, name: Option<&str>) -> Result<Exi
     if let Some(before) = before.filter(|before| *before != name) {
         to_stderr(&format!("this server was known as `{before}` here; that name is gone"));
     }
-    to_stderr(&format!(
-        "paired: the server is known as `{name}` here; `ferry send PHOTOS {name}:` sends to it"
-    ));
+    let next = match welcome.grant.put {
+        true => format!("; `ferry send PHOTOS {name}:` sends to it"),
+        false => String::new(),
+    };
+    to_stderr(&format!("paired: the server is known as `{name}` here{next}"));
     Ok(Exit::Well)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, io, time::Duration};
 
-use ferry_proto::RelPath;
+use ferry_proto::{RelPath, units};
 use ferry_session::send::Task;
 use indicatif::{
     HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
@@ -11,7 +11,7 @@ use indicatif::{
 use super::{
     Entry, Teller, Totals,
     screen::{self, Screen},
-    size, to_stderr, to_stdout,
+    to_stderr, to_stdout,
 };
 use crate::exit::Exit;
 
@@ -143,9 +143,11 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .expect("the templates of this file are well-formed")
         .with_key("sizes", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-            let whole =
-                state.len().filter(|&len| len > 0).map_or(String::new(), |len| format!(" of {}", size(len)));
-            let _ = write!(out, "{}{whole}", size(state.pos()));
+            let whole = state
+                .len()
+                .filter(|&len| len > 0)
+                .map_or(String::new(), |len| format!(" of {}", units::told(len)));
+            let _ = write!(out, "{}{whole}", units::told(state.pos()));
         })
         .with_key("left", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
             if state.len().is_some() && state.per_sec() > 0.0 {
@@ -153,7 +155,7 @@ fn style(template: &str) -> ProgressStyle {
             }
         })
         .with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-            let _ = write!(out, "{}/s", size(state.per_sec() as u64));
+            let _ = write!(out, "{}/s", units::told(state.per_sec() as u64));
         })
         .progress_chars("━━─")
 }

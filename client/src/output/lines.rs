@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ferry_proto::RelPath;
+use ferry_proto::{RelPath, units};
 use ferry_session::send::Task;
 
-use super::{Entry, Teller, Totals, size, to_stderr};
+use super::{Entry, Teller, Totals, to_stderr};
 use crate::exit::Exit;
 
 /// How often a line says how far it is.
@@ -41,13 +41,13 @@ impl Lines {
 
     fn line(&self, totals: &Totals) -> String {
         let entries = totals.entries(self.expected.map(|(entries, _)| entries));
-        let bytes = size(self.done + self.under_way.values().sum::<u64>());
+        let bytes = units::told(self.done + self.under_way.values().sum::<u64>());
         let of = match self.expected {
-            Some((_, all)) if all > 0 => format!(" of {}", size(all)),
+            Some((_, all)) if all > 0 => format!(" of {}", units::told(all)),
             _ => String::new(),
         };
         let rate = totals.bytes as f64 / totals.start.elapsed().as_secs_f64().max(0.001);
-        format!("{entries}, {bytes}{of}, {}/s", size(rate as u64))
+        format!("{entries}, {bytes}{of}, {}/s", units::told(rate as u64))
     }
 }
 

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ferry_proto::{Code, Digest, RelPath, escape};
+use ferry_proto::{Code, Digest, RelPath, escape, units};
 use ferry_session::send::{Fate, Origin, Task};
 use ferry_store::source::SourceError;
 
@@ -371,8 +371,10 @@ impl Totals {
         }
         let rate = self.bytes as f64 / took.as_secs_f64().max(0.001);
         let moved = match self.dry_run {
-            true => format!(": {}", size(self.bytes)),
-            false => format!(": {} in {}, {}/s", size(self.bytes), time(took), size(rate as u64)),
+            true => format!(": {}", units::told(self.bytes)),
+            false => {
+                format!(": {} in {}, {}/s", units::told(self.bytes), time(took), units::told(rate as u64))
+            }
         };
         parts.join(", ") + &moved
     }
@@ -389,19 +391,6 @@ pub(crate) fn to_stderr(line: &str) {
 
 fn counted(entries: u64) -> String {
     if entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") }
-}
-
-/// Bytes for people, in powers of 1000 as disks are sold.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    let digits = if unit == 0 || value >= 99.95 { 0 } else { 1 };
-    format!("{value:.digits$} {}", UNITS[unit])
 }
 
 /// A length of time for people.

@@ -6,8 +6,8 @@ use ferry_proto::{Code, Message, Request, Verb};
 use rusqlite::{Connection, ToSql};
 
 use crate::support::{
-    Client, Peer, Server, assert_same_contents, assert_same_file, eventually, hello, noise, set_modified,
-    snapshot, write,
+    Client, Peer, Server, assert_same_contents, assert_same_file, assert_same_tree, eventually, hello, noise,
+    set_modified, snapshot, write,
 };
 
 /// Changes the grants of every client.
@@ -140,7 +140,7 @@ fn hostile_15_revoking_ends_a_running_session() {
     running.wait().code(4).says("revoked");
     assert_eq!(server.names(), [""; 0]);
     server.ferryd(&["revoke", "laptop"]).code(1).says("revoked before");
-    server.ferryd(&["revoke", "phone"]).code(1).says("no client is called phone");
+    server.ferryd(&["revoke", "phone"]).code(1).says("is called phone");
     assert!(server.ferryd(&["clients"]).code(0).stdout().contains("laptop  revoked"));
 }
 
@@ -178,4 +178,129 @@ fn hostile_15_a_revoked_client_is_not_let_in_by_any_link_that_it_has() {
     // A new invite is the owner's word.
     client.pair(&server.invite());
     client.send(&file).run().code(0);
+}
+
+#[test]
+fn hostile_15_whoever_is_revoked_leaves_no_open_link_behind() {
+    let server = Server::start();
+    let link = server.invite_with(&["--name", "laptop", "--uses", "5"]);
+    let second = server.invite_with(&["--name", "laptop"]);
+    let other = server.invite_with(&["--name", "phone"]);
+    Client::new().pair(&link);
+    let listed = server.ferryd(&["clients"]).code(0).stdout();
+    assert_eq!(listed.matches("invited").count(), 3, "{listed}");
+    server.ferryd(&["revoke", "laptop"]).code(0).says("laptop is shut out").says("2 links");
+    for link in [&link, &second] {
+        Client::new().ferry("pair").arg(link).run().code(4).says("invite");
+    }
+    // A link that is no secret any more is closed by itself.
+    server.ferryd(&["revoke", &other]).code(0);
+    server.ferryd(&["revoke", &other]).code(1).says("not open");
+    Client::new().ferry("pair").arg(other).run().code(4).says("invite");
+    let listed = server.ferryd(&["clients", "--json"]).code(0).stdout();
+    assert!(listed.contains("\"revoked\"") && !listed.contains("invited"), "{listed}");
+}
+
+#[test]
+fn hostile_15_another_link_gives_a_known_client_its_grant_at_once() {
+    let server = Server::start();
+    let client = Client::granted(&server, &["--name", "laptop"]);
+    let (first, second) =
+        (write(server.beside().join("first"), "1"), write(server.beside().join("second"), "2"));
+    client.send(&first).run().code(0);
+    let large = write(server.beside().join("large"), noise(20 * 1024 * 1024, 1));
+    let running = client.send(&large).args(["--limit-rate", "4MB"]).start();
+    eventually("a second session", || (server.log().matches("connected").count() == 3).then_some(()));
+    let link = server.invite_with(&["--path", "narrow", "--no-overwrite"]);
+    client.pair(&link);
+    server.logged(&["another grant", "client=laptop"]);
+    // What was under way goes on under the new grant, and nowhere else.
+    running.wait().code(0);
+    assert_same_file(&large, &server.inbox().join("narrow/large"));
+    client.send(&second).args(["--name", "first"]).run().code(0);
+    client.send(&first).args(["--name", "first"]).run().code(1).says("overwriting");
+    assert_eq!(fs::read(server.inbox().join("first")).unwrap(), b"1");
+    assert_eq!(server.names(), ["first", "narrow", "narrow/first", "narrow/large"]);
+    Client::new().ferry("pair").arg(&link).run().code(4).says("invite");
+    let listed = server.ferryd(&["clients", "--json"]).code(0).stdout();
+    assert_eq!(listed.lines().count(), 1, "{listed}");
+    assert!(listed.contains("\"path\":\"narrow\""), "{listed}");
+}
+
+#[test]
+fn without_overwriting_a_tree_arrives_with_the_modes_and_times_of_its_folders() {
+    let server = Server::start();
+    let client = Client::granted(&server, &["--no-overwrite"]);
+    let source = server.beside().join("source");
+    for name in ["a/b/file", "a/other", "c/d/e/file"] {
+        write(source.join(name), "content");
+    }
+    for (name, mode) in [("a/b", 0o700), ("a", 0o750), ("c/d", 0o770), ("", 0o711)] {
+        crate::support::set_mode(source.join(name), mode);
+        set_modified(source.join(name), 1_400_000_000, 5);
+    }
+    client.send(&source).args(["--jobs", "3"]).run().code(0);
+    assert_same_tree(&source, &server.inbox().join("source"));
+    let again = client.send(&source).arg("--json").run().code(0);
+    assert_eq!((again.total("sent"), again.total("held")), (0, 9));
+}
+
+#[test]
+fn a_command_that_looks_makes_no_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("inbox");
+    for words in [&["clients"][..], &["identity"], &["revoke", "laptop"]] {
+        let mut command = crate::support::bare(&[], "ferryd");
+        command.args(words).arg("--root").arg(&root);
+        crate::support::run(command).code(1).says("there is no server").says("--state");
+        assert!(!root.exists());
+    }
+}
+
+#[test]
+fn hostile_17_a_state_folder_of_another_user_is_not_used() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can give a folder away");
+        return;
+    }
+    let mut server = Server::start();
+    server.stop();
+    std::os::unix::fs::chown(server.inbox().join(".ferry"), Some(65534), None).unwrap();
+    for words in [&["clients"][..], &["invite"], &["serve"]] {
+        server
+            .ferryd(words)
+            .code(1)
+            .says("belongs to the user with the number 65534")
+            .says("sudo -u '#65534'");
+    }
+}
+
+#[test]
+fn an_invite_that_makes_no_sense_is_a_usage_error() {
+    let server = Server::start();
+    for words in [
+        &["--name", "my laptop"][..],
+        &["--name", ""],
+        &["--name=-x"],
+        &["--host", "a:b:c"],
+        &["--host", "http://box"],
+        &["--host", "box:99999"],
+        &["--host", "box:0"],
+        &["--host", "[::1"],
+        &["--expires", "0s"],
+        &["--grant-expires", "2020-01-01T00:00:00Z"],
+        &["--grant-expires", "0s"],
+        &["--uses", "0"],
+        &["--quota", "much"],
+        &["--path", "../up"],
+        &["--can", "delete"],
+    ] {
+        let outcome = server.ferryd(&[&["invite"][..], words].concat()).code(2);
+        assert!(outcome.stdout().is_empty() && outcome.stderr().contains("--"), "{outcome:?}");
+    }
+    let listed = server.ferryd(&["clients"]).code(0);
+    assert!(listed.stdout().is_empty(), "{listed:?}");
+    // What it is worth is told, beside the link.
+    let invite = server.ferryd(&["invite", "--name", "box", "--quota", "5GB", "--no-overwrite"]).code(0);
+    invite.says("one client in, as box: put, get, list in the whole inbox, no overwriting, up to 5.0 GB");
 }

@@ -70,6 +70,7 @@ fn a_server_with_another_key_at_the_same_address_is_refused() {
     server.kill();
     fs::remove_file(server.inbox().join(".ferry/identity.key")).unwrap();
     server.restart();
+    server.logged(&["WARN", "the server's key was gone"]);
     client.send(&file).run().code(4).says("ferry remotes remove");
     assert_eq!(server.names(), [""; 0]);
     // Whoever knows better says so: a name never comes to mean another server by itself.
@@ -100,7 +101,7 @@ fn hostile_15_an_invite_that_is_used_expired_or_made_up_lets_nobody_in() {
     let file = secret(&server);
     let used = server.invite();
     Client::new().pair(&used);
-    let expired = server.invite_with(&["--expires", "0s"]);
+    let expired = server.expired_invite();
     let made_up = format!("{}AAAAAAAAAAAAAAAAAAAAAA", &used[..used.len() - 22]);
     for link in [&used, &expired, &made_up] {
         let client = Client::new();
@@ -115,7 +116,7 @@ fn hostile_15_an_invite_that_is_used_expired_or_made_up_lets_nobody_in() {
 fn hostile_17_the_secret_of_an_invite_is_in_no_log_and_no_error() {
     let server = Server::setup().env("FERRYD_LOG", "trace").start();
     let file = secret(&server);
-    let (good, expired) = (server.invite(), server.invite_with(&["--expires", "0s"]));
+    let (good, expired) = (server.invite(), server.expired_invite());
     let client = Client::new();
     let outcomes = [
         client.ferry("send").arg(&file).args(["--to", &good, "-v"]).run().code(0),
@@ -148,6 +149,14 @@ fn hostile_17_keys_are_readable_for_their_owner_alone() {
     // A key that others could have read is not used.
     set_mode(client.home().join("identity.key"), 0o640);
     client.send(secret(&server)).run().code(6).says("chmod 600");
+    set_mode(client.home().join("identity.key"), 0o600);
+    // Nor is what others could have written about whom to trust.
+    let config = client.home().join("config.toml");
+    assert_eq!(mode(config.clone()), 0o600);
+    set_mode(&config, 0o620);
+    client.send(secret(&server)).run().code(6).says("config.toml").says("chmod go-w");
+    set_mode(&config, 0o640);
+    client.send(secret(&server)).run().code(0);
 }
 
 /// Something that listens and is no ferryd: it says this to everybody, and closes.

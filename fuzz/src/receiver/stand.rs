@@ -58,7 +58,7 @@ impl Store for Stand {
         self.inner.publish(&mut staged.inner, key, replace)
     }
 
-    fn make_folder(&self, key: &RelPath) -> Result<(), StoreError> {
+    fn make_folder(&self, key: &RelPath) -> Result<Vec<RelPath>, StoreError> {
         self.inner.make_folder(key)
     }
 

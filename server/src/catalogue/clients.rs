@@ -9,6 +9,7 @@ use super::{
     Catalogue, CatalogueError, Grant,
     columns::Column,
     grants::{self, grant_columns},
+    invites, names,
 };
 
 /// Names a client for as long as the catalogue lives.
@@ -22,6 +23,10 @@ impl ClientId {
     }
 }
 
+/// Names a grant for as long as a client, or an invite, has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GrantId(pub(super) i64);
+
 /// Someone who has been enrolled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
@@ -31,6 +36,8 @@ pub struct Client {
     pub name: String,
     /// What it may do, unless it is revoked.
     pub grant: Grant,
+    /// Which grant that is: it has another one once it has spent another invite.
+    pub grant_id: GrantId,
     /// When it was revoked.
     pub revoked: Option<SystemTime>,
 }
@@ -121,14 +128,38 @@ impl Catalogue {
         })
     }
 
-    /// Revokes a client. `false` if there is none of this name, or if it was revoked before.
-    pub fn revoke(&self, name: &str, now: SystemTime) -> Result<bool, CatalogueError> {
+    /// What a client will be called that comes by an invite with this name.
+    pub fn name_for(&self, wanted: &str) -> Result<String, CatalogueError> {
+        self.read("look for a free name", |db| names::unique(db, wanted))
+    }
+
+    /// Revokes the client of this name, and the invites that would let it in again: those of its name, and what is
+    /// left of the one by which it came.
+    pub fn revoke(&self, name: &str, now: SystemTime) -> Result<Revoked, CatalogueError> {
         self.write("revoke a client", |tx| {
-            let mut revoke =
-                tx.prepare_cached("UPDATE clients SET revoked = ?2 WHERE name = ?1 AND revoked IS NULL")?;
-            Ok(revoke.execute(params![name, Column(now)])? == 1)
+            let client = tx
+                .prepare_cached("UPDATE clients SET revoked = ?2 WHERE name = ?1 AND revoked IS NULL")?
+                .execute(params![name, Column(now)])?;
+            Ok(Revoked { client: client == 1, invites: invites::close(tx, name, now)? })
         })
     }
+}
+
+/// What was revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Revoked {
+    /// Whether there was a client, not revoked yet.
+    pub client: bool,
+    /// Invites that were still open.
+    pub invites: usize,
+}
+
+/// Gives a client another grant. The old one is gone.
+pub(super) fn regrant(db: &Connection, client: &Client, grant_id: i64) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE clients SET grant_id = ?2 WHERE id = ?1")?
+        .execute(params![client.id.0, grant_id])?;
+    db.prepare_cached("DELETE FROM grants WHERE id = ?1")?.execute([client.grant_id.0])?;
+    Ok(())
 }
 
 pub(super) fn by_key(db: &Connection, key: Fingerprint) -> rusqlite::Result<Option<Client>> {
@@ -163,6 +194,7 @@ fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Client> {
         id: ClientId(row.get("id")?),
         name: row.get("name")?,
         grant: grants::from_row(row)?,
+        grant_id: GrantId(row.get("grant_id")?),
         revoked: row.get::<_, Option<Column<SystemTime>>>("revoked")?.map(|Column(time)| time),
     })
 }
@@ -225,9 +257,9 @@ mod tests {
         let (_folder, catalogue) = fresh();
         let now = UNIX_EPOCH + Duration::from_secs(1_795_000_000);
         enrol(&catalogue, "laptop", &Grant::whole(), 1, now);
-        assert!(!catalogue.revoke("phone", now).unwrap());
-        assert!(catalogue.revoke("laptop", now).unwrap());
-        assert!(!catalogue.revoke("laptop", now + Duration::from_secs(1)).unwrap());
+        assert!(!catalogue.revoke("phone", now).unwrap().client);
+        assert!(catalogue.revoke("laptop", now).unwrap().client);
+        assert!(!catalogue.revoke("laptop", now + Duration::from_secs(1)).unwrap().client);
         assert_eq!(catalogue.client_of(key(1)).unwrap().unwrap().revoked, Some(now));
         assert_eq!(catalogue.clients().unwrap()[0].client.revoked, Some(now));
         assert!(catalogue.has_clients().unwrap());

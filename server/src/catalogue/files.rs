@@ -43,6 +43,21 @@ pub(super) fn record(db: &Connection, filed: &Filed, now: SystemTime) -> rusqlit
     insert(db, filed, &client, since)
 }
 
+/// Whether there is any file that a name holds now.
+pub(super) fn any(db: &Connection) -> rusqlite::Result<bool> {
+    db.query_one("SELECT EXISTS (SELECT 1 FROM usage WHERE bytes > 0)", [], |row| row.get(0))
+}
+
+/// Closes the row of a name, if it has this stamp.
+pub(super) fn close(db: &Connection, path: &RelPath, stamp: &Stamp, now: SystemTime) -> rusqlite::Result<()> {
+    if let Some(current) = current(db, path)?.filter(|current| current.row.stamp == *stamp) {
+        // A clock that was set back must not let it end before it began.
+        db.prepare_cached("UPDATE files SET until = ?2 WHERE id = ?1")?
+            .execute(params![current.id, Column(now.max(current.since))])?;
+    }
+    Ok(())
+}
+
 /// Bytes of the files that a client has sent and that names hold now.
 pub(super) fn bytes_of(db: &Connection, client: &str) -> rusqlite::Result<u64> {
     let bytes = db

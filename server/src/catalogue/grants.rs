@@ -36,7 +36,7 @@ impl Grant {
 /// The columns of a grant `g`, for a query that joins them.
 macro_rules! grant_columns {
     () => {
-        "g.folder, g.put, g.get, g.list, g.overwrite, g.quota, g.expires"
+        "g.id AS grant_id, g.folder, g.put, g.get, g.list, g.overwrite, g.quota, g.expires"
     };
 }
 pub(super) use grant_columns;

@@ -27,14 +27,15 @@ use std::{
 };
 
 use ferry_proto::RelPath;
-use ferry_store::{Checkpoint, Filed, Held, Ledger, LedgerError, Row, StageId};
+use ferry_store::{Checkpoint, Filed, Held, Ledger, LedgerError, Row, StageId, Stamp};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use self::{
-    clients::{Client, ClientEntry, ClientId, ShutOut},
+    clients::{Client, ClientEntry, ClientId, GrantId, Revoked, ShutOut},
     error::CatalogueError,
     grants::Grant,
-    invites::{EnrolError, Enrolled, NewInvite},
+    invites::{EnrolError, Enrolled, NewInvite, OpenInvite, Spent},
+    names::is_client_name,
 };
 
 /// Free space without which nothing more is taken: a batch of rows, and the growth of the log that they go through.
@@ -61,6 +62,11 @@ impl Catalogue {
         let reader = connection::connect(path)?;
         reader.pragma_update(None, "query_only", true).map_err(failed)?;
         Ok(Catalogue { path: path.to_owned(), writer: Mutex::new(writer), reader: Mutex::new(reader) })
+    }
+
+    /// Whether names of the inbox hold files, as far as is known here.
+    pub fn has_files(&self) -> Result<bool, CatalogueError> {
+        self.read("look for files", files::any)
     }
 
     /// Forgets what names held before `older_than` and invites that had expired by then; what names hold now stays.
@@ -124,6 +130,11 @@ impl Ledger for Catalogue {
             }
             Ok(())
         })?)
+    }
+
+    fn close(&self, path: &RelPath, stamp: &Stamp) -> Result<(), LedgerError> {
+        let now = SystemTime::now();
+        Ok(self.write("close a row", |tx| files::close(tx, path, stamp, now))?)
     }
 
     fn held_by(&self, client: &str) -> Result<Held, LedgerError> {

@@ -8,6 +8,11 @@ const LONGEST: usize = 64;
 /// What a client is called that has no usable name of its own.
 const NAMELESS: &str = "client";
 
+/// Whether a client can be called exactly so.
+pub fn is_client_name(text: &str) -> bool {
+    clean(text) == text
+}
+
 /// A name like the wanted one that no client has or had: `laptop`, `laptop-2`, …
 pub(super) fn unique(db: &Connection, wanted: &str) -> rusqlite::Result<String> {
     let base = clean(wanted);

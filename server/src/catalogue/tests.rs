@@ -131,7 +131,7 @@ fn another_process_may_invite_while_the_server_has_it_open() {
         assert_eq!(catalogue.listen().unwrap(), ["127.0.0.1:7117".parse().unwrap()]);
         let expires = SystemTime::now() + Duration::from_secs(60);
         let terms = NewInvite { name: None, expires, uses: 1, grant: Grant::whole() };
-        catalogue.invite(terms, &secret).unwrap();
+        catalogue.invite(&terms, &secret).unwrap();
         return;
     }
     let (folder, catalogue) = fresh();
@@ -144,7 +144,7 @@ fn another_process_may_invite_while_the_server_has_it_open() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert!(catalogue.enrol(&secret, key(1), "laptop", SystemTime::now()).unwrap().new);
+    assert!(catalogue.enrol(&secret, key(1), "laptop", SystemTime::now()).unwrap().spent == Spent::Enrolled);
     // The other one has closed it, and must not have taken anything away from under this one.
     assert!(folder.path().join("catalogue.db-wal").exists());
     catalogue.record(&[filed("a".into(), b"x")]).unwrap();

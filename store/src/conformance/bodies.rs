@@ -13,8 +13,10 @@ pub(super) fn a_body_is_published_whole(store: &impl Store) {
 
     let meta = Meta { modified: Timestamp::new(1_500_000_000, 250).ok(), mode: Some(Mode::from_bits(0o640)) };
     store.seal(&mut staged, meta).expect("sealing works");
-    let stamp =
-        store.publish(&mut staged, &key("a/b/file"), false).expect("publishing makes the folders above");
+    let file = key("a/b/file");
+    assert_fails!(store.publish(&mut staged, &file, true), StoreError::NotFound, "its folder is not there");
+    store.make_folder(&key("a/b")).expect("making a folder makes those above");
+    let stamp = store.publish(&mut staged, &file, false).expect("a refused body can still take its name");
     settle(store, &[("a/b/file", &stamp)]).remove(0).expect("what was just published settles");
 
     assert_eq!(read(store, "a/b/file"), b"one two", "a file does not hold the bytes that were appended");

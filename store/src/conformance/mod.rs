@@ -68,7 +68,11 @@ fn stage<S: Store>(store: &S, id: u128, bytes: &[u8]) -> S::Staged {
 fn put(store: &impl Store, id: u128, bytes: &[u8], name: &str, replace: bool) -> Result<Stamp, StoreError> {
     let mut staged = stage(store, id, bytes);
     store.seal(&mut staged, Meta::default()).expect("sealing works");
-    store.publish(&mut staged, &key(name), replace)
+    let key = key(name);
+    if let Some(parent) = key.parent() {
+        store.make_folder(&parent)?;
+    }
+    store.publish(&mut staged, &key, replace)
 }
 
 fn settle(store: &impl Store, published: &[(&str, &Stamp)]) -> Vec<Result<(), StoreError>> {

