@@ -161,6 +161,6 @@ async fn handshake(
             let (incoming, outbox) = ferry_session::open(stream);
             handler.handle(incoming, outbox, key, guest, stop).await;
         }
-        Err(error) => log::stranger(|| tracing::info!(%address, %error, "handshake failed")),
+        Err(error) => log::STRANGERS.line(|| tracing::info!(%address, %error, "handshake failed")),
     }
 }

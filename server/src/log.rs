@@ -27,28 +27,43 @@ pub(crate) fn start(format: LogFormat, level: LevelFilter) {
     }
 }
 
-/// Lines a second that strangers may cause.
-const STRANGERS: u32 = 10;
+/// Lines about what a peer does wrong, so many a second: whoever knocks ten thousand times must not fill the disk with
+/// log lines.
+pub(crate) struct Few {
+    most: u32,
+    about: &'static str,
+    second: Mutex<Option<(Instant, u32)>>,
+}
 
-/// Writes a line about a peer that is no client, unless there were too many of them within the second: whoever knocks
-/// ten thousand times must not fill the disk with log lines.
-pub(crate) fn stranger(line: impl FnOnce()) {
-    static SECOND: Mutex<Option<(Instant, u32)>> = Mutex::new(None);
-    let mut second = lock(&SECOND);
-    let (since, lines) = match *second {
-        Some((since, lines)) if since.elapsed() < Duration::from_secs(1) => (since, lines + 1),
-        ended => {
-            let unsaid = ended.map_or(0, |(_, lines)| lines.saturating_sub(STRANGERS));
-            if unsaid > 0 {
-                tracing::info!(unsaid, "more of the like about peers that are no clients");
+/// About peers that are no clients.
+pub(crate) static STRANGERS: Few = Few::new(10, "peers that are no clients");
+
+/// About files that fail: enough to see what goes wrong, and the client is told about each.
+static FAILURES: Few = Few::new(100, "files that failed");
+
+impl Few {
+    const fn new(most: u32, about: &'static str) -> Self {
+        Few { most, about, second: Mutex::new(None) }
+    }
+
+    /// Writes a line, unless there were too many of them within the second.
+    pub(crate) fn line(&self, line: impl FnOnce()) {
+        let mut second = lock(&self.second);
+        let (since, lines) = match *second {
+            Some((since, lines)) if since.elapsed() < Duration::from_secs(1) => (since, lines + 1),
+            ended => {
+                let unsaid = ended.map_or(0, |(_, lines)| lines.saturating_sub(self.most));
+                if unsaid > 0 {
+                    tracing::info!(unsaid, "more of the like about {}", self.about);
+                }
+                (Instant::now(), 1)
             }
-            (Instant::now(), 1)
+        };
+        *second = Some((since, lines));
+        drop(second);
+        if lines <= self.most {
+            line();
         }
-    };
-    *second = Some((since, lines));
-    drop(second);
-    if lines <= STRANGERS {
-        line();
     }
 }
 
@@ -63,7 +78,8 @@ impl Witness for Journal {
         let ms = took.as_millis() as u64;
         match digest {
             Some(digest) => tracing::info!(%client, file = %path, bytes, %digest, ms, "received"),
-            None => tracing::info!(%client, entry = %path, ms, "made"),
+            // Folders and links cost a client next to nothing, and would cost the log a line.
+            None => tracing::debug!(%client, entry = %path, ms, "made"),
         }
     }
 
@@ -72,6 +88,7 @@ impl Witness for Journal {
     }
 
     fn failed(&self, path: &RelPath, code: Code, detail: &str) {
-        tracing::warn!(client = %self.client, file = %path, %code, detail = %escape::text(detail), "failed");
+        let (client, detail) = (&self.client, escape::text(detail));
+        FAILURES.line(|| tracing::warn!(%client, file = %path, %code, %detail, "failed"));
     }
 }

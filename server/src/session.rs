@@ -10,7 +10,7 @@ use ferry_session::{
     Arrived, Buffers, Incoming, Outbox, Room, SessionError, greet,
     receive::{self, Destination},
 };
-use ferry_store::{Lease, LocalStore, Store, Terms, Uploads};
+use ferry_store::{Cut, Lease, LocalStore, Store, Terms, Uploads};
 use tokio::{runtime::Handle, sync::watch};
 
 use crate::{
@@ -89,11 +89,11 @@ impl Handler for Sessions {
         let (hello, client, seat) = match introduced {
             Ok(introduced) => introduced,
             Err(NotIn::Lost(error)) => {
-                log::stranger(|| tracing::info!(%address, %error, "no hello"));
+                log::STRANGERS.line(|| tracing::info!(%address, %error, "no hello"));
                 return greet::part(incoming, outbox, &error).await;
             }
             Err(NotIn::Refused(Refusal(code, sentence))) => {
-                log::stranger(|| tracing::warn!(%address, %key, %code, "refused"));
+                log::STRANGERS.line(|| tracing::warn!(%address, %key, %code, "refused"));
                 return greet::farewell(incoming, outbox, code, sentence).await;
             }
         };
@@ -103,19 +103,22 @@ impl Handler for Sessions {
         let mut grants = self.grants.subscribe();
         let has_another_grant =
             |now: &HashMap<_, _>| now.get(&client.id).is_some_and(|grant| *grant != client.grant_id);
+        let cut = Cut::default();
         let ended = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => {
                 Err(Refusal(Code::Stopping, "the server is stopping".to_owned()))
             }
             Ok(now) = shut_out.wait_for(|now| now.contains_key(&client.id)) => {
+                cut.cut();
                 Err(Refusal::from(now[&client.id]))
             }
             Ok(_) = grants.wait_for(has_another_grant) => {
+                cut.cut();
                 // Whoever hears this comes again.
                 Err(Refusal(Code::Stopping, "this client has another grant now: connect again".to_owned()))
             }
-            result = self.serve(&mut incoming, &outbox, &client, seat.offers) => Ok(result),
+            result = self.serve(&mut incoming, &outbox, &client, seat.offers, &cut) => Ok(result),
         };
         let result = match ended {
             Ok(result) => result,
@@ -215,6 +218,7 @@ impl Sessions {
         outbox: &Outbox,
         client: &Client,
         offers: usize,
+        cut: &Cut,
     ) -> Result<(), SessionError> {
         outbox.say(self.welcome(client, offers))?;
         outbox.greeted();
@@ -240,7 +244,7 @@ impl Sessions {
                     let asking = outbox.clone();
                     let lease = Lease::new(move || asking.ping());
                     incoming.keep_alive(lease.clone());
-                    let destination = self.destination(client, put, lease, offers);
+                    let destination = self.destination(client, put, lease, offers, cut.clone());
                     receive::receive(incoming, outbox, put, destination).await?;
                     continue;
                 }
@@ -264,6 +268,7 @@ impl Sessions {
         put: Put,
         lease: Arc<Lease>,
         offers: usize,
+        cut: Cut,
     ) -> Destination<LocalStore> {
         let terms = Terms {
             client: client.name.clone(),
@@ -273,6 +278,7 @@ impl Sessions {
             dry_run: put.dry_run,
             max_file: self.settings.borrow().max_file,
             quota: client.grant.quota,
+            cut,
         };
         Destination {
             uploads: self.uploads.clone(),

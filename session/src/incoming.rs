@@ -143,9 +143,23 @@ impl Incoming {
     }
 
     /// Does something that takes its time while the stream is not read, telling the peer meanwhile that this side
-    /// lives.
-    pub async fn meanwhile<T>(&mut self, deed: impl Future<Output = T>) -> T {
-        while_alive(&self.outbox, deed).await
+    /// lives. `tick` is called about once a second, and may end the session.
+    pub async fn meanwhile<T>(
+        &mut self,
+        mut tick: impl FnMut() -> Result<(), SessionError>,
+        deed: impl Future<Output = T>,
+    ) -> Result<T, SessionError> {
+        let mut deed = pin!(deed);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut deed => return Ok(done),
+                () = sleep(TICK) => {
+                    tick()?;
+                    self.outbox.stay_alive();
+                }
+            }
+        }
     }
 
     /// Reads on until the peer closes, so that its last words are not lost to a reset.

@@ -63,11 +63,12 @@ impl Ledger for MemoryLedger {
         let senders = lock(&self.senders);
         let rows = lock(&self.rows);
         let is_its = |path: &&RelPath| senders.get(*path).is_some_and(|sender| sender == client);
-        let rows = rows.iter().filter(|(path, _)| is_its(path)).map(|(_, row)| size(row)).sum();
+        let its = || rows.iter().filter(|(path, _)| is_its(path));
+        let (names, bytes) = (its().count() as u64, its().map(|(_, row)| size(row)).sum());
         let checkpoints = lock(&self.checkpoints);
         let staged = checkpoints.values().filter(|checkpoint| checkpoint.key.client == client);
         let staged = staged.map(|it| (it.id, it.key.path.clone(), it.key.size)).collect();
-        Ok(Held { rows, staged })
+        Ok(Held { rows: bytes, names, staged })
     }
 
     fn checkpoints_for(&self, client: &str, path: &RelPath) -> Result<Vec<Checkpoint>, LedgerError> {

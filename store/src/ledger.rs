@@ -44,6 +44,8 @@ pub trait Ledger: Send + Sync + 'static {
 pub struct Held {
     /// Bytes of the files that names hold now and that it sent.
     pub rows: u64,
+    /// Names that hold what it sent: files, folders and links.
+    pub names: u64,
     /// Its bodies that have a checkpoint: where each goes, and the bytes of the whole file.
     pub staged: Vec<(StageId, RelPath, u64)>,
 }

@@ -27,4 +27,4 @@ pub use ledger::{BodyKey, Checkpoint, Filed, Held, Ledger, LedgerError, Row, Row
 pub use local::LocalStore;
 pub use lock::lock;
 pub use store::{Entry, EntryKind, Meta, StageId, Staged, Stamp, Store};
-pub use uploads::{Begin, Busy, Lease, Outcome, Reply, Terms, Ticket, Upload, Uploads};
+pub use uploads::{Begin, Busy, Cut, Lease, Outcome, Reply, Terms, Ticket, Upload, Uploads};

@@ -195,8 +195,14 @@ fn promise_2_what_has_a_receipt_is_there_after_a_crash() {
 
 #[test]
 fn promise_4_a_link_in_the_inbox_leads_nowhere() {
-    let server = Server::start();
-    let client = Client::paired(&server);
+    // What confines the process must not be all that holds it back.
+    for flags in [&[][..], &["--no-confine"]] {
+        lead_outside(&Server::setup().args(flags).start());
+    }
+}
+
+fn lead_outside(server: &Server) {
+    let client = Client::paired(server);
     let outside = server.beside().join("outside");
     write(outside.join("file"), "outside");
     write(outside.join("below/file"), "outside");
@@ -219,7 +225,7 @@ fn promise_4_a_link_in_the_inbox_leads_nowhere() {
 
 #[test]
 fn hostile_06_a_link_that_is_swapped_in_again_and_again_leads_nowhere() {
-    let server = Server::start();
+    let server = Server::setup().args(["--no-confine"]).start();
     let client = Client::paired(&server);
     let outside = server.beside().join("outside");
     write(outside.join("file-1"), "outside");

@@ -1,8 +1,11 @@
 //! What a client may do.
 
-use std::fs;
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
-use ferry_proto::{Code, Message, Request, Verb};
+use ferry_proto::{Code, Conflict, Message, Request, Verb};
 use rusqlite::{Connection, ToSql};
 
 use crate::support::{
@@ -124,7 +127,7 @@ fn hostile_15_a_quota_holds_for_many_connections_at_once() {
     }
     let outcome = client.send(&source).args(["--jobs", "4", "--json"]).run().code(1);
     assert_eq!((outcome.total("sent"), outcome.total("failed")), (20 + 1, 40), "{outcome:?}");
-    client.send(write(server.beside().join("one"), "1")).run().code(1).says("quota of 1000000 bytes");
+    client.send(write(server.beside().join("one"), "1")).run().code(1).says("quota of 1.0 MB");
     assert!(server.ferryd(&["clients", "--json"]).code(0).stdout().contains("\"used\":1000000"));
     assert_eq!(server.staged(), []);
 }
@@ -135,13 +138,99 @@ fn hostile_15_revoking_ends_a_running_session() {
     let client = Client::granted(&server, &["--name", "laptop"]);
     let source = write(server.beside().join("large"), noise(40 * 1024 * 1024, 1));
     let running = client.send(&source).args(["--limit-rate", "2MB", "--retry", "forever"]).start();
-    eventually("a session", || server.log().contains("connected").then_some(()));
+    eventually("bytes on their way", || server.staged().iter().any(|(_, length)| *length > 0).then_some(()));
     server.ferryd(&["revoke", "laptop"]).code(0);
     running.wait().code(4).says("revoked");
+    server.logged(&["cut", "client=laptop"]);
     assert_eq!(server.names(), [""; 0]);
     server.ferryd(&["revoke", "laptop"]).code(1).says("revoked before");
     server.ferryd(&["revoke", "phone"]).code(1).says("is called phone");
     assert!(server.ferryd(&["clients"]).code(0).stdout().contains("laptop  revoked"));
+}
+
+#[test]
+fn hostile_15_revoking_and_expiry_work_within_a_second() {
+    // And the time that a busy machine takes.
+    let patience = Duration::from_secs(3);
+    let server = Server::start();
+    let mut revoked = Peer::enrolled_by(&server, &server.invite_with(&["--name", "revoked"]));
+    revoked.put(Conflict::Replace);
+    server.ferryd(&["revoke", "revoked"]).code(0);
+    let since = Instant::now();
+    assert_eq!(revoked.thrown_out(), Code::Revoked);
+    assert!(since.elapsed() < patience, "{:?}", since.elapsed());
+
+    let mut expired = Peer::enrolled_by(&server, &server.invite_with(&["--name", "expired"]));
+    expired.put(Conflict::Replace);
+    let since = Instant::now();
+    grant(&server, "expires", 1);
+    assert_eq!(expired.thrown_out(), Code::Expired);
+    assert!(since.elapsed() < patience, "{:?}", since.elapsed());
+}
+
+#[test]
+fn hostile_15_a_grant_for_one_folder_reaches_no_other() {
+    let server = Server::setup().args(["--no-confine"]).start();
+    let (one, two) =
+        (Client::granted(&server, &["--path", "one"]), Client::granted(&server, &["--path", "two"]));
+    let source = write(server.beside().join("source/file"), "content of one");
+    two.send(&source).run().code(0);
+    let before = snapshot(&server.inbox().join("two"));
+    // The server's owner may have links from one to the other; no client gets through them.
+    std::os::unix::fs::symlink("../two", server.inbox().join("one/folder")).unwrap();
+    std::os::unix::fs::symlink("../two/file", server.inbox().join("one/file")).unwrap();
+    let other = write(server.beside().join("other"), "another's");
+    one.send(&other).args(["--name", "folder/file"]).run().code(1).says("folder/file: ");
+    one.send(&other).args(["--name", "file"]).run().code(0);
+    assert_eq!(fs::read(server.inbox().join("one/file")).unwrap(), b"another's");
+    for odd in ["../two/file", "/two/file", "a/../../two/file"] {
+        one.send(&other).args(["--name", odd]).run().code(2);
+    }
+    assert_eq!(snapshot(&server.inbox().join("two")), before);
+}
+
+#[test]
+fn hostile_15_naming_a_digest_neither_tells_nor_gives_what_another_holds() {
+    let server = Server::start();
+    let content = noise(100_000, 1);
+    let holder = Client::granted(&server, &["--path", "one"]);
+    holder.send(write(server.beside().join("secret"), &content)).run().code(0);
+    let mut peer = Peer::enrolled_by(&server, &server.invite_with(&["--path", "two"]));
+    peer.put(Conflict::Replace);
+    let digest = ferry_proto::Algorithm::Sha256.digest(&content);
+    for (seq, name) in [(0, "secret"), (1, "other"), (2, "one/secret")] {
+        peer.offer(seq, name, content.len() as u64, Some(digest));
+        assert_eq!(peer.asked(seq), 0, "{name}: as if nobody held it");
+    }
+    // Whoever cannot send it has nothing.
+    peer.body(0, &noise(content.len(), 2), digest);
+    assert_eq!(peer.failure(0), Code::DigestMismatch);
+    assert_eq!(server.names(), ["one", "one/secret", "two"]);
+}
+
+#[test]
+fn hostile_15_a_quota_holds_over_a_restart_and_for_what_the_owner_has_changed() {
+    let mut server = Server::start();
+    let client = Client::granted(&server, &["--quota", "1MB"]);
+    let folder = server.beside().to_owned();
+    let file = |name: &str, length: usize| write(folder.join(name), noise(length, length as u64));
+    let (large, small, medium) = (file("large", 900_000), file("small", 200_000), file("medium", 50_000));
+    client.send(&large).run().code(0);
+    server.kill();
+    server.restart();
+    client.send(&small).run().code(1).says("quota of 1.0 MB");
+    // Replacing takes room for both.
+    client.send(&small).args(["--name", "large"]).run().code(1).says("quota of 1.0 MB");
+    client.send(&medium).args(["--name", "large"]).run().code(0);
+    client.send(&small).run().code(0);
+    // What its owner removes comes back when its name is offered again.
+    client.send(file("most", 750_000)).run().code(0);
+    for name in ["most", "small"] {
+        fs::remove_file(server.inbox().join(name)).unwrap();
+    }
+    client.send(&small).run().code(0);
+    client.send(file("most", 750_000)).run().code(0);
+    assert!(server.ferryd(&["clients", "--json"]).code(0).stdout().contains("\"used\":1000000"));
 }
 
 #[test]

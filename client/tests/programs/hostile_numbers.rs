@@ -7,7 +7,7 @@ use ferry_proto::{
     Seq, Timestamp, Verdict, limits,
 };
 
-use crate::support::{Client, Peer, Server, eventually, noise, snapshot};
+use crate::support::{Client, Peer, Server, eventually, hello, noise, snapshot, write};
 
 fn sha256(bytes: &[u8]) -> Digest {
     Algorithm::Sha256.digest(bytes)
@@ -269,6 +269,24 @@ fn hostile_10_more_offers_than_the_window_end_the_session() {
     assert_eq!(peer.thrown_out(), Code::Protocol);
     server.logged(&["session ended", "window"]);
     assert_eq!((server.names(), server.staged()), (vec![], vec![]));
+}
+
+#[test]
+fn hostile_10_one_client_leaves_seats_to_others() {
+    let server = Server::start();
+    let (first, identity) = Peer::enrolled(&server);
+    let mut sessions = vec![first];
+    let refused = loop {
+        let mut peer = Peer::connect(&server, &identity);
+        peer.say(hello(None));
+        match peer.message() {
+            Message::Welcome(_) => sessions.push(peer),
+            Message::Goodbye(goodbye) => break goodbye.code,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((refused, sessions.len()), (Code::Busy, 64));
+    Client::paired(&server).send(write(server.beside().join("file"), "content")).run().code(0);
 }
 
 #[test]

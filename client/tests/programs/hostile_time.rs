@@ -95,6 +95,7 @@ fn hostile_13_whoever_waits_longest_makes_way_for_the_newest() {
     let server = Server::setup().args(["--max-connections", &PLACES.to_string()]).start();
     let client = Client::paired(&server);
     let source = write(server.beside().join("file"), "content");
+    let mut inside = Peer::sending(&server);
     let silent: Vec<_> = (0..4 * PLACES).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
     client.send(&source).args(["--retry", "0"]).run().code(0);
     for mut gone in silent.into_iter().take(2 * PLACES) {
@@ -111,6 +112,58 @@ fn hostile_13_whoever_waits_longest_makes_way_for_the_newest() {
         }
     });
     assert_eq!(told, Code::Busy);
+    // Whoever has come in waits no more.
+    inside.send(0, "inside", b"content");
+}
+
+#[test]
+fn hostile_13_answers_that_nobody_reads_cost_little_and_end_the_session() {
+    /// Offers at a time, so that no window is exceeded.
+    const BATCH: usize = 200;
+    // Three times what it was seen to be. Without bounds it is a hundred times that.
+    const MOST: u64 = 16 * 1024 * 1024;
+    let server = Server::setup().env("FERRYD_LOG", "debug").start();
+    let mut peer = Peer::welcomed(&server);
+    let name = ["x".repeat(250).as_str(); 16].join("/");
+    peer.put(Conflict::KeepBoth);
+    peer.send(0, &name, b"content");
+    let before = server.most_memory();
+    // Each is held under the name beside it, of four thousand bytes, which is in the answer.
+    let path = ferry_proto::RelPath::new(&name).unwrap();
+    let header = ferry_proto::Header::new(path, ferry_proto::Kind::Symlink(b"x".to_vec()));
+    let is_over = || server.log().contains("does not read");
+    let mut seq = 0;
+    while !is_over() {
+        let mut offers = Vec::new();
+        for _ in 0..BATCH {
+            seq += 1;
+            Message::from(ferry_proto::Offer { seq: Seq(seq), header: header.clone() }).encode(&mut offers);
+        }
+        let _ = peer.try_raw(&offers);
+        let held = || server.log().matches(" held ").count() + 1 >= seq as usize;
+        let mut ping = Vec::new();
+        Message::from(Ping { token: seq }).encode(&mut ping);
+        eventually("answers, or an end", || {
+            // It lives, and does not listen.
+            let _ = peer.try_raw(&ping);
+            (held() || is_over()).then_some(())
+        });
+    }
+    let cost = server.most_memory() - before;
+    assert!(cost <= MOST, "{cost} bytes, {seq} answers");
+}
+
+#[test]
+fn hostile_13_strangers_do_not_fill_the_log() {
+    let server = Server::start();
+    for number in 0..3000_u64 {
+        let mut stranger = TcpStream::connect(server.address()).unwrap();
+        let _ = stranger.write_all(&noise(100, number));
+    }
+    Client::paired(&server).send(write(server.beside().join("file"), "content")).run().code(0);
+    let lines = server.log().matches("handshake failed").count();
+    // Ten a second, however long it took.
+    assert!((1..1000).contains(&lines), "{lines} lines");
 }
 
 /// More than the server has room for, if it gave each of them what their chunk's header claims.

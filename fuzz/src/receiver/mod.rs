@@ -98,6 +98,7 @@ fn connections(script: &Script, folder: Option<&RelPath>, uploads: &Uploads<Stan
             conflict: script.conflict,
             dry_run: script.dry_run,
             quota: None,
+            cut: ferry_store::Cut::default(),
             max_file: script.max_file,
         });
         let (room, buffers) = (Room::new(ROOM), Buffers::default());

@@ -1,12 +1,16 @@
 //! The rows of files, folders and links.
 
-use std::time::SystemTime;
+use std::{collections::HashMap, time::SystemTime};
 
 use ferry_proto::{Mode, RelPath};
 use ferry_store::{Filed, Row, RowKind, Stamp};
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::columns::{self, Column};
+
+/// Versions of a name that are remembered beside the one that it holds: whoever changes a file twice a day can look back
+/// over some weeks, and whoever changes it all the time fills no disk.
+const VERSIONS: i64 = 100;
 
 /// Rows that one transaction prunes: some milliseconds of work.
 pub(super) const PRUNE_SLICE: usize = 10_000;
@@ -16,55 +20,111 @@ pub(super) fn find(db: &Connection, path: &RelPath) -> rusqlite::Result<Option<R
     Ok(current(db, path)?.map(|current| current.row))
 }
 
-/// Writes what a name holds from now on. Where that is what it held before, only touched on the disk, its row gets
-/// the new stamp; else the older row is closed.
-pub(super) fn record(db: &Connection, filed: &Filed, now: SystemTime) -> rusqlite::Result<()> {
+/// Writes what a name holds from now on. Where that is the content that it held before, its row gets the new time, mode
+/// and stamp, and the bytes stay their first sender's; else the older row is closed.
+pub(super) fn record(
+    db: &Connection,
+    filed: &Filed,
+    now: SystemTime,
+    usage: &mut Usage,
+) -> rusqlite::Result<()> {
     let mut since = now;
-    let mut client = filed.client.clone();
     if let Some(current) = current(db, &filed.path)? {
         if current.row == filed.row {
             return Ok(());
         }
-        let is_same_content = current.row.kind == filed.row.kind;
-        if (Row { stamp: filed.row.stamp.clone(), ..current.row }) == filed.row {
-            db.prepare_cached("UPDATE files SET stamp = ?2 WHERE id = ?1")?
-                .execute(params![current.id, filed.row.stamp.0])?;
-            return Ok(());
+        if current.row.kind == filed.row.kind {
+            return touch(db, current.id, &filed.row);
         }
-        // Its bytes stay their sender's, whoever gives them another time or mode.
-        if is_same_content {
-            client = current.client;
-        }
-        // A clock that was set back must not let the new row begin before the older one.
-        since = now.max(current.since);
-        db.prepare_cached("UPDATE files SET until = ?2 WHERE id = ?1")?
-            .execute(params![current.id, Column(since)])?;
+        since = close_row(db, &filed.path, &current, now, usage)?;
     }
-    insert(db, filed, &client, since)
+    usage.add(&filed.client, &filed.row.kind);
+    insert(db, filed, since)
 }
 
 /// Whether there is any file that a name holds now.
 pub(super) fn any(db: &Connection) -> rusqlite::Result<bool> {
-    db.query_one("SELECT EXISTS (SELECT 1 FROM usage WHERE bytes > 0)", [], |row| row.get(0))
+    db.query_one("SELECT EXISTS (SELECT 1 FROM usage WHERE names > 0)", [], |row| row.get(0))
 }
 
 /// Closes the row of a name, if it has this stamp.
-pub(super) fn close(db: &Connection, path: &RelPath, stamp: &Stamp, now: SystemTime) -> rusqlite::Result<()> {
+pub(super) fn close(
+    db: &Connection,
+    path: &RelPath,
+    stamp: &Stamp,
+    now: SystemTime,
+    usage: &mut Usage,
+) -> rusqlite::Result<()> {
     if let Some(current) = current(db, path)?.filter(|current| current.row.stamp == *stamp) {
-        // A clock that was set back must not let it end before it began.
-        db.prepare_cached("UPDATE files SET until = ?2 WHERE id = ?1")?
-            .execute(params![current.id, Column(now.max(current.since))])?;
+        close_row(db, path, &current, now, usage)?;
     }
     Ok(())
 }
 
-/// Bytes of the files that a client has sent and that names hold now.
-pub(super) fn bytes_of(db: &Connection, client: &str) -> rusqlite::Result<u64> {
-    let bytes = db
-        .prepare_cached("SELECT bytes FROM usage WHERE client = ?1")?
-        .query_row([client], |row| Ok(row.get::<_, Column<u64>>(0)?.0))
+/// Returns when it ended.
+fn close_row(
+    db: &Connection,
+    path: &RelPath,
+    current: &Current,
+    now: SystemTime,
+    usage: &mut Usage,
+) -> rusqlite::Result<SystemTime> {
+    usage.take(&current.client, &current.row.kind);
+    // A clock that was set back must not let it end before it began.
+    let until = now.max(current.since);
+    db.prepare_cached("UPDATE files SET until = ?2 WHERE id = ?1")?
+        .execute(params![current.id, Column(until)])?;
+    db.prepare_cached(
+        "DELETE FROM files WHERE id IN (SELECT id FROM files WHERE path = ?1 AND until IS NOT NULL
+                                        ORDER BY until DESC, id DESC LIMIT -1 OFFSET ?2)",
+    )?
+    .execute(params![Column(path), VERSIONS])?;
+    Ok(until)
+}
+
+/// What clients hold more, or less, than is written down.
+#[derive(Default)]
+pub(super) struct Usage(HashMap<String, (i64, i64)>);
+
+impl Usage {
+    fn add(&mut self, client: &str, kind: &RowKind) {
+        self.change(client, kind, 1);
+    }
+
+    fn take(&mut self, client: &str, kind: &RowKind) {
+        self.change(client, kind, -1);
+    }
+
+    fn change(&mut self, client: &str, kind: &RowKind, by: i64) {
+        let bytes = match kind {
+            RowKind::File { size, .. } => *size as i64,
+            RowKind::Folder | RowKind::Symlink(_) => 0,
+        };
+        let (all, names) = self.0.entry(client.to_owned()).or_default();
+        *all += by * bytes;
+        *names += by;
+    }
+
+    /// Writes it down.
+    pub(super) fn write(self, db: &Connection) -> rusqlite::Result<()> {
+        for (client, (bytes, names)) in self.0 {
+            db.prepare_cached(
+                "INSERT INTO usage (client, bytes, names) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (client) DO UPDATE SET bytes = bytes + ?2, names = names + ?3",
+            )?
+            .execute(params![client, bytes, names])?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of the files that a client has sent and that names hold now, and how many names hold what it has sent.
+pub(super) fn usage_of(db: &Connection, client: &str) -> rusqlite::Result<(u64, u64)> {
+    let usage = db
+        .prepare_cached("SELECT bytes, names FROM usage WHERE client = ?1")?
+        .query_row([client], |row| Ok((row.get::<_, Column<u64>>(0)?.0, row.get::<_, Column<u64>>(1)?.0)))
         .optional()?;
-    Ok(bytes.unwrap_or(0))
+    Ok(usage.unwrap_or_default())
 }
 
 /// Removes rows that were closed before a time, at most [`PRUNE_SLICE`] of them. Returns how many.
@@ -113,8 +173,23 @@ fn kind(row: &rusqlite::Row<'_>) -> rusqlite::Result<RowKind> {
     }
 }
 
-fn insert(db: &Connection, filed: &Filed, client: &str, since: SystemTime) -> rusqlite::Result<()> {
-    let Filed { path, row, .. } = filed;
+/// The same content, with another time, mode or stamp.
+fn touch(db: &Connection, id: i64, row: &Row) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE files SET stamp = ?2, modified = ?3, modified_nanos = ?4, mode = ?5 WHERE id = ?1",
+    )?
+    .execute(params![
+        id,
+        row.stamp.0,
+        row.modified.map(|time| time.seconds()),
+        row.modified.map(|time| time.nanos()),
+        row.mode.map(|mode| mode.bits()),
+    ])?;
+    Ok(())
+}
+
+fn insert(db: &Connection, filed: &Filed, since: SystemTime) -> rusqlite::Result<()> {
+    let Filed { path, row, client, staged: _ } = filed;
     let (kind, file, target) = match &row.kind {
         RowKind::File { size, digest } => ("file", Some((*size, digest)), None),
         RowKind::Folder => ("folder", None, None),
@@ -226,16 +301,57 @@ mod tests {
     }
 
     #[test]
-    fn another_time_or_mode_is_history_too() {
+    fn another_time_or_mode_of_the_same_content_is_no_other_version() {
         let (_folder, catalogue) = fresh();
         let first = file(b"x", b"1");
         let later = Row { modified: Timestamp::new(1_700_000_001, 0).ok(), ..first.clone() };
-        let plain = Row { mode: None, ..later.clone() };
+        let plain = Row { mode: None, modified: None, ..later.clone() };
         for row in [&first, &later, &plain] {
-            catalogue.record(&[filed("a", row.clone())]).unwrap();
+            catalogue.record(&[Filed { client: "phone".into(), ..filed("a", row.clone()) }]).unwrap();
             assert_eq!(catalogue.find(&path("a")).unwrap().as_ref(), Some(row));
         }
-        assert_eq!(history(&lock(&catalogue.reader), "a").len(), 3);
+        assert_eq!(history(&lock(&catalogue.reader), "a").len(), 1);
+    }
+
+    #[test]
+    fn hostile_10_a_name_that_changes_all_the_time_is_remembered_so_many_times() {
+        let (_folder, catalogue) = fresh();
+        for number in 0..VERSIONS + 10 {
+            catalogue.record(&[filed("a", file(number.to_string().as_bytes(), b"1"))]).unwrap();
+        }
+        let rows = history(&lock(&catalogue.reader), "a");
+        assert_eq!(rows.len() as i64, VERSIONS + 1);
+        assert_eq!(rows[0].0, ferry_proto::Algorithm::Sha256.digest(b"9").hex());
+        assert_eq!(rows.iter().filter(|row| row.2.is_none()).count(), 1);
+    }
+
+    #[test]
+    fn what_clients_hold_is_added_up_as_it_comes_and_goes() {
+        let (_folder, catalogue) = fresh();
+        let of = |client: &str, name: &str, content: &[u8]| Filed {
+            client: client.into(),
+            ..filed(name, file(content, content))
+        };
+        let held = |client: &str| {
+            let held = catalogue.held_by(client).unwrap();
+            (held.rows, held.names)
+        };
+        catalogue.record(&[of("one", "a", b"123"), of("one", "b", b""), of("two", "c", b"12345")]).unwrap();
+        assert_eq!((held("one"), held("two"), held("three")), ((3, 2), (5, 1), (0, 0)));
+        // Replaced by another, and by itself; touched by another, which changes nobody's bytes.
+        catalogue.record(&[of("two", "a", b"1"), of("two", "c", b"12")]).unwrap();
+        catalogue.record(&[Filed { client: "one".into(), ..filed("c", file(b"12", b"touched")) }]).unwrap();
+        assert_eq!((held("one"), held("two")), ((0, 1), (3, 2)));
+        let stamp = Stamp(b"1".to_vec());
+        catalogue.close(&path("a"), &Stamp(b"another".to_vec())).unwrap();
+        assert_eq!(held("two"), (3, 2));
+        catalogue.close(&path("a"), &stamp).unwrap();
+        assert_eq!((held("two"), catalogue.find(&path("a")).unwrap()), ((2, 1), None));
+        // What fails changes nothing.
+        let impossible = RowKind::File { size: u64::MAX, digest: ferry_proto::Algorithm::Sha256.digest(b"") };
+        let bad = filed("bad", Row { kind: impossible, ..file(b"", b"1") });
+        catalogue.record(&[of("one", "d", b"1234567"), bad]).unwrap_err();
+        assert_eq!(held("one"), (0, 1));
     }
 
     #[test]
@@ -263,8 +379,9 @@ mod tests {
         let (_folder, catalogue) = fresh();
         let now = SystemTime::now();
         let db = lock(&catalogue.writer);
-        record(&db, &filed("a", file(b"one", b"1")), now).unwrap();
-        record(&db, &filed("a", file(b"two", b"2")), now - Duration::from_secs(3600)).unwrap();
+        let mut usage = Usage::default();
+        record(&db, &filed("a", file(b"one", b"1")), now, &mut usage).unwrap();
+        record(&db, &filed("a", file(b"two", b"2")), now - Duration::from_secs(3600), &mut usage).unwrap();
         let rows = history(&db, "a");
         assert_eq!((rows[0].2, rows[1].1), (Some(rows[0].1), rows[0].1));
     }
@@ -307,7 +424,8 @@ mod tests {
         {
             let db = lock(&catalogue.writer);
             for (age, content) in [(0, b"1"), (100, b"2"), (200, b"3")] {
-                record(&db, &filed("a", file(content, content)), start + Duration::from_secs(age)).unwrap();
+                let (row, then) = (filed("a", file(content, content)), start + Duration::from_secs(age));
+                record(&db, &row, then, &mut Usage::default()).unwrap();
             }
         }
         assert_eq!(catalogue.prune(start + Duration::from_secs(100)).unwrap(), 0);

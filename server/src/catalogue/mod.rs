@@ -122,24 +122,30 @@ impl Ledger for Catalogue {
     fn record(&self, batch: &[Filed]) -> Result<(), LedgerError> {
         let now = SystemTime::now();
         Ok(self.write("record files", |tx| {
+            let mut usage = files::Usage::default();
             for filed in batch {
-                files::record(tx, filed, now)?;
+                files::record(tx, filed, now, &mut usage)?;
                 if let Some(id) = filed.staged {
                     bodies::remove(tx, id)?;
                 }
             }
-            Ok(())
+            usage.write(tx)
         })?)
     }
 
     fn close(&self, path: &RelPath, stamp: &Stamp) -> Result<(), LedgerError> {
         let now = SystemTime::now();
-        Ok(self.write("close a row", |tx| files::close(tx, path, stamp, now))?)
+        Ok(self.write("close a row", |tx| {
+            let mut usage = files::Usage::default();
+            files::close(tx, path, stamp, now, &mut usage)?;
+            usage.write(tx)
+        })?)
     }
 
     fn held_by(&self, client: &str) -> Result<Held, LedgerError> {
         Ok(self.read("add up what a client holds", |db| {
-            Ok(Held { rows: files::bytes_of(db, client)?, staged: bodies::of_client(db, client)? })
+            let (rows, names) = files::usage_of(db, client)?;
+            Ok(Held { rows, names, staged: bodies::of_client(db, client)? })
         })?)
     }
 

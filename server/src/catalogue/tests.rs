@@ -13,7 +13,7 @@ use ferry_store::{RowKind, Stamp};
 use rustix::fs::FlockOperation;
 use tempfile::TempDir;
 
-use super::*;
+use super::{files::Usage, *};
 
 pub(super) fn fresh() -> (TempDir, Catalogue) {
     let folder = tempfile::tempdir().unwrap();
@@ -73,7 +73,7 @@ fn reading_does_not_wait_for_a_long_transaction() {
     catalogue.record(&[filed("a".into(), b"old")]).unwrap();
     catalogue
         .write("test", |tx| {
-            files::record(tx, &filed("a".into(), b"new"), SystemTime::now())?;
+            files::record(tx, &filed("a".into(), b"new"), SystemTime::now(), &mut Usage::default())?;
             let began = Instant::now();
             assert_eq!(catalogue.find(&path("a")).unwrap(), Some(filed("a".into(), b"old").row));
             assert_eq!(catalogue.client_of(key(1)).unwrap(), None);
@@ -86,7 +86,7 @@ fn reading_does_not_wait_for_a_long_transaction() {
 
 #[test]
 fn writers_wait_for_each_other_and_lose_nothing() {
-    const EACH: usize = 40;
+    const EACH: usize = 20;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("catalogue.db");
     let together = Barrier::new(4);
@@ -155,7 +155,7 @@ fn a_panic_in_a_transaction_leaves_a_working_catalogue() {
     let (_folder, catalogue) = fresh();
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         catalogue.write("test", |tx| -> rusqlite::Result<()> {
-            files::record(tx, &filed("half".into(), b"x"), SystemTime::now())?;
+            files::record(tx, &filed("half".into(), b"x"), SystemTime::now(), &mut Usage::default())?;
             panic!("as a fault of ours would")
         })
     }));

@@ -7,12 +7,12 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use ferry_proto::{Answer, Code, Digest, Header, Message, Receiver, RelPath, Seq};
 use ferry_store::{Begin, Busy, Outcome, Reply, Store, Ticket, Upload, lock};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::JoinHandle, time::sleep};
 
 use super::Destination;
 use crate::{Buffer, Outbox, Permit, SessionError};
@@ -20,6 +20,12 @@ use crate::{Buffer, Outbox, Permit, SessionError};
 /// Pieces of work that one session does in a row: enough that changing over costs nothing, few enough that a session
 /// that is faster than the disk does not keep a thread for itself.
 const TURN: usize = 256;
+
+/// Bytes of answers that wait to be read, beyond which no more are made.
+const UNREAD: usize = 256 * 1024;
+
+/// Between two looks whether answers were read, and what was handed in is committed. A batch takes longer.
+const BREATH: Duration = Duration::from_millis(1);
 
 /// Something to do, in the order in which it came.
 pub(super) enum Work {
@@ -123,22 +129,32 @@ impl<S: Store> Desk<S> {
             }
             at_rest.await;
         }
-        // What cannot be gone on with is removed, which is disk work too.
-        let let_go = tokio::task::spawn_blocking(move || lock(&self.state).let_go());
-        if let_go.await.is_err() {
+        if self.let_go().await.is_err() {
             tracing::error!("the end of a session's disk half ended in a panic");
         }
+    }
+
+    /// Lets go of every body. What cannot be gone on with is removed, which is disk work too.
+    pub(super) fn let_go(self: Arc<Self>) -> JoinHandle<()> {
+        tokio::task::spawn_blocking(move || lock(&self.state).let_go())
     }
 
     /// Works for a while, then lets other sessions have the thread: the pool takes turns in order.
     fn take_a_turn(self: Arc<Self>) {
         for _ in 0..TURN {
+            let is_ahead = self.is_ahead();
             let mut queue = lock(&self.queue);
-            let Some((work, room)) = queue.work.pop_front() else {
+            if queue.work.is_empty() {
                 queue.is_worked_on = false;
                 self.at_rest.notify_waiters();
                 return;
-            };
+            }
+            if is_ahead {
+                drop(queue);
+                tokio::spawn(self.wait_for_others());
+                return;
+            }
+            let Some((work, room)) = queue.work.pop_front() else { continue };
             drop(queue);
             // A panic is a fault of ours; it ends this session, not the server.
             let done = catch_unwind(AssertUnwindSafe(|| self.do_one(work)));
@@ -149,6 +165,20 @@ impl<S: Store> Desk<S> {
                 queue.is_closed = true;
                 queue.work.clear();
             }
+        }
+        tokio::task::spawn_blocking(move || self.take_a_turn());
+    }
+
+    /// Whether the peer, or the committer, has so much of this session's to do that more is left for later.
+    fn is_ahead(&self) -> bool {
+        let Destination { uploads, terms, .. } = &self.destination;
+        self.answers.outbox.queued() > UNREAD || uploads.is_behind(&terms.client)
+    }
+
+    /// Waits without a thread, and goes on with the turn.
+    async fn wait_for_others(self: Arc<Self>) {
+        while self.is_ahead() && !lock(&self.queue).is_closed {
+            sleep(BREATH).await;
         }
         tokio::task::spawn_blocking(move || self.take_a_turn());
     }
@@ -254,7 +284,7 @@ impl<S: Store> State<S> {
     }
 }
 
-/// A session that is stopped from outside drops its desk without closing it.
+/// Nobody waits for the answers of a desk that was not closed either.
 impl<S: Store> Drop for State<S> {
     fn drop(&mut self) {
         self.let_go();

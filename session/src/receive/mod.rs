@@ -73,11 +73,12 @@ pub async fn receive<S: Store>(
     result
 }
 
-struct Stopped<'a, S: Store>(&'a Desk<S>);
+struct Stopped<'a, S: Store>(&'a Arc<Desk<S>>);
 
 impl<S: Store> Drop for Stopped<'_, S> {
     fn drop(&mut self) {
         self.0.stop();
+        drop(self.0.clone().let_go());
     }
 }
 
@@ -111,7 +112,7 @@ async fn take_in<S: Store>(
                     let mut buffer = buffers.take(length);
                     incoming.chunk(length, &mut buffer).await?;
                     // Not before it is here: nobody waits for room that a slow peer holds.
-                    let room = incoming.meanwhile(room(length)).await;
+                    let room = incoming.meanwhile(tick, room(length)).await?;
                     desk.push(Work::Chunk(seq, buffer), Some(room));
                     left -= length;
                 }
@@ -126,7 +127,7 @@ async fn take_in<S: Store>(
                     Arrival::End { seq, digest } => Work::End(seq, digest),
                     Arrival::Abort { seq, code } => Work::Abort(seq, code),
                 };
-                let room = incoming.meanwhile(room(cost)).await;
+                let room = incoming.meanwhile(tick, room(cost)).await?;
                 desk.push(work, Some(room));
             }
         }

@@ -46,7 +46,7 @@ impl Ticket {
         let Some((id, offset)) = shared.find_staged(&ownership)? else {
             return Ok(Some(Ticket::fresh(target, header, Some(ownership))));
         };
-        let Some(_reading) = shared.reads.begin(offset) else { return Ok(None) };
+        let Some(_reading) = shared.reads.begin(&target.terms.client, offset) else { return Ok(None) };
         let mut hasher = algorithm(header).hasher();
         let mut sink = |bytes: &[u8]| {
             hasher.update(bytes);

@@ -4,12 +4,10 @@
 //! replies. A lone file is committed at once; grouping waits for nothing but the disk.
 
 use std::{
-    collections::HashSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
 };
@@ -19,16 +17,22 @@ use ferry_proto::{Code, Digest, RelPath};
 use super::{
     Outcome, Reply,
     fault::{Fault, Step},
+    line::Line,
     made::Made,
     owners::{Ownership, hold},
     quotas::{Quotas, Reserved},
     staging::discard,
     target::Target,
 };
-use crate::{EntryKind, Filed, Ledger, Meta, Row, RowKind, Staged, Stamp, Store, StoreError, lock::lock};
+use crate::{
+    Entry, EntryKind, Filed, Ledger, Meta, Row, RowKind, Staged, Stamp, Store, StoreError, lock::lock,
+};
 
 /// Jobs in one batch: each holds an open file, and none of them is answered before all are durable.
 const BATCH: usize = 256;
+
+/// Jobs of one client that wait, beyond which it is behind: the next batch and the one after it.
+const BEHIND: usize = 2 * BATCH;
 
 /// Something to be made durable, and who wants to know.
 pub(super) struct Job<S: Store> {
@@ -63,37 +67,11 @@ pub(super) enum Work<S: Store> {
     },
 }
 
-/// What comes through the queue.
-#[expect(clippy::large_enum_variant, reason = "nearly all of them are jobs")]
-enum Order<S: Store> {
-    Commit(Job<S>),
-    /// Nothing is to be done but to be alive.
-    Beat,
-}
-
-/// Counts what the committer does, step by step, so that a long batch is not taken for a standstill.
-#[derive(Default)]
-struct Pulse {
-    beats: AtomicU64,
-    /// A beat is in the queue. There is one at most: the room is for jobs.
-    asked: AtomicBool,
-}
-
-impl Pulse {
-    fn beat(&self) {
-        self.beats.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn answer(&self) {
-        self.asked.store(false, Ordering::Relaxed);
-        self.beat();
-    }
-}
-
-/// The thread that commits, and the way to it.
+/// The thread that commits, and the line before it.
 pub(super) struct Committer<S: Store> {
-    queue: Mutex<Option<SyncSender<Order<S>>>>,
-    pulse: Arc<Pulse>,
+    line: Arc<Line<Job<S>>>,
+    /// Counts what the thread does, step by step, so that a long batch is not taken for a standstill.
+    beats: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -104,42 +82,34 @@ impl<S: Store> Committer<S> {
         quotas: Arc<Quotas>,
         made: Arc<Made>,
     ) -> Self {
-        let (queue, orders) = sync_channel(BATCH);
-        let pulse = Arc::<Pulse>::default();
-        let worker = Worker { store, ledger, quotas, made, pulse: pulse.clone() };
-        let thread = std::thread::spawn(move || worker.run(&orders));
-        Committer { pulse, queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)) }
+        let (line, beats) = (Arc::new(Line::new()), Arc::<AtomicU64>::default());
+        let worker = Worker { store, ledger, quotas, made, line: line.clone(), beats: beats.clone() };
+        let thread = std::thread::spawn(move || worker.run());
+        Committer { line, beats, thread: Mutex::new(Some(thread)) }
     }
 
-    /// Waits while the queue is full.
+    /// It never waits; whoever has much for it asks [`Committer::is_behind`] first.
     pub(super) fn hand_in(&self, job: Job<S>) {
-        let queue = lock(&self.queue).clone();
-        let order = Order::Commit(job);
-        let refused = match queue {
-            Some(queue) => queue.send(order).err().map(|error| error.0),
-            None => Some(order),
-        };
-        if let Some(Order::Commit(job)) = refused {
+        let (client, name) = (job.target.terms.client.clone(), job.target.path.clone());
+        if let Err(job) = self.line.join(&client, name, job) {
             job.reply.give(Outcome::Failed(Code::Stopping, "the server is stopping".into()));
         }
     }
 
+    /// Whether so much of a client waits that more is better left for later.
+    pub(super) fn is_behind(&self, client: &str) -> bool {
+        self.line.length(client) >= BEHIND
+    }
+
     /// What the thread has done so far; asks it to do something more. It never waits.
     pub(super) fn pulse(&self) -> u64 {
-        let Pulse { beats, asked } = &*self.pulse;
-        if let Some(queue) = &*lock(&self.queue)
-            && !asked.swap(true, Ordering::Relaxed)
-            // Where the queue is full there is enough to do.
-            && queue.try_send(Order::Beat).is_err()
-        {
-            asked.store(false, Ordering::Relaxed);
-        }
-        beats.load(Ordering::Relaxed)
+        self.line.nudge();
+        self.beats.load(Ordering::Relaxed)
     }
 
     /// Takes no more jobs and waits for those it has.
     pub(super) fn close(&self) {
-        drop(lock(&self.queue).take());
+        self.line.close();
         if let Some(thread) = lock(&self.thread).take()
             && thread.join().is_err()
         {
@@ -154,7 +124,8 @@ struct Worker<S: Store> {
     ledger: Arc<dyn Ledger>,
     quotas: Arc<Quotas>,
     made: Arc<Made>,
-    pulse: Arc<Pulse>,
+    line: Arc<Line<Job<S>>>,
+    beats: Arc<AtomicU64>,
 }
 
 /// What has its name and is not durable yet.
@@ -185,27 +156,11 @@ enum Placed {
 }
 
 impl<S: Store> Worker<S> {
-    fn run(&self, orders: &Receiver<Order<S>>) {
-        let mut held_over = None;
-        while let Some(order) = held_over.take().or_else(|| orders.recv().ok()) {
-            let Order::Commit(first) = order else {
-                self.pulse.answer();
+    fn run(&self) {
+        while let Some(batch) = self.line.next(BATCH) {
+            self.beat();
+            if batch.is_empty() {
                 continue;
-            };
-            let mut names = HashSet::from([first.target.path.clone()]);
-            let mut batch = vec![first];
-            while batch.len() < BATCH {
-                let Ok(order) = orders.try_recv() else { break };
-                let Order::Commit(job) = order else {
-                    self.pulse.answer();
-                    continue;
-                };
-                if !names.insert(job.target.path.clone()) {
-                    // The same name twice: the later one must see the earlier one done.
-                    held_over = Some(Order::Commit(job));
-                    break;
-                }
-                batch.push(job);
             }
             // A panic here is a fault of ours; the jobs in the batch fail by dropping their replies, the server lives.
             if catch_unwind(AssertUnwindSafe(|| self.commit(batch))).is_err() {
@@ -214,12 +169,16 @@ impl<S: Store> Worker<S> {
         }
     }
 
+    fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn commit(&self, mut batch: Vec<Job<S>>) {
         let (store, ledger) = (&*self.store, &*self.ledger);
         let room = ledger.check_room().map_err(Fault::from);
         let sealed: Vec<Result<(), Fault>> = batch
             .iter_mut()
-            .inspect(|_| self.pulse.beat())
+            .inspect(|_| self.beat())
             .map(|job| match &mut job.work {
                 Work::Body { staged, ownership, meta, .. } => hold(ownership.as_ref(), || {
                     let sealed = room
@@ -233,7 +192,7 @@ impl<S: Store> Worker<S> {
 
         let mut pending = Vec::with_capacity(batch.len());
         for (job, sealed) in batch.into_iter().zip(sealed) {
-            self.pulse.beat();
+            self.beat();
             let Job { target, work, reply } = job;
             match sealed.and_then(|()| self.publish(&target, work)) {
                 Ok(Published::New(new)) => pending.push((new, reply)),
@@ -243,9 +202,9 @@ impl<S: Store> Worker<S> {
         }
 
         let names: Vec<_> = pending.iter().map(|(new, _)| (&new.row.path, &new.row.row.stamp)).collect();
-        self.pulse.beat();
+        self.beat();
         let settled = store.settle(&names);
-        self.pulse.beat();
+        self.beat();
         let (mut rows, mut told) = (Vec::with_capacity(pending.len()), Vec::with_capacity(pending.len()));
         let mut reserved = Vec::new();
         for ((new, reply), settled) in pending.into_iter().zip(settled) {
@@ -273,6 +232,12 @@ impl<S: Store> Worker<S> {
 
     fn publish(&self, target: &Target, work: Work<S>) -> Result<Published, Fault> {
         let (store, ledger) = (&*self.store, &*self.ledger);
+        if let Err(fault) = target.refuse_when_cut() {
+            if let Work::Body { staged, .. } = &work {
+                discard(store, ledger, staged.id());
+            }
+            return Err(fault);
+        }
         let filed = |path, kind, meta: Meta, stamp, staged| {
             let row = Row { kind, modified: meta.modified, mode: meta.mode, stamp };
             Box::new(Filed { path, row, client: target.terms.client.clone(), staged })
@@ -304,6 +269,9 @@ impl<S: Store> Worker<S> {
             }
             Work::Folder { meta } => {
                 self.make_folder(target, &target.path)?;
+                if !target.terms.overwrite && !self.has_the_first_word(target)? {
+                    return Ok(Published::Already(Outcome::Held(None, None)));
+                }
                 let stamp =
                     store.set_meta(&target.path, meta, None).step("set a time and mode", &target.path)?;
                 self.made.forget(&target.path);
@@ -323,11 +291,16 @@ impl<S: Store> Worker<S> {
                     }
                 }
             }
-            Work::Refresh { path, seen, reserved, meta, kind, outcome } => {
+            Work::Refresh { path, seen, reserved, mut meta, kind, outcome } => {
                 let stamp = match store.set_meta(&path, meta, Some(&seen)) {
                     // Touched since it was looked at. If it was an upload of the same content, its row says so.
                     Err(StoreError::Moved) => match ledger.find(&path)?.filter(|row| row.kind == kind) {
-                        Some(row) => store.set_meta(&path, meta, Some(&row.stamp)),
+                        Some(row) => {
+                            if !target.terms.overwrite {
+                                meta = Meta { modified: row.modified, mode: row.mode };
+                            }
+                            store.set_meta(&path, meta, Some(&row.stamp))
+                        }
                         None => Err(StoreError::Moved),
                     },
                     result => result,
@@ -359,8 +332,11 @@ impl<S: Store> Worker<S> {
             placed => return Ok(Placed::At(target.path.clone(), placed.step(STEP, &target.path)?)),
         }
         for path in std::iter::once(target.path.clone()).chain(target.siblings()) {
-            if holds(&*self.store, &*self.ledger, &path, kind)? {
-                return Ok(Placed::Twin(path));
+            if let Some(entry) = self.store.stat(&path).step("look at a name", &path)? {
+                if holds(&*self.ledger, &path, &entry, kind)? {
+                    return Ok(Placed::Twin(path));
+                }
+                continue;
             }
             match put(&path, false) {
                 Err(StoreError::Exists) => {}
@@ -371,6 +347,12 @@ impl<S: Store> Worker<S> {
             }
         }
         Err(Fault::new(Code::Exists, "every name for another copy is taken"))
+    }
+
+    /// Whether a folder was made by this client and nobody has said yet what it is to be like.
+    fn has_the_first_word(&self, target: &Target) -> Result<bool, Fault> {
+        let entry = self.store.stat(&target.path).step("look at a name", &target.path)?;
+        Ok(entry.is_some_and(|entry| self.made.is(&target.path, &target.terms.client, entry.mode)))
     }
 
     /// Makes a folder and those above it, on the way to what a target names.
@@ -387,13 +369,10 @@ impl<S: Store> Worker<S> {
     }
 }
 
-/// Whether a name holds this already, by a row that still agrees with the disk.
-fn holds<S: Store>(store: &S, ledger: &dyn Ledger, path: &RelPath, kind: &RowKind) -> Result<bool, Fault> {
-    Ok(match (store.stat(path).step("look at a name", path)?, kind) {
-        (Some(entry), RowKind::Symlink(link)) => entry.kind == EntryKind::Symlink(link.clone()),
-        (Some(entry), kind) => {
-            ledger.find(path)?.is_some_and(|row| row.stamp == entry.stamp && row.kind == *kind)
-        }
-        (None, _) => false,
+/// Whether what has a name is this, by a row that still agrees with the disk.
+fn holds(ledger: &dyn Ledger, path: &RelPath, entry: &Entry, kind: &RowKind) -> Result<bool, Fault> {
+    Ok(match kind {
+        RowKind::Symlink(link) => entry.kind == EntryKind::Symlink(link.clone()),
+        kind => ledger.find(path)?.is_some_and(|row| row.stamp == entry.stamp && row.kind == *kind),
     })
 }

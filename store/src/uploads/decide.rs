@@ -97,6 +97,9 @@ impl<S: Store> Shared<S> {
 
     fn decide(&self, target: &Target, header: &Header) -> Result<Decision<S>, Fault> {
         let entry = self.store.stat(&target.path).step("look at a name", &target.path)?;
+        if entry.is_none() || target.terms.conflict == Conflict::KeepBoth {
+            self.quotas.check_names(&*self.ledger, &target.terms)?;
+        }
         match &header.kind {
             Kind::File => self.decide_file(target, header, entry),
             Kind::Folder => self.decide_folder(target, header, entry),
@@ -163,7 +166,8 @@ impl<S: Store> Shared<S> {
         entry: &Entry,
     ) -> Result<Option<Decision<S>>, Fault> {
         let row = self.ledger.find(path)?;
-        let is_known = row.as_ref().is_some_and(|row| matches!(row.kind, RowKind::File { .. }));
+        let size = header.size.unwrap_or_default();
+        let is_known = row.as_ref().is_some_and(|row| row.kind == RowKind::File { size, digest: offered });
         let row = row.filter(|row| row.stamp == entry.stamp);
         let by_row = row.as_ref().and_then(|row| match row.kind {
             RowKind::File { digest, .. } if digest.algorithm() == offered.algorithm() => Some(digest),
@@ -172,7 +176,7 @@ impl<S: Store> Shared<S> {
         let actual = match by_row {
             Some(digest) => digest,
             None => {
-                let Some(_reading) = self.reads.begin(header.size.unwrap_or(0)) else {
+                let Some(_reading) = self.reads.begin(&target.terms.client, size) else {
                     return Ok(Some(Decision::Later));
                 };
                 self.read_digest(target, path, offered)?
@@ -192,7 +196,6 @@ impl<S: Store> Shared<S> {
         if fits || target.terms.dry_run {
             return Ok(Some(Decision::Answer(outcome)));
         }
-        let size = header.size.unwrap_or_default();
         // A file that nobody sent counts for who takes it over; others stay their sender's.
         let reserved = match is_known {
             true => None,

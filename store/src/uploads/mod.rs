@@ -8,6 +8,7 @@ mod body;
 mod commit;
 mod decide;
 mod fault;
+mod line;
 mod made;
 mod owners;
 mod quotas;
@@ -15,7 +16,13 @@ mod reads;
 mod staging;
 mod target;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use ferry_proto::{Code, Conflict, Digest, RelPath};
 
@@ -69,6 +76,23 @@ pub struct Terms {
     pub max_file: u64,
     /// Bytes that the client may hold in all; `None` is no limit.
     pub quota: Option<u64>,
+    /// Ends what was handed in and is not done, too.
+    pub cut: Cut,
+}
+
+/// Cuts a session off from what it has begun. A session that is merely over is not: what has arrived whole is kept.
+#[derive(Debug, Clone, Default)]
+pub struct Cut(Arc<AtomicBool>);
+
+impl Cut {
+    /// From here on nothing more becomes of anything that was handed in under these terms.
+    pub fn cut(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_cut(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// What becomes of an offer at first.
@@ -155,6 +179,11 @@ impl<S: Store> Uploads<S> {
     /// Removes staged bodies that nobody has gone on with for this long. Returns how many.
     pub fn sweep(&self, retention: Duration) -> Result<usize, StoreError> {
         self.shared.sweep(retention)
+    }
+
+    /// Whether so much of a client waits to be committed that more is better left for later.
+    pub fn is_behind(&self, client: &str) -> bool {
+        self.shared.committer.is_behind(client)
     }
 
     /// A number that moves on with everything that the committer does, and soon after this was asked, even where

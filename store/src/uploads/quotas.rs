@@ -5,10 +5,15 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ferry_proto::{Code, RelPath};
+use ferry_proto::{Code, RelPath, units};
 
 use super::{Terms, fault::Fault};
 use crate::{Ledger, StageId, lock::lock};
+
+/// Names that a client with a quota may take for nothing, and the bytes of its quota that are worth one more: what a name
+/// costs a disk. Else who may hold a byte could fill the disk with empty files.
+const NAMES: u64 = 1000;
+const WORTH: u64 = 4096;
 
 /// What is reserved, by client, for bodies that are under way here.
 #[derive(Default)]
@@ -37,6 +42,18 @@ impl Quotas {
         let none = HashMap::new();
         let under_way = reserved.get(&terms.client).unwrap_or(&none);
         fits(ledger, terms, quota, under_way, bytes, |_, staged_for| staged_for != path)
+    }
+
+    /// Whether a client may take another name. A name is noted when it is taken, so a few more than allowed may be.
+    pub(super) fn check_names(&self, ledger: &dyn Ledger, terms: &Terms) -> Result<(), Fault> {
+        let Some(quota) = terms.quota else { return Ok(()) };
+        let (most, names) = (NAMES + quota / WORTH, ledger.held_by(&terms.client)?.names);
+        if names < most {
+            return Ok(());
+        }
+        let sentence =
+            format!("the quota of {} is worth {most} names, and all are taken", units::told(quota));
+        Err(Fault::new(Code::QuotaExceeded, sentence))
     }
 
     /// Reserves room for a body; `None` without a quota. What an earlier process has staged of the same body is
@@ -118,6 +135,7 @@ fn fits(
     if used.saturating_add(bytes) <= quota {
         return Ok(());
     }
-    let sentence = format!("this does not fit the quota of {quota} bytes, of which {used} are in use");
+    let (quota, used) = (units::told(quota), units::told(used));
+    let sentence = format!("this does not fit the quota of {quota}, of which {used} are in use or reserved");
     Err(Fault::new(Code::QuotaExceeded, sentence))
 }

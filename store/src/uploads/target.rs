@@ -7,8 +7,9 @@ use ferry_proto::{Code, Conflict, Header, RelPath, limits};
 use super::{Lease, Terms, fault::Fault};
 use crate::BodyKey;
 
-/// Names that `keep-both` tries. Whoever has more copies of one name than this does not want another one.
-const TRIES: u32 = 10_000;
+/// Names that `keep-both` tries. Whoever has more copies of one name than this does not want another one, and looking for
+/// a free name keeps others waiting.
+const TRIES: u32 = 1000;
 
 /// An ending that is longer than this, with its dot, is part of the name.
 const ENDING: usize = 16;
@@ -55,6 +56,14 @@ impl Target {
     pub(super) fn refuse_when_over(&self) -> Result<(), Fault> {
         if self.lease.is_over() {
             return Err(Fault::new(Code::Cancelled, "the connection has ended"));
+        }
+        Ok(())
+    }
+
+    /// Why nothing is done any more for a client that was shut out meanwhile.
+    pub(super) fn refuse_when_cut(&self) -> Result<(), Fault> {
+        if self.terms.cut.is_cut() {
+            return Err(Fault::new(Code::Revoked, "the session was cut"));
         }
         Ok(())
     }

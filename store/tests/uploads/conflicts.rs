@@ -1,6 +1,6 @@
 //! What becomes of a file whose name is taken.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use ferry_proto::{Conflict, Header, Mode};
 use ferry_store::{Outcome, RowKind};
@@ -247,6 +247,23 @@ fn hostile_15_a_name_that_is_taken_while_its_body_is_under_way_is_not_replaced_e
             assert_eq!(inbox.staged(), [0; 0]);
         }
     }
+}
+
+#[test]
+fn hostile_15_a_folder_that_its_owner_makes_meanwhile_is_not_changed() {
+    let inbox = Inbox::new();
+    let path = inbox.on_disk("private");
+    let owners = path.clone();
+    inbox.script.at("make_folder", 0, move || {
+        fs::create_dir(&owners).unwrap();
+        fs::set_permissions(&owners, fs::Permissions::from_mode(0o700)).unwrap();
+        Ok(())
+    });
+    let client = Client::without_overwrite(Conflict::Replace);
+    assert_eq!(inbox.offer(&client, folder("private")).told(), Outcome::Held(None, None));
+    let it = fs::metadata(path).unwrap();
+    assert_eq!(it.permissions().mode() & 0o7777, 0o700);
+    assert_ne!(it.modified().unwrap(), std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_500_000_000));
 }
 
 #[test]

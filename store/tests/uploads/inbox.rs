@@ -15,7 +15,8 @@ use std::{
 
 use ferry_proto::{Algorithm, Conflict, Digest, Header, Kind, Mode, RelPath, Timestamp, limits};
 use ferry_store::{
-    Begin, Busy, Checkpoint, Lease, Ledger, LocalStore, Outcome, Reply, Row, Terms, Ticket, Upload, Uploads,
+    Begin, Busy, Checkpoint, Cut, Lease, Ledger, LocalStore, Outcome, Reply, Row, Terms, Ticket, Upload,
+    Uploads,
     doubles::{MemoryLedger, Script, Scripted},
 };
 use tempfile::TempDir;
@@ -290,6 +291,7 @@ impl Client {
             dry_run: false,
             max_file: limits::FILE,
             quota: None,
+            cut: Cut::default(),
         })
     }
 

@@ -30,6 +30,33 @@ fn hostile_15_a_quota_is_exact_to_the_byte() {
 }
 
 #[test]
+fn hostile_15_what_its_owner_has_changed_counts_for_who_holds_it() {
+    let inbox = Inbox::new();
+    let client = with_quota(10);
+    inbox.put(&client, file("file", b"1"), b"1");
+    std::fs::write(inbox.on_disk("file"), "the owner's 20 bytes").unwrap();
+    let header = file("file", b"the owner's 20 bytes");
+    assert_failed!(inbox.put(&client, header, b"the owner's 20 bytes"), QuotaExceeded);
+}
+
+#[test]
+fn hostile_10_a_quota_is_worth_so_many_names() {
+    let inbox = Inbox::new();
+    let client = with_quota(4096);
+    for number in 0..1001 {
+        assert_eq!(inbox.put(&client, file(&number.to_string(), b""), b""), stored(b""));
+    }
+    assert_failed!(inbox.offer(&client, file("one more", b"")).told(), QuotaExceeded);
+    assert_failed!(inbox.offer(&client, folder("folder")).told(), QuotaExceeded);
+    assert_failed!(inbox.offer(&client, link("link", "x")).told(), QuotaExceeded);
+    let keep = client.with(|terms| terms.conflict = ferry_proto::Conflict::KeepBoth);
+    assert_failed!(inbox.offer(&keep, file("1", b"x")).told(), QuotaExceeded);
+    // What is there can still be replaced, and others are free to go on.
+    assert_eq!(inbox.put(&client, file("1", b"x"), b"x"), stored(b"x"));
+    assert_eq!(inbox.put(&Client::new(), file("one more", b""), b""), stored(b""));
+}
+
+#[test]
 fn what_its_owner_removes_counts_until_its_name_is_offered_again() {
     let inbox = Inbox::new();
     let client = with_quota(10);

@@ -175,6 +175,28 @@ fn promise_2_files_that_complete_together_are_synced_and_recorded_together() {
 }
 
 #[test]
+fn hostile_15_what_a_session_has_handed_in_that_is_cut_comes_to_nothing() {
+    let inbox = Inbox::new();
+    let (cut, over) = (Client::new(), Client::new().with(|terms| terms.client = "bert".into()));
+    let gate = inbox.gate("settle", 0);
+    let first = inbox.begin(&over, "first", b"x").end(digest(b"x"));
+    gate.wait();
+    // These wait for the committer, which is busy.
+    let body = inbox.begin(&cut, "file", b"bytes").end(digest(b"bytes"));
+    let kept = inbox.begin(&over, "kept", b"bytes").end(digest(b"bytes"));
+    cut.terms.cut.cut();
+    // A session that is over has not been cut.
+    over.lease.end();
+    drop(gate);
+    assert_failed!(answer(&body), Revoked);
+    assert_failed!(inbox.offer(&cut, folder("folder")).told(), Revoked);
+    assert_failed!(inbox.offer(&cut, link("link", "x")).told(), Revoked);
+    assert_eq!((answer(&first), answer(&kept)), (stored(b"x"), stored(b"bytes")));
+    assert_eq!(inbox.names(), ["first", "kept"]);
+    assert_eq!(inbox.staged(), [0; 0]);
+}
+
+#[test]
 fn promise_1_the_same_name_twice_is_one_whole_file_after_the_other() {
     let inbox = Inbox::new();
     let (one, two) = (Client::new(), Client::new());

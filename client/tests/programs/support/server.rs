@@ -251,7 +251,8 @@ impl Server {
     /// A link whose time is over.
     pub(crate) fn expired_invite(&self) -> String {
         let link = self.invite();
-        let catalogue = Connection::open(self.inbox().join(".ferry/catalogue.db")).expect("there is a catalogue");
+        let catalogue =
+            Connection::open(self.inbox().join(".ferry/catalogue.db")).expect("there is a catalogue");
         let newest = "UPDATE invites SET expires = 1 WHERE rowid = (SELECT max(rowid) FROM invites)";
         assert_eq!(catalogue.execute(newest, []), Ok(1));
         link
