@@ -117,6 +117,16 @@ mod tests {
     }
 
     #[test]
+    fn hostile_15_bodies_under_way_count_for_their_client() {
+        let (_folder, catalogue) = fresh();
+        catalogue.save_checkpoint(&at(1, "laptop", "a", 32 << 20)).unwrap();
+        catalogue.save_checkpoint(&at(2, "phone", "a", 32 << 20)).unwrap();
+        let held = catalogue.held_by("laptop").unwrap().staged;
+        assert_eq!(held, [(StageId(1), path("a"), at(1, "laptop", "a", 0).key.size)]);
+        assert_eq!(catalogue.held_by("tablet").unwrap().staged, []);
+    }
+
+    #[test]
     fn bodies_are_told_apart_by_client_and_name() {
         let (_folder, catalogue) = fresh();
         for (id, client, name) in [(1, "laptop", "a"), (2, "laptop", "b"), (3, "phone", "a")] {
