@@ -55,7 +55,7 @@ pub fn revoke(config: &Config, what: &str) -> anyhow::Result<()> {
     }
     if invites > 0 {
         let links = if invites == 1 { "a link".to_owned() } else { format!("{invites} links") };
-        to_stderr(&format!("{links} that would have let {name} in is closed"));
+        to_stderr(&format!("closed: {links} by which {name} could have come in"));
     }
     if client || invites > 0 {
         return Ok(());

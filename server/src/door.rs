@@ -55,14 +55,23 @@ impl Door {
         let is_same = |peer: &Waiting| peer.network == network;
         let too_many =
             network != Network::Here && waiting.iter().filter(|peer| is_same(peer)).count() >= PER_ADDRESS;
-        let oldest = if too_many { waiting.iter().position(is_same) } else { None };
-        let oldest = oldest.or_else(|| (waiting.len() >= most).then_some(0));
-        if let Some(peer) = oldest.and_then(|place| waiting.remove(place)) {
-            peer.must_go.notify_one();
+        let mut is_crowded = false;
+        let mut make_room = |waiting: &mut VecDeque<Waiting>, place| {
+            if let Some(peer) = waiting.remove(place) {
+                peer.must_go.notify_one();
+                is_crowded = true;
+            }
+        };
+        if too_many && let Some(place) = waiting.iter().position(is_same) {
+            make_room(&mut waiting, place);
+        }
+        // More than one where the settings allow fewer than before.
+        while waiting.len() >= most.max(1) {
+            make_room(&mut waiting, 0);
         }
         let must_go = Arc::new(Notify::new());
         waiting.push_back(Waiting { network, must_go: must_go.clone() });
-        (Place { door: self.clone(), must_go }, oldest.is_some())
+        (Place { door: self.clone(), must_go }, is_crowded)
     }
 }
 

@@ -38,11 +38,11 @@ pub(crate) struct Few {
 /// About peers that are no clients.
 pub(crate) static STRANGERS: Few = Few::new(10, "peers that are no clients");
 
-/// About files that fail: enough to see what goes wrong, and the client is told about each.
-static FAILURES: Few = Few::new(100, "files that failed");
+/// Lines a second about files of one request that fail: enough to see what goes wrong, and the client is told about each.
+const FAILURES: u32 = 100;
 
 impl Few {
-    const fn new(most: u32, about: &'static str) -> Self {
+    pub(crate) const fn new(most: u32, about: &'static str) -> Self {
         Few { most, about, second: Mutex::new(None) }
     }
 
@@ -52,10 +52,7 @@ impl Few {
         let (since, lines) = match *second {
             Some((since, lines)) if since.elapsed() < Duration::from_secs(1) => (since, lines + 1),
             ended => {
-                let unsaid = ended.map_or(0, |(_, lines)| lines.saturating_sub(self.most));
-                if unsaid > 0 {
-                    tracing::info!(unsaid, "more of the like about {}", self.about);
-                }
+                self.tell_the_rest(ended);
                 (Instant::now(), 1)
             }
         };
@@ -65,11 +62,33 @@ impl Few {
             line();
         }
     }
+
+    fn tell_the_rest(&self, ended: Option<(Instant, u32)>) {
+        let unsaid = ended.map_or(0, |(_, lines)| lines.saturating_sub(self.most));
+        if unsaid > 0 {
+            tracing::info!(unsaid, "more of the like about {}", self.about);
+        }
+    }
+}
+
+impl Drop for Few {
+    fn drop(&mut self) {
+        let ended = lock(&self.second).take();
+        self.tell_the_rest(ended);
+    }
 }
 
 /// Writes what a client's files come to.
 pub(crate) struct Journal {
-    pub(crate) client: String,
+    client: String,
+    failures: Few,
+}
+
+impl Journal {
+    /// Of one request.
+    pub(crate) fn of(client: &str) -> Self {
+        Journal { client: client.to_owned(), failures: Few::new(FAILURES, "files that failed") }
+    }
 }
 
 impl Witness for Journal {
@@ -89,6 +108,6 @@ impl Witness for Journal {
 
     fn failed(&self, path: &RelPath, code: Code, detail: &str) {
         let (client, detail) = (&self.client, escape::text(detail));
-        FAILURES.line(|| tracing::warn!(%client, file = %path, %code, %detail, "failed"));
+        self.failures.line(|| tracing::warn!(%client, file = %path, %code, %detail, "failed"));
     }
 }

@@ -1,7 +1,7 @@
 //! SIGHUP: the configuration file is read again, and what may change while ferryd runs does. It widens nothing: the
 //! process stays confined to what it was at the start.
 
-use std::io::{ErrorKind, IsTerminal, stderr};
+use std::io::{ErrorKind, IsTerminal, stderr, stdin, stdout};
 
 use anyhow::Context;
 use tokio::{
@@ -24,20 +24,21 @@ pub(crate) struct Reload {
     started: Config,
     settings: watch::Sender<Settings>,
     asked: Signal,
-    has_terminal: bool,
+    /// Which of standard input, output and error were terminals at the start.
+    terminals: [bool; 3],
 }
 
 impl Reload {
     /// From here on, SIGHUP no longer ends the process.
     pub(crate) fn of(started: Config, settings: watch::Sender<Settings>) -> anyhow::Result<Self> {
         let asked = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
-        Ok(Reload { started, settings, asked, has_terminal: stderr().is_terminal() })
+        Ok(Reload { started, settings, asked, terminals: terminals() })
     }
 
     /// Reloads each time that somebody asks. Ends where nobody has: the terminal that this was started in is closed.
     pub(crate) async fn run(mut self) {
         while self.asked.recv().await.is_some() {
-            if self.has_terminal && !stderr().is_terminal() {
+            if self.terminals != terminals() {
                 break;
             }
             systemd::reloading();
@@ -71,6 +72,10 @@ impl Reload {
         tracing::info!(?retain_staging, max_connections, max_file, "reloaded");
         self.settings.send_replace(settings);
     }
+}
+
+fn terminals() -> [bool; 3] {
+    [stdin().is_terminal(), stdout().is_terminal(), stderr().is_terminal()]
 }
 
 fn is_denied(error: &anyhow::Error) -> bool {

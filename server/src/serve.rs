@@ -22,7 +22,7 @@ use tokio::{
 
 use crate::{
     Config,
-    catalogue::{Catalogue, ClientId, ShutOut},
+    catalogue::{Catalogue, ClientId, Standing},
     config::Settings,
     confine::{self, ConfineError, Confinement},
     door::Door,
@@ -115,7 +115,7 @@ async fn run(
     let catalogue = Arc::new(state.catalogue);
     let uploads = Uploads::open(store, catalogue.clone()).context("cannot go on with what is in staging")?;
     let sweeper = tokio::spawn(sweep(uploads.clone(), catalogue.clone(), settings.clone()));
-    let (shut_out, watcher) = watch_clients(catalogue.clone(), door.clone());
+    let (standings, watcher) = watch_clients(catalogue.clone(), door.clone());
     let sessions = Sessions {
         uploads: uploads.clone(),
         catalogue,
@@ -124,9 +124,8 @@ async fn run(
         buffers: Buffers::default(),
         name: hostname(),
         seats: Seats::new(settings.clone()),
-        grants: watch::Sender::default(),
         settings: settings.clone(),
-        shut_out,
+        standings,
     };
     for address in &addresses {
         // Whoever started this may not be reading.
@@ -204,29 +203,29 @@ fn welcome_first_client(config: &Config, state: &State, listeners: &[TcpListener
     Ok(())
 }
 
-/// Looks for clients that another process has revoked, or whose time is over.
+/// Looks for what another process, or the time, has changed of what clients may do.
 fn watch_clients(
     catalogue: Arc<Catalogue>,
     door: Handle,
-) -> (watch::Receiver<HashMap<ClientId, ShutOut>>, JoinHandle<()>) {
-    let (tell, shut_out) = watch::channel(HashMap::new());
+) -> (watch::Receiver<HashMap<ClientId, Standing>>, JoinHandle<()>) {
+    let (tell, standings) = watch::channel(HashMap::new());
     let watcher = tokio::spawn(async move {
         let mut looks = tokio::time::interval(LOOK);
         loop {
             looks.tick().await;
             let catalogue = catalogue.clone();
-            match door.spawn_blocking(move || catalogue.shut_out(SystemTime::now())).await {
+            match door.spawn_blocking(move || catalogue.standings(SystemTime::now())).await {
                 Ok(Ok(now)) => drop(tell.send_if_modified(|known| {
                     let is_new = *known != now;
                     *known = now;
                     is_new
                 })),
-                Ok(Err(error)) => tracing::error!(%error, "who is revoked cannot be looked up"),
-                Err(error) => tracing::error!(%error, "the look for revoked clients ended in a panic"),
+                Ok(Err(error)) => tracing::error!(%error, "what clients may do cannot be looked up"),
+                Err(error) => tracing::error!(%error, "the look at what clients may do ended in a panic"),
             }
         }
     });
-    (shut_out, watcher)
+    (standings, watcher)
 }
 
 async fn sweep(uploads: Uploads<LocalStore>, catalogue: Arc<Catalogue>, settings: watch::Receiver<Settings>) {

@@ -14,7 +14,7 @@ use ferry_store::{Cut, Lease, LocalStore, Store, Terms, Uploads};
 use tokio::{runtime::Handle, sync::watch};
 
 use crate::{
-    catalogue::{Catalogue, Client, ClientId, EnrolError, Enrolled, GrantId, ShutOut, Spent},
+    catalogue::{Catalogue, Client, ClientId, EnrolError, Enrolled, ShutOut, Spent, Standing},
     clients,
     config::Settings,
     listen::{Guest, Handler},
@@ -36,10 +36,8 @@ pub(crate) struct Sessions {
     pub(crate) name: String,
     pub(crate) settings: watch::Receiver<Settings>,
     pub(crate) seats: Arc<Seats>,
-    /// The grants that clients were given while the server runs, in place of those that they had.
-    pub(crate) grants: watch::Sender<HashMap<ClientId, GrantId>>,
-    /// Who may do nothing any more; it changes while the server runs.
-    pub(crate) shut_out: watch::Receiver<HashMap<ClientId, ShutOut>>,
+    /// What every client may do; it changes while the server runs, and is half a second old.
+    pub(crate) standings: watch::Receiver<HashMap<ClientId, Standing>>,
 }
 
 /// Why a peer is not let in, in words for it.
@@ -99,24 +97,26 @@ impl Handler for Sessions {
         };
         let agent = escape::text(&hello.agent);
         tracing::info!(client = %client.name, %address, %agent, "connected");
-        let mut shut_out = self.shut_out.clone();
-        let mut grants = self.grants.subscribe();
-        let has_another_grant =
-            |now: &HashMap<_, _>| now.get(&client.id).is_some_and(|grant| *grant != client.grant_id);
+        let mut standings = self.standings.clone();
+        let changed = |now: &HashMap<ClientId, Standing>| {
+            // Each grant of a client has a greater number than the one before, and this session's may be newer than the look.
+            now.get(&client.id).copied().filter(|now| now.shut_out.is_some() || now.grant > client.grant_id)
+        };
         let cut = Cut::default();
         let ended = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => {
                 Err(Refusal(Code::Stopping, "the server is stopping".to_owned()))
             }
-            Ok(now) = shut_out.wait_for(|now| now.contains_key(&client.id)) => {
-                cut.cut();
-                Err(Refusal::from(now[&client.id]))
-            }
-            Ok(_) = grants.wait_for(has_another_grant) => {
-                cut.cut();
-                // Whoever hears this comes again.
-                Err(Refusal(Code::Stopping, "this client has another grant now: connect again".to_owned()))
+            Ok(now) = standings.wait_for(|now| changed(now).is_some()) => {
+                Err(match changed(&now).and_then(|now| now.shut_out) {
+                    Some(shut_out) => {
+                        cut.cut();
+                        shut_out.into()
+                    }
+                    // Whoever hears this comes again.
+                    None => Refusal(Code::Stopping, "this client has another grant now: connect again".to_owned()),
+                })
             }
             result = self.serve(&mut incoming, &outbox, &client, seat.offers, &cut) => Ok(result),
         };
@@ -180,14 +180,11 @@ impl Sessions {
         let internal = || Refusal(Code::Internal, "the server cannot look up its clients".to_owned());
         match looked_up.await {
             Ok(Ok(Some(Enrolled { client, spent }))) => {
-                if spent != Spent::Nothing {
-                    let grant = clients::told(&client.grant);
-                    tracing::info!(client = %client.name, %key, %grant, "an invite was used: {spent}");
-                }
-                if spent == Spent::Regranted {
-                    self.grants.send_modify(|now| {
-                        now.insert(client.id, client.grant_id);
-                    });
+                let grant = clients::told(&client.grant);
+                match spent {
+                    Spent::Enrolled => tracing::info!(client = %client.name, %key, %grant, "enrolled by an invite"),
+                    Spent::Regranted => tracing::info!(client = %client.name, %key, %grant, "has another grant"),
+                    Spent::Nothing => {}
                 }
                 match client.shut_out(SystemTime::now()) {
                     None => Ok(client),
@@ -287,7 +284,7 @@ impl Sessions {
             offers,
             room: self.room.clone(),
             buffers: self.buffers.clone(),
-            witness: Arc::new(Journal { client: client.name.clone() }),
+            witness: Arc::new(Journal::of(&client.name)),
         }
     }
 

@@ -38,9 +38,9 @@ pub trait Store: Send + Sync + 'static {
     /// Gives a staged body its time and mode and makes its bytes durable.
     fn seal(&self, staged: &mut Self::Staged, meta: Meta) -> Result<(), StoreError>;
 
-    /// Gives a sealed body its name in a folder that is there, else [`StoreError::NotFound`]. With `replace` it takes the place of a file or
-    /// link, else [`StoreError::Exists`]; never that of anything else ([`StoreError::Kind`]). Nobody ever sees
-    /// the name without a whole file.
+    /// Gives a sealed body its name in a folder that is there, else [`StoreError::NotFound`]. With `replace` it takes
+    /// the place of a file or link, else [`StoreError::Exists`]; never that of anything else ([`StoreError::Kind`]).
+    /// Nobody ever sees the name without a whole file.
     fn publish(&self, staged: &mut Self::Staged, key: &RelPath, replace: bool) -> Result<Stamp, StoreError>;
 
     /// Makes a folder and those above it; one that exists is no error. Returns those that are new.

@@ -183,9 +183,6 @@ fn hostile_15_a_grant_for_one_folder_reaches_no_other() {
     one.send(&other).args(["--name", "folder/file"]).run().code(1).says("folder/file: ");
     one.send(&other).args(["--name", "file"]).run().code(0);
     assert_eq!(fs::read(server.inbox().join("one/file")).unwrap(), b"another's");
-    for odd in ["../two/file", "/two/file", "a/../../two/file"] {
-        one.send(&other).args(["--name", odd]).run().code(2);
-    }
     assert_eq!(snapshot(&server.inbox().join("two")), before);
 }
 

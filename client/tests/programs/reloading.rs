@@ -82,14 +82,20 @@ fn a_configuration_that_has_taken_the_name_of_another_is_not_read_by_a_confined_
 
 #[test]
 fn a_server_whose_terminal_is_closed_stops() {
+    stops_when_its_terminal_closes(&["sh", "-c", "exec \"$@\" 2> \"$TERMINAL\"", "sh"], b"ready");
+    // Its log may go elsewhere.
+    stops_when_its_terminal_closes(&["sh", "-c", "exec \"$@\" < \"$TERMINAL\"", "sh"], b"");
+}
+
+/// Once this was shown.
+fn stops_when_its_terminal_closes(wrapper: &[&'static str], word: &[u8]) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
     let name = ptsname(&terminal, Vec::new()).unwrap().into_string().unwrap();
-    let logging = ["sh", "-c", "exec \"$@\" 2> \"$TERMINAL\"", "sh"];
-    let mut server = Server::setup().wrapped(&logging).env("TERMINAL", name).start();
+    let mut server = Server::setup().wrapped(wrapper).env("TERMINAL", name).start();
     let (mut terminal, mut shown) = (fs::File::from(terminal), Vec::new());
-    while !shown.windows(5).any(|word| word == b"ready") {
+    while !word.is_empty() && !shown.windows(word.len()).any(|found| found == word) {
         let mut part = [0; 4096];
         let length = terminal.read(&mut part).unwrap();
         shown.extend_from_slice(&part[..length]);

@@ -24,8 +24,17 @@ impl ClientId {
 }
 
 /// Names a grant for as long as a client, or an invite, has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GrantId(pub(super) i64);
+
+/// Whether a session of a client may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// It may do nothing any more.
+    pub shut_out: Option<ShutOut>,
+    /// The grant that it has now; those that it had before have smaller numbers.
+    pub grant: GrantId,
+}
 
 /// Someone who has been enrolled.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,19 +115,16 @@ impl Catalogue {
         })
     }
 
-    /// The clients that may do nothing any more, and why.
-    pub fn shut_out(&self, now: SystemTime) -> Result<HashMap<ClientId, ShutOut>, CatalogueError> {
-        self.read("look for clients that are shut out", |db| {
-            let mut statement = db.prepare_cached(
-                "SELECT c.id, c.revoked IS NOT NULL FROM clients c JOIN grants g ON g.id = c.grant_id
-                 WHERE c.revoked IS NOT NULL OR g.expires <= ?1",
-            )?;
-            let shut_out = statement.query_map([Column(now)], |row| {
-                let why = if row.get(1)? { ShutOut::Revoked } else { ShutOut::Expired };
-                Ok((ClientId(row.get(0)?), why))
-            })?;
-            shut_out.collect()
-        })
+    /// What may become of the sessions of every client.
+    pub fn standings(&self, now: SystemTime) -> Result<HashMap<ClientId, Standing>, CatalogueError> {
+        let clients = self.clients()?;
+        Ok(clients
+            .into_iter()
+            .map(|ClientEntry { client, .. }| {
+                let standing = Standing { shut_out: client.shut_out(now), grant: client.grant_id };
+                (client.id, standing)
+            })
+            .collect())
     }
 
     /// Whether anyone has ever been enrolled.

@@ -42,7 +42,7 @@ pub(super) fn record(
     insert(db, filed, since)
 }
 
-/// Whether there is any file that a name holds now.
+/// Whether names hold anything now, as far as is known here.
 pub(super) fn any(db: &Connection) -> rusqlite::Result<bool> {
     db.query_one("SELECT EXISTS (SELECT 1 FROM usage WHERE names > 0)", [], |row| row.get(0))
 }

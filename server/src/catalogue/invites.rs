@@ -1,6 +1,6 @@
 //! Invites, and how they enrol keys.
 
-use std::{fmt, time::SystemTime};
+use std::time::SystemTime;
 
 use ferry_proto::{Fingerprint, Secret};
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -41,16 +41,6 @@ impl Enrolled {
     /// A client that has spent nothing.
     pub fn known(client: Client) -> Self {
         Enrolled { client, spent: Spent::Nothing }
-    }
-}
-
-impl fmt::Display for Spent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Spent::Enrolled => "a client is enrolled",
-            Spent::Regranted => "a client has another grant",
-            Spent::Nothing => "it was used before",
-        })
     }
 }
 

@@ -31,7 +31,7 @@ use ferry_store::{Checkpoint, Filed, Held, Ledger, LedgerError, Row, StageId, St
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use self::{
-    clients::{Client, ClientEntry, ClientId, GrantId, Revoked, ShutOut},
+    clients::{Client, ClientEntry, ClientId, GrantId, Revoked, ShutOut, Standing},
     error::CatalogueError,
     grants::Grant,
     invites::{EnrolError, Enrolled, NewInvite, OpenInvite, Spent},

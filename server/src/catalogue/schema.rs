@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// What makes each version out of the one before; the first makes it out of nothing. A step that has been
 /// released never changes: what is to be different goes into a new one at the end.
-pub(super) const STEPS: &[&str] = &[FIRST, USAGE, NAMES];
+pub(super) const STEPS: &[&str] = &[FIRST];
 
 /// A database from the future.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,6 +63,15 @@ CREATE TABLE files (
 ) STRICT;
 CREATE UNIQUE INDEX files_current ON files (path) WHERE until IS NULL;
 CREATE INDEX files_past ON files (until) WHERE until IS NOT NULL;
+CREATE INDEX files_versions ON files (path, until) WHERE until IS NOT NULL;
+
+CREATE TABLE usage (
+    -- What each client holds: bytes of its current files, and names that hold what it sent. Whoever writes rows of files
+    -- keeps it up to date in the same transaction.
+    client         TEXT    PRIMARY KEY,
+    bytes          INTEGER NOT NULL,
+    names          INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE bodies (
     -- Files under way: what can be gone on with after an interruption.
@@ -130,47 +139,10 @@ CREATE TABLE invite_uses (
 
 CREATE TABLE settings (
     -- What one ferryd command tells another.
-    key            TEXT    PRIMARY KEY,  -- 'listen': the addresses of the running, or the last, server
+    key            TEXT    PRIMARY KEY,  -- 'listen': the addresses of the running, or the last, server;
+                                         -- 'first-invite': the digest of the one that a server without clients shows
     value          TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
-";
-
-const USAGE: &str = "
-CREATE TABLE usage (
-    -- What each client holds, in bytes of its current files; kept by the triggers below.
-    client         TEXT    PRIMARY KEY,
-    bytes          INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-INSERT INTO usage
-    SELECT client, sum(size) FROM files WHERE until IS NULL AND size IS NOT NULL GROUP BY client;
-CREATE TRIGGER files_come AFTER INSERT ON files WHEN new.until IS NULL AND new.size > 0 BEGIN
-    INSERT INTO usage VALUES (new.client, new.size)
-        ON CONFLICT (client) DO UPDATE SET bytes = bytes + new.size;
-END;
-CREATE TRIGGER files_close AFTER UPDATE OF until ON files
-    WHEN old.until IS NULL AND new.until IS NOT NULL AND old.size > 0 BEGIN
-    UPDATE usage SET bytes = bytes - old.size WHERE client = old.client;
-END;
-CREATE TRIGGER files_go AFTER DELETE ON files WHEN old.until IS NULL AND old.size > 0 BEGIN
-    UPDATE usage SET bytes = bytes - old.size WHERE client = old.client;
-END;
-";
-
-const NAMES: &str = "
-DROP TRIGGER files_come;
-DROP TRIGGER files_close;
-DROP TRIGGER files_go;
-DROP TABLE usage;
-CREATE TABLE usage (
-    -- What each client holds: bytes of its current files, and names that hold what it sent. Whoever writes rows of files
-    -- keeps it up to date in the same transaction.
-    client         TEXT    PRIMARY KEY,
-    bytes          INTEGER NOT NULL,
-    names          INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-INSERT INTO usage
-    SELECT client, coalesce(sum(size), 0), count(*) FROM files WHERE until IS NULL GROUP BY client;
-CREATE INDEX files_versions ON files (path, until) WHERE until IS NOT NULL;
 ";
 
 #[cfg(test)]
@@ -193,26 +165,6 @@ mod tests {
             Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
         });
         assert_eq!(rows.unwrap(), (1, "old".to_owned(), 7));
-    }
-
-    #[test]
-    fn what_clients_held_before_it_was_added_up_is_added_up() {
-        let mut db = Connection::open_in_memory().unwrap();
-        migrate(&mut db, &[FIRST]).unwrap().unwrap();
-        let add = |db: &Connection, path: &str, size: i64, client: &str, until: Option<i64>| {
-            let sql = "INSERT INTO files (path, kind, size, algorithm, digest, stamp, client, since, until)
-                       VALUES (?1, 'file', ?2, 1, x'', x'', ?3, 0, ?4)";
-            db.execute(sql, rusqlite::params![path.as_bytes(), size, client, until]).unwrap();
-        };
-        add(&db, "a", 3, "laptop", None);
-        add(&db, "b", 4, "laptop", None);
-        add(&db, "b", 100, "laptop", Some(1));
-        add(&db, "c", 5, "phone", None);
-        migrate(&mut db, STEPS).unwrap().unwrap();
-        let mut rows = db.prepare("SELECT client, bytes, names FROM usage ORDER BY client").unwrap();
-        let usage = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
-        let usage: Vec<(String, i64, i64)> = usage.map(Result::unwrap).collect();
-        assert_eq!(usage, [("laptop".to_owned(), 7, 2), ("phone".to_owned(), 5, 1)]);
     }
 
     #[test]

@@ -21,10 +21,7 @@ use crate::{Buffer, Outbox, Permit, SessionError};
 /// that is faster than the disk does not keep a thread for itself.
 const TURN: usize = 256;
 
-/// Bytes of answers that wait to be read, beyond which no more are made.
-const UNREAD: usize = 256 * 1024;
-
-/// Between two looks whether answers were read, and what was handed in is committed. A batch takes longer.
+/// Between two looks whether what was handed in is committed. A batch takes longer.
 const BREATH: Duration = Duration::from_millis(1);
 
 /// Something to do, in the order in which it came.
@@ -151,7 +148,7 @@ impl<S: Store> Desk<S> {
             }
             if is_ahead {
                 drop(queue);
-                tokio::spawn(self.wait_for_others());
+                tokio::spawn(self.wait_for_the_committer());
                 return;
             }
             let Some((work, room)) = queue.work.pop_front() else { continue };
@@ -169,14 +166,14 @@ impl<S: Store> Desk<S> {
         tokio::task::spawn_blocking(move || self.take_a_turn());
     }
 
-    /// Whether the peer, or the committer, has so much of this session's to do that more is left for later.
+    /// Whether the committer has so much of this client's to do that more is left for later.
     fn is_ahead(&self) -> bool {
         let Destination { uploads, terms, .. } = &self.destination;
-        self.answers.outbox.queued() > UNREAD || uploads.is_behind(&terms.client)
+        uploads.is_behind(&terms.client)
     }
 
     /// Waits without a thread, and goes on with the turn.
-    async fn wait_for_others(self: Arc<Self>) {
+    async fn wait_for_the_committer(self: Arc<Self>) {
         while self.is_ahead() && !lock(&self.queue).is_closed {
             sleep(BREATH).await;
         }

@@ -20,6 +20,9 @@ use crate::{Arrived, Buffers, Incoming, Outbox, Room, SessionError};
 /// half to work on while the other waits for bytes.
 const SESSION_ROOM: usize = 4 * 1024 * 1024;
 
+/// Bytes of answers that wait to be read, beyond which nothing more is read either.
+const ANSWERS: usize = 256 * 1024;
+
 /// Bytes of a chunk that go to the disk half at a time: what each session may have in its hands while the peer takes
 /// its time, so not many, and large enough that handing them over costs nothing.
 const PIECE: usize = 128 * 1024;
@@ -99,6 +102,10 @@ async fn take_in<S: Store>(
             desk.retry_parked();
             desk.check()
         };
+        // Before there is room for anything of it: nobody waits for room that a deaf peer holds.
+        if outbox.queued() > ANSWERS {
+            incoming.meanwhile(tick, outbox.drained_to(ANSWERS)).await?;
+        }
         match incoming.next(tick).await? {
             Arrived::Chunk(length) => {
                 let piece = protocol().chunk(length)?;

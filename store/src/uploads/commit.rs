@@ -232,12 +232,6 @@ impl<S: Store> Worker<S> {
 
     fn publish(&self, target: &Target, work: Work<S>) -> Result<Published, Fault> {
         let (store, ledger) = (&*self.store, &*self.ledger);
-        if let Err(fault) = target.refuse_when_cut() {
-            if let Work::Body { staged, .. } = &work {
-                discard(store, ledger, staged.id());
-            }
-            return Err(fault);
-        }
         let filed = |path, kind, meta: Meta, stamp, staged| {
             let row = Row { kind, modified: meta.modified, mode: meta.mode, stamp };
             Box::new(Filed { path, row, client: target.terms.client.clone(), staged })
@@ -268,13 +262,14 @@ impl<S: Store> Worker<S> {
                 }
             }
             Work::Folder { meta } => {
+                target.refuse_when_cut()?;
                 self.make_folder(target, &target.path)?;
                 if !target.terms.overwrite && !self.has_the_first_word(target)? {
                     return Ok(Published::Already(Outcome::Held(None, None)));
                 }
                 let stamp =
                     store.set_meta(&target.path, meta, None).step("set a time and mode", &target.path)?;
-                self.made.forget(&target.path);
+                self.made.forget(&target.path, &target.terms.client);
                 let row = filed(target.path.clone(), RowKind::Folder, meta, stamp, None);
                 Ok(Published::New(Pending::new(row, Outcome::Stored(None, 0, None))))
             }
@@ -292,6 +287,7 @@ impl<S: Store> Worker<S> {
                 }
             }
             Work::Refresh { path, seen, reserved, mut meta, kind, outcome } => {
+                target.refuse_when_cut()?;
                 let stamp = match store.set_meta(&path, meta, Some(&seen)) {
                     // Touched since it was looked at. If it was an upload of the same content, its row says so.
                     Err(StoreError::Moved) => match ledger.find(&path)?.filter(|row| row.kind == kind) {
@@ -320,6 +316,7 @@ impl<S: Store> Worker<S> {
         mut put: impl FnMut(&RelPath, bool) -> Result<Stamp, StoreError>,
     ) -> Result<Placed, Fault> {
         const STEP: &str = "give a file its name";
+        target.refuse_when_cut()?;
         let first = match put(&target.path, target.may_replace()) {
             Err(StoreError::NotFound) if let Some(parent) = target.path.parent() => {
                 self.make_folder(target, &parent)?;
@@ -352,7 +349,7 @@ impl<S: Store> Worker<S> {
     /// Whether a folder was made by this client and nobody has said yet what it is to be like.
     fn has_the_first_word(&self, target: &Target) -> Result<bool, Fault> {
         let entry = self.store.stat(&target.path).step("look at a name", &target.path)?;
-        Ok(entry.is_some_and(|entry| self.made.is(&target.path, &target.terms.client, entry.mode)))
+        Ok(entry.is_some_and(|entry| self.made.is(&target.path, &target.terms.client, &entry)))
     }
 
     /// Makes a folder and those above it, on the way to what a target names.
@@ -362,7 +359,7 @@ impl<S: Store> Worker<S> {
             if !target.terms.overwrite
                 && let Some(entry) = self.store.stat(&path).step(STEP, &path)?
             {
-                self.made.note(path, &target.terms.client, entry.mode);
+                self.made.note(path, &target.terms.client, &entry);
             }
         }
         Ok(())

@@ -97,8 +97,8 @@ impl<S: Store> Shared<S> {
 
     fn decide(&self, target: &Target, header: &Header) -> Result<Decision<S>, Fault> {
         let entry = self.store.stat(&target.path).step("look at a name", &target.path)?;
-        if entry.is_none() || target.terms.conflict == Conflict::KeepBoth {
-            self.quotas.check_names(&*self.ledger, &target.terms)?;
+        if entry.is_none() {
+            self.forget_what_is_gone(target)?;
         }
         match &header.kind {
             Kind::File => self.decide_file(target, header, entry),
@@ -115,7 +115,7 @@ impl<S: Store> Shared<S> {
     ) -> Result<Decision<S>, Fault> {
         header.size.map_or(Ok(()), |size| target.refuse_size(size))?;
         let Some(entry) = entry else {
-            self.forget_what_is_gone(target)?;
+            self.take_a_name(target)?;
             return self.want(target, header);
         };
         match entry.kind {
@@ -131,15 +131,20 @@ impl<S: Store> Shared<S> {
             EntryKind::Symlink(_) | EntryKind::File(_) => {}
         }
         target.refuse_conflict()?;
-        if target.terms.conflict == Conflict::KeepBoth
-            && let Some(decision) = self.held_by_sibling(target, header)?
-        {
-            return Ok(decision);
+        if target.terms.conflict == Conflict::KeepBoth {
+            if let Some(decision) = self.held_by_sibling(target, header)? {
+                return Ok(decision);
+            }
+            self.take_a_name(target)?;
         }
         self.want(target, header)
     }
 
-    /// A file that its owner has moved or removed no longer counts for the quota of who sent it.
+    fn take_a_name(&self, target: &Target) -> Result<(), Fault> {
+        self.quotas.check_names(&*self.ledger, &target.terms)
+    }
+
+    /// What its owner has moved or removed no longer counts for the quota of who sent it.
     fn forget_what_is_gone(&self, target: &Target) -> Result<(), Fault> {
         if target.terms.quota.is_some()
             && !target.terms.dry_run
@@ -244,14 +249,17 @@ impl<S: Store> Shared<S> {
         entry: Option<Entry>,
     ) -> Result<Decision<S>, Fault> {
         let work = Work::Folder { meta: Meta::of(header) };
-        let Some(entry) = entry else { return Ok(Decision::Commit(work)) };
+        let Some(entry) = entry else {
+            self.take_a_name(target)?;
+            return Ok(Decision::Commit(work));
+        };
         if entry.kind != EntryKind::Folder {
             return Err(Fault::new(Code::KindConflict, "something that is no folder has this name"));
         }
         let row = self.ledger.find(&target.path)?;
         let fits = header.modified.is_none_or(|modified| modified == entry.modified)
             && row.is_some_and(|row| row.kind == RowKind::Folder && row.mode == header.mode);
-        let may_set = target.terms.overwrite || self.made.is(&target.path, &target.terms.client, entry.mode);
+        let may_set = target.terms.overwrite || self.made.is(&target.path, &target.terms.client, &entry);
         if fits || !may_set {
             return Ok(Decision::Answer(Outcome::Held(None, None)));
         }
@@ -266,7 +274,7 @@ impl<S: Store> Shared<S> {
         entry: Option<Entry>,
     ) -> Result<Decision<S>, Fault> {
         match entry {
-            None => {}
+            None => self.take_a_name(target)?,
             Some(Entry { kind: EntryKind::Folder | EntryKind::Other, .. }) => {
                 return Err(Fault::new(Code::KindConflict, "something that is no link has this name"));
             }
@@ -277,7 +285,12 @@ impl<S: Store> Shared<S> {
             {
                 return Ok(Decision::Answer(Outcome::Held(None, None)));
             }
-            Some(_) => target.refuse_conflict()?,
+            Some(_) => {
+                target.refuse_conflict()?;
+                if target.terms.conflict == Conflict::KeepBoth {
+                    self.take_a_name(target)?;
+                }
+            }
         }
         Ok(Decision::Commit(Work::Link { link: link.to_vec(), meta: Meta::of(header) }))
     }

@@ -68,7 +68,7 @@ impl<T> Line<T> {
     }
 
     /// Waits for something, and takes up to `most` things, one of each client in turn. No two are about one name, so
-    /// that the later one sees the earlier one done. None at all after a nudge; `None` when the line is closed and empty.
+    /// that the later one sees the earlier one done: the client whose turn that would be waits for the next time. None at all after a nudge; `None` when the line is closed and empty.
     pub(super) fn next(&self, most: usize) -> Option<Vec<T>> {
         let mut waiting = lock(&self.waiting);
         loop {
@@ -86,14 +86,14 @@ impl<T> Line<T> {
 
 impl<T> Waiting<T> {
     fn take(&mut self, most: usize) -> Vec<T> {
-        let (mut names, mut taken) = (HashSet::new(), Vec::new());
+        let (mut names, mut taken, mut set_aside) = (HashSet::new(), Vec::new(), Vec::new());
         while taken.len() < most
             && let Some(client) = self.turns.pop_front()
         {
             let Some(own) = self.by_client.get_mut(&client) else { continue };
             if own.front().is_some_and(|(name, _)| names.contains(name)) {
-                self.turns.push_front(client);
-                break;
+                set_aside.push(client);
+                continue;
             }
             if let Some((name, thing)) = own.pop_front() {
                 names.insert(name);
@@ -105,6 +105,7 @@ impl<T> Waiting<T> {
                 self.turns.push_back(client);
             }
         }
+        set_aside.into_iter().rev().for_each(|client| self.turns.push_front(client));
         taken
     }
 }
@@ -135,8 +136,15 @@ mod tests {
     #[test]
     fn the_same_name_twice_waits_for_the_first_to_be_done() {
         let line = line(&[("a", "x"), ("a", "y"), ("b", "x"), ("b", "z")]);
-        assert_eq!(line.next(9), Some(vec![0]));
-        assert_eq!(line.next(9), Some(vec![2, 1, 3]));
+        assert_eq!(line.next(9), Some(vec![0, 1]));
+        assert_eq!(line.next(9), Some(vec![2, 3]));
+    }
+
+    #[test]
+    fn hostile_10_a_client_that_names_one_thing_all_the_time_waits_alone() {
+        let line = line(&[("a", "x"), ("a", "x"), ("a", "x"), ("b", "1"), ("b", "2"), ("b", "3")]);
+        assert_eq!(line.next(9), Some(vec![0, 3, 4, 5]));
+        assert_eq!((line.next(9), line.next(9)), (Some(vec![1]), Some(vec![2])));
     }
 
     #[test]

@@ -5,37 +5,53 @@ use std::{collections::HashMap, sync::Mutex};
 
 use ferry_proto::{Mode, RelPath};
 
-use crate::lock::lock;
+use crate::{Entry, Stamp, lock::lock};
 
-/// More than are made between the first file in a folder and the folder itself. One that is forgotten keeps the mode
-/// and time that it was made with.
-const MOST: usize = 65_536;
+/// Of one client: more than an honest one makes between the first file in a folder and the folder itself. A folder that
+/// is forgotten keeps the mode and time that it was made with.
+const MOST: usize = 16_384;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Made(Mutex<HashMap<RelPath, By>>);
+pub(super) struct Made(Mutex<HashMap<String, HashMap<RelPath, AsMade>>>);
 
-struct By {
-    client: String,
-    /// With which it was made.
+#[derive(PartialEq, Eq)]
+struct AsMade {
+    stamp: Stamp,
     mode: Mode,
 }
 
+impl AsMade {
+    fn of(folder: &Entry) -> Self {
+        AsMade { stamp: folder.stamp.clone(), mode: folder.mode }
+    }
+}
+
 impl Made {
-    pub(super) fn note(&self, path: RelPath, client: &str, mode: Mode) {
+    pub(super) fn note(&self, path: RelPath, client: &str, folder: &Entry) {
         let mut made = lock(&self.0);
-        if made.len() < MOST {
-            made.insert(path, By { client: client.to_owned(), mode });
+        let own = made.entry(client.to_owned()).or_default();
+        if own.len() >= MOST {
+            // They are of runs that have ended long ago.
+            own.clear();
         }
+        own.insert(path, AsMade::of(folder));
     }
 
-    /// Whether this client made the folder on its way, and nobody has changed its mode since.
-    pub(super) fn is(&self, path: &RelPath, client: &str, mode: Mode) -> bool {
-        lock(&self.0).get(path).is_some_and(|by| by.client == client && by.mode == mode)
+    /// Whether this client made this very folder on its way, and nobody has changed its mode since.
+    pub(super) fn is(&self, path: &RelPath, client: &str, folder: &Entry) -> bool {
+        let made = lock(&self.0);
+        made.get(client).and_then(|own| own.get(path)).is_some_and(|made| *made == AsMade::of(folder))
     }
 
     /// The last word was said.
-    pub(super) fn forget(&self, path: &RelPath) {
-        lock(&self.0).remove(path);
+    pub(super) fn forget(&self, path: &RelPath, client: &str) {
+        let mut made = lock(&self.0);
+        if let Some(own) = made.get_mut(client) {
+            own.remove(path);
+            if own.is_empty() {
+                made.remove(client);
+            }
+        }
     }
 }

@@ -102,7 +102,7 @@ impl Target {
     /// The names that `keep-both` tries after the offered one: `a.jpg`, `a (2).jpg`, `a (3).jpg`, …
     pub(super) fn siblings(&self) -> impl Iterator<Item = RelPath> {
         let (stem, ending) = split_ending(self.path.name());
-        (2..TRIES).filter_map(move |number| {
+        (2..=TRIES).filter_map(move |number| {
             let tail = [format!(" ({number})").as_bytes(), ending].concat();
             let room = limits::NAME.saturating_sub(tail.len());
             let name = [&stem[..stem.len().min(room)], &tail].concat();

@@ -51,6 +51,10 @@ fn hostile_10_a_quota_is_worth_so_many_names() {
     assert_failed!(inbox.offer(&client, link("link", "x")).told(), QuotaExceeded);
     let keep = client.with(|terms| terms.conflict = ferry_proto::Conflict::KeepBoth);
     assert_failed!(inbox.offer(&keep, file("1", b"x")).told(), QuotaExceeded);
+    assert_eq!(inbox.offer(&keep, file("1", b"")).told(), held(b""));
+    // What its owner removes makes room for the same again.
+    std::fs::remove_file(inbox.on_disk("7")).unwrap();
+    assert_eq!(inbox.put(&client, file("7", b""), b""), stored(b""));
     // What is there can still be replaced, and others are free to go on.
     assert_eq!(inbox.put(&client, file("1", b"x"), b"x"), stored(b"x"));
     assert_eq!(inbox.put(&Client::new(), file("one more", b""), b""), stored(b""));
