@@ -60,8 +60,9 @@ impl Ledger for MemoryLedger {
             RowKind::File { size, .. } => size,
             RowKind::Folder | RowKind::Symlink(_) => 0,
         };
-        let senders = lock(&self.senders);
+        // In the order of `record`.
         let rows = lock(&self.rows);
+        let senders = lock(&self.senders);
         let is_its = |path: &&RelPath| senders.get(*path).is_some_and(|sender| sender == client);
         let its = || rows.iter().filter(|(path, _)| is_its(path));
         let (names, bytes) = (its().count() as u64, its().map(|(_, row)| size(row)).sum());

@@ -118,6 +118,13 @@ impl<S: Store> Committer<S> {
     }
 }
 
+/// Nobody can hand anything in any more; the thread ends when it has done what was.
+impl<S: Store> Drop for Committer<S> {
+    fn drop(&mut self) {
+        self.line.close();
+    }
+}
+
 /// What the thread works with.
 struct Worker<S: Store> {
     store: Arc<S>,
