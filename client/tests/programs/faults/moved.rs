@@ -20,7 +20,8 @@ fn promise_2_no_receipt_is_false_where_the_owner_moves_folders_away_meanwhile() 
     let Inbox { server, client, tree } = Inbox::new();
     let away = server.beside().join("away");
     fs::create_dir(&away).unwrap();
-    let mut send = client.send(&tree).arg("--json").start();
+    // Slowly enough that the owner gets something done meanwhile.
+    let mut send = client.send(&tree).args(["--json", "--limit-rate", "15MB"]).start();
     let mut moved = Vec::new();
     while !send.has_ended() {
         sleep(Duration::from_micros(rng.u64(0..40_000)));
@@ -56,7 +57,8 @@ fn promise_2_no_receipt_is_false_where_the_owner_moves_folders_away_meanwhile() 
 fn promise_8_what_the_owner_removes_meanwhile_is_sent_again_by_the_next_run() {
     let mut rng = chance("folders removed");
     let Inbox { server, client, tree } = Inbox::new();
-    let mut send = client.send(&tree).arg("--json").start();
+    // Slowly enough that the owner gets something done meanwhile.
+    let mut send = client.send(&tree).args(["--json", "--limit-rate", "15MB"]).start();
     let mut removed = 0;
     while !send.has_ended() {
         sleep(Duration::from_micros(rng.u64(0..40_000)));

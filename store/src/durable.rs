@@ -1,0 +1,140 @@
+//! How many files become durable at once: one after the other, or the whole file system in one go, whichever has been
+//! the faster way of late.
+
+use std::{
+    fs::File,
+    os::fd::{AsFd, OwnedFd},
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    fs::{FsWord, fstatfs, fsync, syncfs},
+    io::Errno,
+};
+
+use crate::lock::lock;
+
+/// Below this the files of a batch are synced by themselves: nobody else's data is worth the wait.
+const FEW: usize = 4;
+
+/// Batches after which the way that was slower is tried again: what others write has changed meanwhile.
+const AGAIN: u32 = 64;
+
+/// File systems whose `syncfs` is known to write and flush everything, by the magic number in `statfs`: ext2 to ext4,
+/// XFS, Btrfs, F2FS and tmpfs.
+const KNOWN: [FsWord; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994];
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Durable {
+    /// Open all the while, so that it hears of every write that fails; `None` where `syncfs` cannot be relied on.
+    whole: Option<OwnedFd>,
+    costs: Mutex<Costs>,
+}
+
+/// What syncing was seen to take.
+#[derive(Debug, Default)]
+struct Costs {
+    one: Duration,
+    whole: Duration,
+    batches_one_by_one: u32,
+}
+
+impl Durable {
+    /// For files on the same file system as this folder.
+    pub(crate) fn beside(folder: impl AsFd) -> Self {
+        let is_known = fstatfs(&folder).is_ok_and(|stat| KNOWN.contains(&stat.f_type));
+        let whole = (is_known && tells_errors()).then(|| folder.as_fd().try_clone_to_owned().ok()).flatten();
+        Durable { whole, costs: Mutex::default() }
+    }
+
+    /// Makes files durable, each with its data, times and mode. Returns what became of each.
+    pub(crate) fn sync(&self, files: &[&File]) -> Vec<Result<(), Errno>> {
+        let begin = Instant::now();
+        if files.len() >= FEW
+            && let Some(whole) = &self.whole
+            && lock(&self.costs).is_whole_better(files.len())
+            && syncfs(whole).is_ok()
+        {
+            lock(&self.costs).note_whole(begin.elapsed());
+            return vec![Ok(()); files.len()];
+        }
+        // Where something of the whole has failed, each tells whether it was that.
+        let synced: Vec<_> = files.iter().map(fsync).collect();
+        if let Ok(count) = u32::try_from(files.len())
+            && count > 0
+        {
+            lock(&self.costs).note_one(begin.elapsed() / count);
+        }
+        synced
+    }
+}
+
+impl Costs {
+    fn is_whole_better(&mut self, files: usize) -> bool {
+        let one_by_one = self.one.saturating_mul(files.try_into().unwrap_or(u32::MAX));
+        if self.whole <= one_by_one || self.batches_one_by_one >= AGAIN {
+            self.batches_one_by_one = 0;
+            return true;
+        }
+        self.batches_one_by_one += 1;
+        false
+    }
+
+    fn note_whole(&mut self, took: Duration) {
+        self.whole = blend(self.whole, took);
+    }
+
+    fn note_one(&mut self, took: Duration) {
+        self.one = blend(self.one, took);
+    }
+}
+
+/// Lets older figures fade.
+fn blend(before: Duration, now: Duration) -> Duration {
+    if before.is_zero() { now } else { (before * 3 + now) / 4 }
+}
+
+/// `syncfs` tells of failed writes since Linux 5.8.
+fn tells_errors() -> bool {
+    let name = rustix::system::uname();
+    let mut numbers = name.release().to_bytes().split(|byte| !byte.is_ascii_digit());
+    let mut next = || std::str::from_utf8(numbers.next()?).ok()?.parse::<u32>().ok();
+    next().zip(next()).is_some_and(|release| release >= (5, 8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_that_was_slower_is_left_and_tried_again() {
+        let mut costs = Costs::default();
+        assert!(costs.is_whole_better(FEW), "the first batch tries it");
+        costs.note_whole(Duration::from_millis(100));
+        costs.note_one(Duration::from_millis(1));
+        assert!(costs.is_whole_better(100));
+        for _ in 0..AGAIN {
+            assert!(!costs.is_whole_better(99));
+        }
+        assert!(costs.is_whole_better(99));
+        assert!(!costs.is_whole_better(99));
+        // A disk that is no longer busy.
+        for _ in 0..20 {
+            costs.note_whole(Duration::from_millis(2));
+        }
+        assert!(costs.is_whole_better(FEW));
+    }
+
+    #[test]
+    fn files_are_synced_few_or_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let durable = Durable::beside(File::open(folder.path()).unwrap());
+        for count in [0, 1, FEW, 10 * FEW] {
+            let files: Vec<_> = (0..count).map(|_| tempfile::tempfile_in(folder.path()).unwrap()).collect();
+            let files: Vec<_> = files.iter().collect();
+            assert_eq!(durable.sync(&files), vec![Ok(()); count]);
+        }
+    }
+}
