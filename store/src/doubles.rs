@@ -208,9 +208,14 @@ impl<S: Store> Store for Scripted<S> {
         self.inner.staged()
     }
 
-    fn seal(&self, staged: &mut Self::Staged, meta: Meta) -> Result<(), StoreError> {
-        self.script.call("seal", "")?;
-        self.inner.seal(&mut staged.inner, meta)
+    fn seal(&self, bodies: Vec<(&mut Self::Staged, Meta)>) -> Vec<Result<(), StoreError>> {
+        let called: Vec<Result<(), StoreError>> =
+            bodies.iter().map(|_| Ok(self.script.call("seal", "")?)).collect();
+        let well = bodies.into_iter().zip(&called).filter(|(_, called)| called.is_ok());
+        let inner = well.map(|((staged, meta), _)| (&mut staged.inner, meta)).collect();
+        let mut sealed = self.inner.seal(inner).into_iter();
+        let mut next = || sealed.next().expect("each has its result");
+        called.into_iter().map(|called| called.and_then(|()| next())).collect()
     }
 
     fn publish(&self, staged: &mut Self::Staged, key: &RelPath, replace: bool) -> Result<Stamp, StoreError> {

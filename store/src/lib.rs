@@ -11,6 +11,7 @@
 pub mod conformance;
 #[cfg(any(test, feature = "conformance"))]
 pub mod doubles;
+mod durable;
 mod error;
 mod folder;
 mod fresh;

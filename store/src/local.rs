@@ -4,11 +4,15 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::CString,
     fs::File,
     io::{Read, Write},
     os::fd::{AsRawFd, OwnedFd},
     path::Path,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -22,7 +26,8 @@ use rustix::{
 };
 
 use crate::{
-    Entry, EntryKind, Meta, StageId, Staged, Stamp, Store, StoreError, folder::Folder, fresh::Fresh,
+    Entry, EntryKind, Meta, StageId, Staged, Stamp, Store, StoreError, durable::Durable, folder::Folder,
+    fresh::Fresh, lock::lock,
 };
 
 /// Bytes read at a time where a whole file is read.
@@ -39,7 +44,9 @@ const LINK: &str = "link-";
 pub struct LocalStore {
     root: Folder,
     staging: Folder,
+    durable: Durable,
     fresh: Fresh,
+    publishing_in: Mutex<Option<(Option<RelPath>, Arc<Folder>)>>,
     links: AtomicU64,
     _lock: OwnedFd,
 }
@@ -78,7 +85,16 @@ impl LocalStore {
         for name in names(&staging)?.iter().filter(|name| name.starts_with(LINK.as_bytes())) {
             fs::unlinkat(&staging, &name[..], AtFlags::empty())?;
         }
-        Ok(LocalStore { root, staging, fresh: Fresh::default(), links: AtomicU64::new(0), _lock: lock })
+        let durable = Durable::beside(&staging);
+        Ok(LocalStore {
+            root,
+            staging,
+            durable,
+            fresh: Fresh::default(),
+            publishing_in: Mutex::default(),
+            links: AtomicU64::new(0),
+            _lock: lock,
+        })
     }
 
     fn open_meta(&self, key: &RelPath) -> Result<OwnedFd, StoreError> {
@@ -116,26 +132,36 @@ impl LocalStore {
         }
     }
 
-    fn entry(folder: &Folder, name: &[u8]) -> Result<Option<Entry>, StoreError> {
-        let stat = match folder.stat(name) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(other) => return Err(other.into()),
-        };
-        let kind = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => EntryKind::File(stat.st_size as u64),
-            FileType::Directory => EntryKind::Folder,
-            FileType::Symlink => match fs::readlinkat(folder, name, Vec::new()) {
-                Ok(target) => EntryKind::Symlink(target.into_bytes()),
-                // What had the name a moment ago was a link, and this is none.
-                Err(Errno::INVAL) => return Err(StoreError::Moved),
-                Err(other) => return Err(other.into()),
-            },
-            _ => EntryKind::Other,
-        };
-        let modified = Timestamp::saturating(stat.st_mtime, stat.st_mtime_nsec as u32);
-        Ok(Some(Entry { kind, stamp: stamp(&stat), modified, mode: Mode::from_bits(stat.st_mode) }))
+    /// The folder that a body or a link is to be published in. In one batch that is the same one again and again, so it
+    /// is kept open until [`Store::settle`], which looks whether its path still leads there.
+    fn publish_in(&self, parent: Option<RelPath>) -> Result<Arc<Folder>, StoreError> {
+        let mut last = lock(&self.publishing_in);
+        if let Some((path, folder)) = &*last
+            && *path == parent
+        {
+            return Ok(folder.clone());
+        }
+        let folder = Arc::new(self.root.folder(parent.as_ref())?);
+        *last = Some((parent, folder.clone()));
+        Ok(folder)
     }
+}
+
+/// What there is to say of something that was looked at.
+fn entry(stat: &Stat, target: impl FnOnce() -> Result<CString, Errno>) -> Result<Entry, StoreError> {
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => EntryKind::File(stat.st_size as u64),
+        FileType::Directory => EntryKind::Folder,
+        FileType::Symlink => match target() {
+            Ok(target) => EntryKind::Symlink(target.into_bytes()),
+            // What had the name a moment ago was a link, and this is none.
+            Err(Errno::INVAL) => return Err(StoreError::Moved),
+            Err(other) => return Err(other.into()),
+        },
+        _ => EntryKind::Other,
+    };
+    let modified = Timestamp::saturating(stat.st_mtime, stat.st_mtime_nsec as u32);
+    Ok(Entry { kind, stamp: stamp(stat), modified, mode: Mode::from_bits(stat.st_mode) })
 }
 
 impl Store for LocalStore {
@@ -186,15 +212,18 @@ impl Store for LocalStore {
         Ok(found)
     }
 
-    fn seal(&self, staged: &mut LocalStaged, meta: Meta) -> Result<(), StoreError> {
-        apply(&staged.file, meta, 0o600)?;
+    fn seal(&self, bodies: Vec<(&mut LocalStaged, Meta)>) -> Vec<Result<(), StoreError>> {
+        let applied: Vec<_> = bodies.iter().map(|(staged, meta)| apply(&staged.file, *meta, 0o600)).collect();
+        let well = bodies.iter().zip(&applied).filter(|(_, applied)| applied.is_ok());
+        let files: Vec<_> = well.map(|((staged, _), _)| &staged.file).collect();
         // Not only the data: time and mode are part of what the receipt says.
-        fs::fsync(&staged.file)?;
-        Ok(())
+        let mut synced = self.durable.sync(&files).into_iter();
+        let mut next = || synced.next().unwrap_or(Err(Errno::IO)).map_err(StoreError::from);
+        applied.into_iter().map(|applied| applied.and_then(|()| next())).collect()
     }
 
     fn publish(&self, staged: &mut LocalStaged, key: &RelPath, replace: bool) -> Result<Stamp, StoreError> {
-        let folder = self.root.folder(key.parent().as_ref())?;
+        let folder = self.publish_in(key.parent())?;
         self.rename_in(&staged.id.to_string(), &folder, key.name(), replace)?;
         // Renaming may have changed its ctime, so the stamp is taken after it.
         Ok(stamp(&fs::fstat(&staged.file)?))
@@ -226,7 +255,7 @@ impl Store for LocalStore {
         meta: Meta,
         replace: bool,
     ) -> Result<Stamp, StoreError> {
-        let folder = self.root.folder(key.parent().as_ref())?;
+        let folder = self.publish_in(key.parent())?;
         // Made in staging and renamed, so that it replaces an older one in one step.
         let staged = format!("{LINK}{}", self.links.fetch_add(1, Ordering::Relaxed));
         fs::symlinkat(target, &self.staging, &staged)?;
@@ -260,6 +289,7 @@ impl Store for LocalStore {
     }
 
     fn settle(&self, published: &[(&RelPath, &Stamp)]) -> Vec<Result<(), StoreError>> {
+        *lock(&self.publishing_in) = None;
         let (to_sync, now_durable) = self.fresh.to_sync(published.iter().map(|(key, _)| *key));
         let mut folders = BTreeMap::new();
         let mut failed = Vec::new();
@@ -294,11 +324,13 @@ impl Store for LocalStore {
     }
 
     fn stat(&self, key: &RelPath) -> Result<Option<Entry>, StoreError> {
-        match self.root.folder(key.parent().as_ref()) {
-            Ok(folder) => Self::entry(&folder, key.name()),
-            Err(Errno::NOENT) => Ok(None),
-            Err(other) => Err(other.into()),
-        }
+        // In one call where there is nothing, which is what most names are asked for.
+        let found = match self.root.open_at(key.as_bytes(), OFlags::PATH, fs::Mode::empty()) {
+            Ok(found) => found,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(other) => return Err(other.into()),
+        };
+        entry(&fs::fstat(&found)?, || fs::readlinkat(&found, "", Vec::new())).map(Some)
     }
 
     fn read(
@@ -322,9 +354,13 @@ impl Store for LocalStore {
             if key.is_none() && name.eq_ignore_ascii_case(b".ferry") {
                 continue;
             }
-            if let Some(entry) = Self::entry(&folder, &name)? {
-                entries.push((name, entry));
-            }
+            let stat = match folder.stat(&name) {
+                Ok(stat) => stat,
+                Err(Errno::NOENT) => continue,
+                Err(other) => return Err(other.into()),
+            };
+            let entry = entry(&stat, || fs::readlinkat(&folder, &name, Vec::new()))?;
+            entries.push((name, entry));
         }
         Ok(entries)
     }
@@ -439,7 +475,7 @@ mod tests {
     fn put(store: &LocalStore, id: u128, name: &str) -> (RelPath, Stamp) {
         let key = RelPath::new(name).unwrap();
         let mut staged = store.stage(StageId(id)).unwrap();
-        store.seal(&mut staged, Meta::default()).unwrap();
+        store.seal(vec![(&mut staged, Meta::default())]).remove(0).unwrap();
         if let Some(parent) = key.parent() {
             store.make_folder(&parent).unwrap();
         }

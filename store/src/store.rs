@@ -35,8 +35,9 @@ pub trait Store: Send + Sync + 'static {
     /// Every staged body, with the time of its last change.
     fn staged(&self) -> Result<Vec<(StageId, SystemTime)>, StoreError>;
 
-    /// Gives a staged body its time and mode and makes its bytes durable.
-    fn seal(&self, staged: &mut Self::Staged, meta: Meta) -> Result<(), StoreError>;
+    /// Gives staged bodies their times and modes and makes their bytes durable, all in one go. Returns what became of
+    /// each.
+    fn seal(&self, bodies: Vec<(&mut Self::Staged, Meta)>) -> Vec<Result<(), StoreError>>;
 
     /// Gives a sealed body its name in a folder that is there, else [`StoreError::NotFound`]. With `replace` it takes
     /// the place of a file or link, else [`StoreError::Exists`]; never that of anything else ([`StoreError::Kind`]).

@@ -61,3 +61,38 @@ fn promise_2_bytes_name_folder_and_row_are_synced_before_the_receipt() {
         assert!(lines[row..].iter().any(is_said), "{name}: no receipt");
     }
 }
+
+#[test]
+fn promise_2_many_files_are_synced_before_any_of_them_has_its_name() {
+    const FILES: usize = 60;
+    if !may_trace() {
+        return;
+    }
+    let traces = tempfile::tempdir().unwrap();
+    let trace = traces.path().join("trace");
+    let server = Server::setup().wrapped(TRACED).env("TRACE", &trace).start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("folder");
+    (0..FILES)
+        .for_each(|number| drop(write(source.join(format!("file-{number}")), noise(1000, number as u64))));
+    client.send(&source).run().code(0);
+    let text = fs::read_to_string(&trace).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let mut renamed = 0;
+    for (rename, line) in
+        lines.iter().enumerate().filter(|(_, line)| line.contains("rename") && line.contains("\"file-"))
+    {
+        let id = line.split('"').nth(1).unwrap();
+        let written = lines[..rename].iter().rposition(|line| line.contains("write(") && line.contains(id));
+        let between = &lines[written.expect("bytes were written to the staged body")..rename];
+        let is_synced =
+            |line: &&str| line.contains("syncfs(") || (line.contains("fsync(") && line.contains(id));
+        assert!(between.iter().any(is_synced), "{line}\nis not synced in\n{}", between.join("\n"));
+        renamed += 1;
+    }
+    assert_eq!(renamed, FILES);
+    // Between the last name and the end, its folder and the catalogue.
+    let last = lines.iter().rposition(|line| line.contains("rename") && line.contains("\"file-")).unwrap();
+    let below = after(&lines, last, "a sync of the folder", &["fsync(", "/inbox/folder>"]);
+    after(&lines, below, "a sync of the catalogue", &["sync(", "catalogue.db-wal"]);
+}

@@ -50,8 +50,8 @@ impl Store for Stand {
         self.inner.staged()
     }
 
-    fn seal(&self, staged: &mut Self::Staged, meta: Meta) -> Result<(), StoreError> {
-        self.inner.seal(&mut staged.inner, meta)
+    fn seal(&self, bodies: Vec<(&mut Self::Staged, Meta)>) -> Vec<Result<(), StoreError>> {
+        self.inner.seal(bodies.into_iter().map(|(staged, meta)| (&mut staged.inner, meta)).collect())
     }
 
     fn publish(&self, staged: &mut Self::Staged, key: &RelPath, replace: bool) -> Result<Stamp, StoreError> {

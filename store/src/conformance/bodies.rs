@@ -12,7 +12,7 @@ pub(super) fn a_body_is_published_whole(store: &impl Store) {
     assert!(stat(store, "a/b/file").is_none(), "a name leads to something before it is published");
 
     let meta = Meta { modified: Timestamp::new(1_500_000_000, 250).ok(), mode: Some(Mode::from_bits(0o640)) };
-    store.seal(&mut staged, meta).expect("sealing works");
+    seal(store, &mut staged, meta).expect("sealing works");
     let file = key("a/b/file");
     assert_fails!(store.publish(&mut staged, &file, true), StoreError::NotFound, "its folder is not there");
     store.make_folder(&key("a/b")).expect("making a folder makes those above");
@@ -28,6 +28,28 @@ pub(super) fn a_body_is_published_whole(store: &impl Store) {
     assert!(staged_ids(store).is_empty(), "a published body is still staged");
 }
 
+pub(super) fn many_are_sealed_in_one_go_and_each_as_it_says(store: &impl Store) {
+    const MANY: u8 = 20;
+    let mut staged: Vec<_> = (0..MANY).map(|number| stage(store, number.into(), &[number])).collect();
+    let meta = |number: usize| Meta {
+        modified: Timestamp::new(1_500_000_000 + number as i64, 0).ok(),
+        mode: Some(Mode::from_bits(0o600 + number as u32 % 8)),
+    };
+    let bodies = staged.iter_mut().enumerate().map(|(number, staged)| (staged, meta(number))).collect();
+    for sealed in store.seal(bodies) {
+        sealed.expect("sealing works");
+    }
+    for (number, staged) in staged.iter_mut().enumerate() {
+        let name = number.to_string();
+        store.publish(staged, &key(&name), false).expect("a sealed body can be published");
+        let entry = entry(store, &name);
+        assert_eq!(read(store, &name), [number as u8], "a body was taken for another");
+        let found = Meta { modified: Some(entry.modified), mode: Some(entry.mode) };
+        assert_eq!(found, meta(number), "a body was sealed with the time or mode of another");
+    }
+    assert!(store.seal(Vec::new()).is_empty());
+}
+
 pub(super) fn an_empty_body_is_a_file(store: &impl Store) {
     put(store, 1, b"", "empty", false).expect("a body of no bytes is published");
     assert_eq!(entry(store, "empty").kind, EntryKind::File(0), "a body of no bytes is no empty file");
@@ -38,7 +60,7 @@ pub(super) fn publishing_without_replace_leaves_what_is_there(store: &impl Store
     store.make_link(&key("link"), b"nowhere", Meta::default(), false).expect("making a link works");
     store.make_folder(&key("folder")).expect("making a folder works");
     let mut staged = stage(store, 2, b"new");
-    store.seal(&mut staged, Meta::default()).expect("sealing works");
+    seal(store, &mut staged, Meta::default()).expect("sealing works");
     for taken in ["file", "link", "folder"] {
         assert_fails!(
             store.publish(&mut staged, &key(taken), false),
@@ -150,7 +172,7 @@ pub(super) fn a_staged_body_is_gone_on_with(store: &impl Store) {
     assert_eq!(staged.id(), StageId(1), "a staged body has another id when it is opened again");
     staged.append(b"-").expect("appending works");
     assert_eq!(replay(&mut staged), b"0123-", "opening it again did not cut the body back to the length");
-    store.seal(&mut staged, Meta::default()).expect("sealing works");
+    seal(store, &mut staged, Meta::default()).expect("sealing works");
     store.publish(&mut staged, &key("file"), false).expect("publishing works");
     assert_eq!(read(store, "file"), b"0123-", "a body that was gone on with was not published as it was");
 }

@@ -11,8 +11,9 @@ use crate::{Entry, EntryKind, Meta, StageId, Staged, Stamp, Store, StoreError};
 
 /// Checks a store; `make` makes an empty one for each of the cases.
 pub fn check<S: Store>(make: impl Fn() -> S) {
-    let cases: [fn(&S); 20] = [
+    let cases: [fn(&S); 21] = [
         bodies::a_body_is_published_whole,
+        bodies::many_are_sealed_in_one_go_and_each_as_it_says,
         bodies::an_empty_body_is_a_file,
         bodies::publishing_without_replace_leaves_what_is_there,
         bodies::publishing_with_replace_takes_the_place_of_files_and_links,
@@ -65,9 +66,13 @@ fn stage<S: Store>(store: &S, id: u128, bytes: &[u8]) -> S::Staged {
     staged
 }
 
+fn seal<S: Store>(store: &S, staged: &mut S::Staged, meta: Meta) -> Result<(), StoreError> {
+    store.seal(vec![(staged, meta)]).remove(0)
+}
+
 fn put(store: &impl Store, id: u128, bytes: &[u8], name: &str, replace: bool) -> Result<Stamp, StoreError> {
     let mut staged = stage(store, id, bytes);
-    store.seal(&mut staged, Meta::default()).expect("sealing works");
+    seal(store, &mut staged, Meta::default()).expect("sealing works");
     let key = key(name);
     if let Some(parent) = key.parent() {
         store.make_folder(&parent)?;

@@ -91,7 +91,7 @@ pub(super) fn meta_is_set_as_far_as_it_is_safe(store: &impl Store) {
     }
     let mut sealed = stage(store, 2, b"x");
     let mode = Some(Mode::from_bits(0o6044));
-    store.seal(&mut sealed, Meta { modified: None, mode }).expect("sealing works");
+    seal(store, &mut sealed, Meta { modified: None, mode }).expect("sealing works");
     store.publish(&mut sealed, &key("sealed"), false).expect("publishing works");
     assert_eq!(entry(store, "sealed").mode.bits(), 0o644, "a sealed body has another mode than is safe");
 
@@ -112,7 +112,7 @@ pub(super) fn times_out_of_range_are_no_panic(store: &impl Store) {
         let name = format!("file-{number}");
         // A store may refuse such a time, or come as near to it as it can.
         let mut staged = stage(store, number, b"x");
-        if store.seal(&mut staged, meta).is_ok() {
+        if seal(store, &mut staged, meta).is_ok() {
             assert!(!staged_ids(store).is_empty(), "a body of an odd time is not listed");
             store.publish(&mut staged, &key(&name), false).expect("a sealed body can be published");
             let _ = store.set_meta(&key(&name), meta, None);
@@ -218,7 +218,7 @@ pub(super) fn odd_names_stay_as_they_are(store: &impl Store) {
     for (id, name) in (1..).zip(odd) {
         let path = RelPath::new(name).expect("these are valid names");
         let mut staged = stage(store, id, name);
-        store.seal(&mut staged, Meta::default()).expect("sealing works");
+        seal(store, &mut staged, Meta::default()).expect("sealing works");
         let made = path.parent().map_or(Ok(Vec::new()), |parent| store.make_folder(&parent));
         match made.and_then(|_| store.publish(&mut staged, &path, false)) {
             Ok(_) => held.push(path),

@@ -19,7 +19,7 @@ use super::{
     fault::{Fault, Step},
     line::Line,
     made::Made,
-    owners::{Ownership, hold},
+    owners::{Ownership, hold, holding},
     quotas::{Quotas, Reserved},
     staging::discard,
     target::Target,
@@ -182,21 +182,7 @@ impl<S: Store> Worker<S> {
 
     fn commit(&self, mut batch: Vec<Job<S>>) {
         let (store, ledger) = (&*self.store, &*self.ledger);
-        let room = ledger.check_room().map_err(Fault::from);
-        let sealed: Vec<Result<(), Fault>> = batch
-            .iter_mut()
-            .inspect(|_| self.beat())
-            .map(|job| match &mut job.work {
-                Work::Body { staged, ownership, meta, .. } => hold(ownership.as_ref(), || {
-                    let sealed = room
-                        .clone()
-                        .and_then(|()| store.seal(staged, *meta).step("sync a body", &job.target.path));
-                    sealed.inspect_err(|_| discard(store, ledger, staged.id()))
-                }),
-                _ => room.clone(),
-            })
-            .collect();
-
+        let sealed = self.seal(&mut batch);
         let mut pending = Vec::with_capacity(batch.len());
         for (job, sealed) in batch.into_iter().zip(sealed) {
             self.beat();
@@ -235,6 +221,32 @@ impl<S: Store> Worker<S> {
                 Err(fault) => Outcome::Failed(fault.code, fault.detail.clone()),
             });
         }
+    }
+
+    /// Makes the bodies of a batch durable, all in one go. Returns which jobs may go on.
+    fn seal(&self, batch: &mut [Job<S>]) -> Vec<Result<(), Fault>> {
+        let room = self.ledger.check_room().map_err(Fault::from);
+        let (mut results, mut bodies, mut whose) = (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
+        for (index, job) in batch.iter_mut().enumerate() {
+            let Work::Body { staged, ownership, meta, .. } = &mut job.work else {
+                results.push(room.clone());
+                continue;
+            };
+            // Until all of them are sealed, so that nobody takes one over meanwhile.
+            results.push(holding(ownership.as_ref()).map(|held| {
+                whose.push((index, staged.id(), &job.target.path, held));
+                bodies.push((staged, *meta));
+            }));
+        }
+        let mut sealed = room.clone().map(|()| self.store.seal(bodies).into_iter());
+        for (index, id, path, _held) in whose {
+            let result = match &mut sealed {
+                Ok(sealed) => sealed.next().unwrap_or(Err(StoreError::Moved)).step("sync a body", path),
+                Err(fault) => Err(fault.clone()),
+            };
+            results[index] = result.inspect_err(|_| discard(&*self.store, &*self.ledger, id));
+        }
+        results
     }
 
     fn publish(&self, target: &Target, work: Work<S>) -> Result<Published, Fault> {

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, Weak,
+        Arc, Mutex, MutexGuard, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -192,13 +192,18 @@ pub(super) fn hold<T>(
     ownership: Option<&Ownership>,
     deed: impl FnOnce() -> Result<T, Fault>,
 ) -> Result<T, Fault> {
-    // Held until the deed is done.
+    let _held = holding(ownership)?;
+    deed()
+}
+
+/// The same for as long as what it returns lives.
+pub(super) fn holding(ownership: Option<&Ownership>) -> Result<Option<MutexGuard<'_, bool>>, Fault> {
     let valid = ownership.map(|ownership| lock(&ownership.valid));
     if valid.as_deref() == Some(&false) {
         let detail = "another connection of the same client took this file over";
         return Err(Fault::new(Code::TakenOver, detail));
     }
-    deed()
+    Ok(valid)
 }
 
 impl Drop for Ownership {

@@ -55,7 +55,7 @@ impl Inbox {
         let id = StageId(self.ids.fetch_add(1, Ordering::Relaxed).into());
         let mut staged = self.store.stage(id).unwrap();
         staged.append(bytes).unwrap();
-        self.store.seal(&mut staged, meta).unwrap();
+        self.store.seal(vec![(&mut staged, meta)]).remove(0).unwrap();
         let made = path.parent().map_or(Ok(Vec::new()), |parent| self.store.make_folder(&parent));
         made.and_then(|_| self.store.publish(&mut staged, path, true))
             .inspect_err(|_| self.store.discard(id).unwrap())
