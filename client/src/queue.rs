@@ -20,7 +20,10 @@ const AHEAD: usize = 4096;
 /// See the module.
 pub(crate) struct Queue {
     state: Mutex<State>,
+    /// There is something to take, or never will be.
     changed: Condvar,
+    /// The walk may go on.
+    has_room: Condvar,
     digests: Digests,
     report: Arc<dyn Report>,
     /// Counts what brings the run nearer to its end.
@@ -43,6 +46,7 @@ impl Queue {
         Arc::new(Queue {
             state: Mutex::new(State { walking: true, ..State::default() }),
             changed: Condvar::new(),
+            has_room: Condvar::new(),
             digests,
             report,
             progress: AtomicU64::new(0),
@@ -97,6 +101,7 @@ impl Queue {
     pub(crate) fn stop(&self) {
         self.lock().stopped = true;
         self.changed.notify_all();
+        self.has_room.notify_all();
     }
 
     /// Whether something was not sent that should have been.
@@ -129,13 +134,20 @@ impl Queue {
     fn add(&self, task: Task) -> bool {
         let state = self.lock();
         let is_full = |state: &mut State| state.ready.len() >= AHEAD && !state.stopped;
-        let mut state = self.changed.wait_while(state, is_full).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.has_room.wait_while(state, is_full).unwrap_or_else(PoisonError::into_inner);
         if state.stopped {
             return false;
         }
         state.ready.push_back(task);
-        self.changed.notify_all();
+        self.tell_of_one_more(&state);
         true
+    }
+
+    /// Where there was something before, nobody waits for it.
+    fn tell_of_one_more(&self, state: &State) {
+        if state.ready.len() == 1 {
+            self.changed.notify_all();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -182,11 +194,11 @@ impl Manifest for Queue {
         if state.stopped {
             return None;
         }
-        let was_full = state.ready.len() >= AHEAD;
         let task = state.ready.pop_front()?;
         state.outstanding += 1;
-        if was_full {
-            self.changed.notify_all();
+        // Not before there is room for many: a walk that goes on for one entry at a time costs more than its work.
+        if state.ready.len() == AHEAD / 2 {
+            self.has_room.notify_all();
         }
         Some(task)
     }
@@ -196,7 +208,7 @@ impl Manifest for Queue {
         let mut state = self.lock();
         state.outstanding -= 1;
         state.ready.push_front(task);
-        self.changed.notify_all();
+        self.tell_of_one_more(&state);
     }
 
     fn settle(&self, task: Task, fate: Fate) {
@@ -212,8 +224,9 @@ impl Manifest for Queue {
             && let Some(folder) = item.settle()
         {
             state.ready.push_front(Task::new(Origin::Tree(folder)));
+            self.tell_of_one_more(&state);
         }
-        if state.outstanding == 0 || !state.ready.is_empty() {
+        if state.outstanding == 0 {
             self.changed.notify_all();
         }
     }

@@ -88,8 +88,15 @@ impl Room {
 
     /// Waits for room for something of this size; what is larger than the whole gets all of it.
     pub async fn take(&self, length: usize) -> Permit {
-        let grains = length.div_ceil(GRAIN).clamp(1, self.grains) as u32;
-        let free = self.free.clone();
-        Permit(free.acquire_many_owned(grains).await.expect("the semaphore is never closed"))
+        let grains = length.div_ceil(GRAIN).clamp(1, self.grains);
+        if let Ok(permit) = self.free.clone().try_acquire_many_owned(grains as u32) {
+            return Permit(permit);
+        }
+        // Until there is room for more than this: else each byte that is freed would wake somebody who then waits again.
+        let plenty = grains.max(self.grains / 4);
+        let acquired = self.free.clone().acquire_many_owned(plenty as u32).await;
+        let mut permit = acquired.expect("the semaphore is never closed");
+        drop(permit.split(plenty - grains));
+        Permit(permit)
     }
 }

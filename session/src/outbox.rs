@@ -1,6 +1,7 @@
 //! What goes out on a stream. Whoever has something to say queues it and never waits to write; one task writes.
 
 use std::{
+    collections::VecDeque,
     io::ErrorKind,
     pin::pin,
     sync::{
@@ -14,49 +15,53 @@ use ferry_proto::{Code, Goodbye, Message, Ping, limits};
 use ferry_store::lock;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
-    sync::{
-        Notify,
-        mpsc::{Receiver, Sender, channel, error::TrySendError},
-        watch,
-    },
+    sync::{Notify, watch},
     time::sleep,
 };
 
 use crate::{Buffer, SessionError};
 
 /// Bytes queued beyond which a peer is held to be not reading: more than every answer that one window of offers
-/// can call for.
-const FLOODED: usize = 16 * 1024 * 1024;
-
-/// The same for the number of pieces, because the smallest cost far more memory than they have bytes: four for every
-/// offer in a window.
-const FLOODED_PIECES: usize = 4 * limits::OFFERS;
+/// can call for, and more than a sender reads ahead.
+const FLOODED: usize = 4 * 1024 * 1024;
 
 /// Small pieces are written together up to this length: four records of TLS.
 const GATHERED: usize = 64 * 1024;
 
+/// Between two writes of little: nobody notices it, and a busy stream fills its writes in it.
+pub(crate) const APART: Duration = Duration::from_millis(1);
+
 /// A peer that has not answered is asked again after this time.
 const PINGS_APART: Duration = Duration::from_secs(1);
-
-/// Pieces taken from the queue at a time, which saves a wake-up for each.
-const PIECES: usize = 64;
 
 /// The way out of a session. Clones lead to the same stream, which is closed when the last one is gone.
 #[derive(Clone)]
 pub struct Outbox {
-    queue: Sender<Buffer>,
     state: Arc<State>,
     /// Says nothing; the writer learns by it that the last outbox is gone.
     _presence: watch::Sender<()>,
 }
 
 struct State {
+    queue: Mutex<Queue>,
+    /// Bytes that are queued, or being written.
     queued: AtomicUsize,
+    /// There is something to write.
+    more: Notify,
     drained: Notify,
+    /// The stream has failed, or is at its end.
+    is_closed: AtomicBool,
     /// When something was last written.
     written: Mutex<Instant>,
     greeted: AtomicBool,
     pinged: Mutex<Pinged>,
+}
+
+/// What is to be written: the pieces, then the messages after the last of them.
+#[derive(Default)]
+struct Queue {
+    pieces: VecDeque<Buffer>,
+    messages: Vec<u8>,
 }
 
 /// The last question for a sign of life.
@@ -69,43 +74,59 @@ struct Pinged {
 
 impl Outbox {
     pub(crate) fn start(writer: impl AsyncWrite + Send + Unpin + 'static) -> Self {
-        let (queue, pieces) = channel(FLOODED_PIECES);
         let state = Arc::new(State {
+            queue: Mutex::default(),
             queued: AtomicUsize::new(0),
+            more: Notify::new(),
             drained: Notify::new(),
+            is_closed: AtomicBool::new(false),
             written: Mutex::new(Instant::now()),
             greeted: AtomicBool::new(false),
             pinged: Mutex::default(),
         });
         let (_presence, absence) = watch::channel(());
-        tokio::spawn(write(writer, pieces, state.clone(), absence));
-        Outbox { queue, state, _presence }
+        tokio::spawn(write(writer, state.clone(), absence));
+        Outbox { state, _presence }
     }
 
     /// Queues a message.
     pub fn say(&self, message: impl Into<Message>) -> Result<(), SessionError> {
-        let mut frame = Vec::with_capacity(64);
-        message.into().encode(&mut frame);
-        self.push(frame)
+        self.queue(|queue| {
+            let before = queue.messages.len();
+            message.into().encode(&mut queue.messages);
+            queue.messages.len() - before
+        })
     }
 
     /// Queues whole frames.
     pub fn push(&self, frames: impl Into<Buffer>) -> Result<(), SessionError> {
-        let frames = frames.into();
-        let length = frames.len();
+        self.queue(|queue| {
+            if !queue.messages.is_empty() {
+                let messages = std::mem::take(&mut queue.messages);
+                queue.pieces.push_back(messages.into());
+            }
+            let frames = frames.into();
+            let length = frames.len();
+            queue.pieces.push_back(frames);
+            length
+        })
+    }
+
+    fn queue(&self, put: impl FnOnce(&mut Queue) -> usize) -> Result<(), SessionError> {
         let state = &self.state;
-        let is_too_much = state.queued.fetch_add(length, Ordering::Relaxed) + length > FLOODED;
-        let refused = match is_too_much {
-            true => SessionError::Flooded,
-            false => match self.queue.try_send(frames) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Full(_)) => SessionError::Flooded,
-                // Without a writer the stream has failed, and reading it will tell.
-                Err(TrySendError::Closed(_)) => SessionError::Cut,
-            },
-        };
-        state.queued.fetch_sub(length, Ordering::Relaxed);
-        Err(refused)
+        // Without a writer the stream has failed, and reading it will tell.
+        if state.is_closed.load(Ordering::Relaxed) {
+            return Err(SessionError::Cut);
+        }
+        if state.queued.load(Ordering::Relaxed) > FLOODED {
+            return Err(SessionError::Flooded);
+        }
+        let mut queue = lock(&state.queue);
+        let length = put(&mut queue);
+        state.queued.fetch_add(length, Ordering::Relaxed);
+        drop(queue);
+        state.more.notify_one();
+        Ok(())
     }
 
     /// Bytes that are queued.
@@ -117,7 +138,7 @@ impl Outbox {
     pub async fn drained_to(&self, bytes: usize) {
         loop {
             let drained = self.state.drained.notified();
-            if self.queued() <= bytes || self.queue.is_closed() {
+            if self.queued() <= bytes || self.state.is_closed.load(Ordering::Relaxed) {
                 return;
             }
             drained.await;
@@ -177,23 +198,33 @@ impl Outbox {
     }
 }
 
-async fn write(
-    mut writer: impl AsyncWrite + Unpin,
-    mut pieces: Receiver<Buffer>,
-    state: Arc<State>,
-    mut absence: watch::Receiver<()>,
-) {
+async fn write(mut writer: impl AsyncWrite + Unpin, state: Arc<State>, mut absence: watch::Receiver<()>) {
     // A peer that does not read must not hold the stream, and what is queued for it, when the session is over.
-    let mut given_up = pin!(async move {
-        while absence.changed().await.is_ok() {}
-        sleep(limits::GOODBYE_DRAIN).await;
-    });
-    let mut batch = Vec::with_capacity(PIECES);
-    let mut gathered = Vec::with_capacity(GATHERED);
+    let mut given_up = {
+        let mut absence = absence.clone();
+        pin!(async move {
+            while absence.changed().await.is_ok() {}
+            sleep(limits::GOODBYE_DRAIN).await;
+        })
+    };
+    let (mut batch, mut gathered) = (Queue::default(), Vec::with_capacity(GATHERED));
+    let mut last = None;
     loop {
-        let taken = pieces.recv_many(&mut batch, PIECES).await;
-        if taken == 0 {
-            break;
+        // A little that comes soon after the last waits for more: else each answer of many would be a write of its own.
+        if let Some(rest) = last.and_then(|last: Instant| APART.checked_sub(last.elapsed()))
+            && state.queued.load(Ordering::Relaxed) < GATHERED
+        {
+            sleep(rest).await;
+        }
+        std::mem::swap(&mut batch, &mut lock(&state.queue));
+        if batch.is_empty() {
+            tokio::select! {
+                biased;
+                () = state.more.notified() => continue,
+                // Everything was said before that, so it is written.
+                gone = absence.changed() => if gone.is_err() && lock(&state.queue).is_empty() { break },
+            }
+            continue;
         }
         let written = tokio::select! {
             biased;
@@ -204,20 +235,28 @@ async fn write(
             tracing::debug!(%error, "a stream cannot be written");
             break;
         }
+        last = Some(Instant::now());
     }
     // Ends TLS properly, so that the peer can tell the end from a cut.
     let _ = tokio::time::timeout(limits::GOODBYE_DRAIN, writer.shutdown()).await;
-    drop(pieces);
+    state.is_closed.store(true, Ordering::Relaxed);
+    *lock(&state.queue) = Queue::default();
     state.drained.notify_waiters();
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.messages.is_empty()
+    }
 }
 
 async fn write_batch(
     writer: &mut (impl AsyncWrite + Unpin),
-    batch: &mut Vec<Buffer>,
+    batch: &mut Queue,
     gathered: &mut Vec<u8>,
     state: &State,
 ) -> std::io::Result<()> {
-    for piece in batch.drain(..) {
+    for piece in batch.pieces.drain(..) {
         if !gathered.is_empty() && gathered.len() + piece.len() > GATHERED {
             write_piece(writer, gathered, state).await?;
             gathered.clear();
@@ -228,10 +267,15 @@ async fn write_batch(
             write_piece(writer, &piece, state).await?;
         }
     }
-    if !gathered.is_empty() {
-        write_piece(writer, gathered, state).await?;
-        gathered.clear();
+    if gathered.is_empty() {
+        std::mem::swap(gathered, &mut batch.messages);
+    } else {
+        gathered.append(&mut batch.messages);
     }
+    for part in gathered.chunks(GATHERED) {
+        write_piece(writer, part, state).await?;
+    }
+    gathered.clear();
     Ok(())
 }
 
@@ -246,4 +290,84 @@ async fn write_piece(
     state.queued.fetch_sub(piece.len(), Ordering::Relaxed);
     state.drained.notify_waiters();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use super::*;
+
+    /// Keeps each write as it came.
+    #[derive(Clone, Default)]
+    struct Writes(Arc<Mutex<Vec<Vec<u8>>>>);
+
+    impl AsyncWrite for Writes {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<std::io::Result<usize>> {
+            lock(&self.0).push(bytes.to_vec());
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn a_lone_message_leaves_at_once_and_many_leave_together_in_order() {
+        let (writes, mut expected) = (Writes::default(), Vec::new());
+        block_on(async {
+            let outbox = Outbox::start(writes.clone());
+            for token in 0..2000 {
+                outbox.say(Ping { token }).unwrap();
+                Message::from(Ping { token }).encode(&mut expected);
+                // The writer has its turn after each.
+                tokio::task::yield_now().await;
+            }
+            outbox.drained_to(0).await;
+        });
+        let writes = lock(&writes.0);
+        assert_eq!(writes.concat(), expected);
+        let mut first = Vec::new();
+        Message::from(Ping { token: 0 }).encode(&mut first);
+        assert_eq!(writes[0], first, "the first waits for none");
+        // One for each millisecond that it took, which is few beside the messages.
+        assert!(writes.len() < 500, "{} writes", writes.len());
+    }
+
+    #[test]
+    fn messages_and_whole_frames_keep_their_order_and_the_end_loses_none() {
+        let (writes, mut expected) = (Writes::default(), Vec::new());
+        block_on(async {
+            let outbox = Outbox::start(writes.clone());
+            for number in 0..50_u8 {
+                outbox.say(Ping { token: number.into() }).unwrap();
+                Message::from(Ping { token: number.into() }).encode(&mut expected);
+                let frames = vec![number; if number % 3 == 0 { GATHERED } else { 100 }];
+                outbox.push(frames.clone()).unwrap();
+                expected.extend(frames);
+            }
+            let state = outbox.state.clone();
+            drop(outbox);
+            while !state.is_closed.load(Ordering::Relaxed) {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert_eq!(lock(&writes.0).concat(), expected);
+    }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::Instant,
 };
 
 use ferry_proto::{Code, Digest, FrameHeader, Limits, Message, Progress, Sender, Seq, Violation};
@@ -13,6 +14,7 @@ use tokio::{
         mpsc::{self, error::TryRecvError},
         oneshot,
     },
+    time::sleep,
 };
 
 use super::{
@@ -20,7 +22,7 @@ use super::{
     reader::{self, Deed, Event, Hold, What},
     scout::{self, ATTEMPTS, Prepared, Small},
 };
-use crate::{Arrived, Incoming, Outbox, Permit, SessionError};
+use crate::{Arrived, Incoming, Outbox, Permit, SessionError, outbox::APART};
 
 /// Frames are packed together up to this many bytes before they go to the stream: several records of TLS, so that a
 /// write costs little beside its bytes.
@@ -75,6 +77,7 @@ pub(super) async fn run(
         pack_size: pace.at_once().min(PACK),
         pace,
         chunk,
+        left: None,
     };
     let result = core.work(replies, prepared, events).await;
     drop(heard_enough);
@@ -124,6 +127,8 @@ struct Core {
     pack_size: usize,
     /// The longest chunk that this receiver takes, or that this sender makes.
     chunk: usize,
+    /// When the last pack left.
+    left: Option<Instant>,
 }
 
 /// An offer that is not settled.
@@ -186,6 +191,14 @@ impl Core {
             if scout_is_done && self.is_settled() && !self.sender.is_done() {
                 let done = self.sender.done();
                 self.outbox.say(done)?;
+            }
+            // Between bodies, what comes one by one is looked at together: each wake-up costs more than the work.
+            if !self.sender.has_open()
+                && let Some(rest) = self.left.and_then(|left| APART.checked_sub(left.elapsed()))
+            {
+                self.left = None;
+                sleep(rest).await;
+                continue;
             }
             let may_send = self.outbox.queued() < AHEAD;
             tokio::select! {
@@ -399,6 +412,7 @@ impl Core {
         }
         let pack = std::mem::replace(&mut self.pack, Vec::with_capacity(PACK));
         self.pace.allow(pack.len()).await;
+        self.left = Some(Instant::now());
         self.outbox.push(pack)
     }
 }
