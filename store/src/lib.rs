@@ -7,6 +7,7 @@
 //! With the feature `conformance` there is also what tests stand on: `conformance`, what every store has to do, and
 //! `doubles`, stand-ins for stores and ledgers.
 
+mod attributes;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 #[cfg(any(test, feature = "conformance"))]

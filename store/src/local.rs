@@ -4,7 +4,6 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::CString,
     fs::File,
     io::{Read, Write},
     os::fd::{AsRawFd, OwnedFd},
@@ -16,18 +15,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ferry_proto::{Mode, RelPath, Timestamp, limits};
+use ferry_proto::{RelPath, limits};
 use rustix::{
-    fs::{
-        self, AtFlags, FileType, FlockOperation, OFlags, RenameFlags, Stat, Timespec, Timestamps, UTIME_OMIT,
-    },
+    fs::{self, AtFlags, FileType, FlockOperation, OFlags, RenameFlags},
     io::Errno,
     process::{Resource, getrlimit},
 };
 
 use crate::{
-    Entry, EntryKind, Meta, StageId, Staged, Stamp, Store, StoreError, durable::Durable, folder::Folder,
-    fresh::Fresh, lock::lock,
+    Entry, Meta, StageId, Staged, Stamp, Store, StoreError,
+    attributes::{apply, entry, stamp, timestamps},
+    durable::Durable,
+    folder::Folder,
+    fresh::Fresh,
+    lock::lock,
 };
 
 /// Bytes read at a time where a whole file is read.
@@ -145,23 +146,6 @@ impl LocalStore {
         *last = Some((parent, folder.clone()));
         Ok(folder)
     }
-}
-
-/// What there is to say of something that was looked at.
-fn entry(stat: &Stat, target: impl FnOnce() -> Result<CString, Errno>) -> Result<Entry, StoreError> {
-    let kind = match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => EntryKind::File(stat.st_size as u64),
-        FileType::Directory => EntryKind::Folder,
-        FileType::Symlink => match target() {
-            Ok(target) => EntryKind::Symlink(target.into_bytes()),
-            // What had the name a moment ago was a link, and this is none.
-            Err(Errno::INVAL) => return Err(StoreError::Moved),
-            Err(other) => return Err(other.into()),
-        },
-        _ => EntryKind::Other,
-    };
-    let modified = Timestamp::saturating(stat.st_mtime, stat.st_mtime_nsec as u32);
-    Ok(Entry { kind, stamp: stamp(stat), modified, mode: Mode::from_bits(stat.st_mode) })
 }
 
 impl Store for LocalStore {
@@ -404,40 +388,6 @@ fn check_room(file: &OwnedFd) -> Result<(), StoreError> {
     let most = getrlimit(Resource::Nofile).current;
     let is_crowded = most.is_some_and(|most| file.as_raw_fd() as u64 + SPARE >= most);
     if is_crowded { Err(StoreError::Crowded) } else { Ok(()) }
-}
-
-/// Device, inode, size, mtime and ctime: what changes when anybody touches the file. Of a folder only the first
-/// two: the others change with what is in it.
-fn stamp(stat: &Stat) -> Stamp {
-    let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    let parts = [
-        stat.st_dev,
-        stat.st_ino,
-        stat.st_size as u64,
-        stat.st_mtime as u64,
-        stat.st_mtime_nsec,
-        stat.st_ctime as u64,
-        stat.st_ctime_nsec,
-    ];
-    let parts = if is_folder { &parts[..2] } else { &parts[..] };
-    Stamp(parts.iter().flat_map(|part| part.to_le_bytes()).collect())
-}
-
-fn apply(file: impl std::os::fd::AsFd, meta: Meta, owner_keeps: u32) -> Result<(), StoreError> {
-    if let Some(mode) = meta.mode {
-        fs::fchmod(&file, fs::Mode::from_raw_mode((mode.bits() & 0o777) | owner_keeps))?;
-    }
-    if let Some(modified) = meta.modified {
-        fs::futimens(&file, &timestamps(modified))?;
-    }
-    Ok(())
-}
-
-fn timestamps(modified: Timestamp) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: modified.seconds(), tv_nsec: modified.nanos().into() },
-    }
 }
 
 fn names(folder: &Folder) -> Result<Vec<Vec<u8>>, StoreError> {

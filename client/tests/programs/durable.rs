@@ -1,6 +1,8 @@
 //! What happens on the disk before a receipt leaves, as the operating system sees it.
 
-use std::fs;
+use std::{fs, path::PathBuf};
+
+use tempfile::TempDir;
 
 use crate::support::{Client, Server, may_trace, noise, write};
 
@@ -17,6 +19,28 @@ const TRACED: &[&str] = &[
 /// Bytes of the shortest receipt of a file, encrypted. A ping is shorter.
 const RECEIPT: u64 = 50;
 
+/// A server whose system calls are written down, and a client of it.
+struct Traced {
+    server: Server,
+    client: Client,
+    trace: PathBuf,
+    _folder: TempDir,
+}
+
+impl Traced {
+    /// `None` where nothing can be traced.
+    fn start() -> Option<Self> {
+        if !may_trace() {
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let trace = folder.path().join("trace");
+        let server = Server::setup().wrapped(TRACED).env("TRACE", &trace).start();
+        let client = Client::paired(&server);
+        Some(Traced { server, client, trace, _folder: folder })
+    }
+}
+
 fn written_bytes(line: &str) -> u64 {
     line.rsplit_once(" = ").and_then(|(_, bytes)| bytes.parse().ok()).unwrap_or(0)
 }
@@ -30,13 +54,7 @@ fn after(lines: &[&str], from: usize, what: &str, words: &[&str]) -> usize {
 
 #[test]
 fn promise_2_bytes_name_folder_and_row_are_synced_before_the_receipt() {
-    if !may_trace() {
-        return;
-    }
-    let traces = tempfile::tempdir().unwrap();
-    let trace = traces.path().join("trace");
-    let server = Server::setup().wrapped(TRACED).env("TRACE", &trace).start();
-    let client = Client::paired(&server);
+    let Some(Traced { server, client, trace, _folder }) = Traced::start() else { return };
     // One that is packed, and one with a checkpoint.
     for (name, length) in [("small", 1000), ("large", 33 * 1024 * 1024)] {
         let source = write(server.beside().join("folder").join(name), noise(length, 1));
@@ -65,13 +83,7 @@ fn promise_2_bytes_name_folder_and_row_are_synced_before_the_receipt() {
 #[test]
 fn promise_2_many_files_are_synced_before_any_of_them_has_its_name() {
     const FILES: usize = 60;
-    if !may_trace() {
-        return;
-    }
-    let traces = tempfile::tempdir().unwrap();
-    let trace = traces.path().join("trace");
-    let server = Server::setup().wrapped(TRACED).env("TRACE", &trace).start();
-    let client = Client::paired(&server);
+    let Some(Traced { server, client, trace, _folder }) = Traced::start() else { return };
     let source = server.beside().join("folder");
     (0..FILES)
         .for_each(|number| drop(write(source.join(format!("file-{number}")), noise(1000, number as u64))));
