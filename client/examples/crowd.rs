@@ -113,7 +113,7 @@ async fn clients(invite: Arc<Invite>, count: usize) -> anyhow::Result<()> {
 
 /// Sends some small files, and waits for the receipt of each.
 async fn send(incoming: &mut Incoming, outbox: &Outbox, number: usize) -> anyhow::Result<()> {
-    let put = Put { on_conflict: Conflict::Replace, dry_run: false };
+    let put = Put { on_conflict: Conflict::Replace, dry_run: false, digest: Algorithm::Sha256 };
     outbox.say(Request { id: 1, verb: Verb::Put(put) })?;
     let bytes = |seq: u64| format!("file {seq} of {number} ").repeat(100).into_bytes();
     let mut sent = 0;

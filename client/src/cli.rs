@@ -64,6 +64,9 @@ pub(crate) struct SendArgs {
     /// Connections at a time
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) jobs: usize,
+    /// How digests are made; receipts and the server's records are by it
+    #[arg(long, value_name = "ALGORITHM", default_value = "sha256")]
+    pub(crate) digest: DigestArg,
     /// Read and digest every file anew instead of trusting what is known about unchanged ones
     #[arg(long)]
     pub(crate) checksum: bool,
@@ -85,7 +88,7 @@ pub(crate) struct SendArgs {
     /// What to do with symbolic links
     #[arg(long, value_name = "HOW", default_value = "keep")]
     pub(crate) links: LinksArg,
-    /// Write a checksum file of everything that is on the server now, for `sha256sum -c`
+    /// Write a checksum file of everything that is on the server now, for `sha256sum -c` or `b3sum -c`
     #[arg(long, value_name = "FILE")]
     pub(crate) receipts: Option<PathBuf>,
     /// Tell everything as JSON, one object a line
@@ -112,6 +115,14 @@ pub(crate) enum ConflictArg {
     Skip,
     /// As skip, for scripts that mean it
     Fail,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum DigestArg {
+    /// SHA-256, which `sha256sum` checks
+    Sha256,
+    /// BLAKE3, which `b3sum` checks: less work for both machines
+    Blake3,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -9,11 +9,11 @@ use std::{
 };
 
 use etcetera::base_strategy::{BaseStrategy, Xdg};
-use ferry_proto::{Conflict, RelPath, escape, units};
+use ferry_proto::{Algorithm, Conflict, RelPath, escape, units};
 use ferry_store::source::Links;
 
 use crate::{
-    cli::{Cli, ConflictArg, LinksArg, PairArgs, ProgressArg, RemotesSub, SendArgs, Sub},
+    cli::{Cli, ConflictArg, DigestArg, LinksArg, PairArgs, ProgressArg, RemotesSub, SendArgs, Sub},
     exit::Failure,
 };
 
@@ -76,6 +76,8 @@ pub struct Send {
     pub name: Option<RelPath>,
     /// Connections at a time.
     pub jobs: usize,
+    /// How digests are made.
+    pub digest: Algorithm,
     /// Digest everything anew.
     pub checksum: bool,
     /// Where another file has the name.
@@ -197,6 +199,10 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
         dir: args.dir.map(|dir| path(&dir, "--dir")).transpose()?,
         name: args.name.map(|name| path(&name, "--name")).transpose()?,
         jobs: args.jobs,
+        digest: match args.digest {
+            DigestArg::Sha256 => Algorithm::Sha256,
+            DigestArg::Blake3 => Algorithm::Blake3,
+        },
         checksum: args.checksum,
         on_conflict: match args.on_conflict {
             ConflictArg::Replace => Conflict::Replace,

@@ -1,6 +1,9 @@
-//! The digest cache: what unchanged files were found to hold, so that they need not be read again.
+//! The digest cache: what unchanged files were found to hold, so that they need not be read again, and how far hashers
+//! have come in those that were not sent to their end.
 //!
 //! It lives in SQLite, is never loaded whole, and serves several processes at once. Losing it costs time only.
+
+mod states;
 
 use std::{
     os::unix::fs::DirBuilderExt,
@@ -10,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use ferry_proto::{Algorithm, Digest, Timestamp};
+use ferry_proto::{Algorithm, Digest, HasherState, Timestamp};
 use ferry_store::source::Identity;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
@@ -41,6 +44,20 @@ const SCHEMA: &str = "
         changed_ns INTEGER NOT NULL,
         digest BLOB NOT NULL,
         PRIMARY KEY (device, inode, algorithm)
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS states (
+        device INTEGER NOT NULL,
+        inode INTEGER NOT NULL,
+        algorithm INTEGER NOT NULL,
+        length INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        modified_s INTEGER NOT NULL,
+        modified_ns INTEGER NOT NULL,
+        changed_s INTEGER NOT NULL,
+        changed_ns INTEGER NOT NULL,
+        state BLOB NOT NULL,
+        at INTEGER NOT NULL,
+        PRIMARY KEY (device, inode, algorithm, length)
     ) WITHOUT ROWID;
 ";
 
@@ -88,15 +105,37 @@ impl Digests {
     }
 
     /// The digest of a file that is still the same.
-    pub(crate) fn find(&self, identity: &Identity) -> Option<Digest> {
+    pub(crate) fn find(&self, identity: &Identity, algorithm: Algorithm) -> Option<Digest> {
         let mut inner = self.lock();
-        let found = inner.find(identity);
+        let found = inner.find(identity, algorithm);
         inner.note(found).flatten()
+    }
+
+    /// The longest state, of at most this many bytes, that a hasher had in a file that is still the same.
+    pub(crate) fn find_state(
+        &self,
+        identity: &Identity,
+        algorithm: Algorithm,
+        most: u64,
+    ) -> Option<HasherState> {
+        let mut inner = self.lock();
+        let found = states::find(&inner.connection, identity, algorithm, most);
+        inner.note(found).flatten()
+    }
+
+    /// Keeps a hasher's state at once: the process may be killed before the next one.
+    pub(crate) fn keep_state(&self, identity: &Identity, state: &HasherState) {
+        if is_too_fresh(identity) {
+            return;
+        }
+        let mut inner = self.lock();
+        let kept = states::keep(&mut inner.connection, identity, state, SystemTime::now());
+        inner.note(kept);
     }
 
     /// Keeps the digest of a file that was just read, unless it was touched just before.
     pub(crate) fn learn(&self, identity: &Identity, digest: Digest) {
-        if is_too_fresh(identity.modified, identity.seen) || is_too_fresh(identity.changed, identity.seen) {
+        if is_too_fresh(identity) {
             return;
         }
         let mut inner = self.lock();
@@ -139,12 +178,11 @@ impl Inner {
         result.map_err(|error| self.problem.get_or_insert(error)).ok()
     }
 
-    fn find(&self, identity: &Identity) -> rusqlite::Result<Option<Digest>> {
+    fn find(&self, identity: &Identity, algorithm: Algorithm) -> rusqlite::Result<Option<Digest>> {
         let mut statement = self.connection.prepare_cached(
             "SELECT digest FROM digests WHERE device = ?1 AND inode = ?2 AND algorithm = ?3 AND size = ?4
              AND modified_s = ?5 AND modified_ns = ?6 AND changed_s = ?7 AND changed_ns = ?8",
         )?;
-        let algorithm = Algorithm::Sha256;
         let found = statement.query_row(
             params![
                 identity.device as i64,
@@ -188,7 +226,9 @@ impl Inner {
                     identity.changed.nanos(),
                     &digest.bytes()[..],
                 ])?;
+                states::forget(&transaction, identity)?;
             }
+            states::prune(&transaction, SystemTime::now())?;
         }
         transaction.commit()
     }
@@ -232,7 +272,11 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 
 /// Counts from when the file was seen, before its first byte was read: in the time that reading takes it may change
 /// again, and still show the old time.
-fn is_too_fresh(time: Timestamp, seen: SystemTime) -> bool {
+fn is_too_fresh(identity: &Identity) -> bool {
+    [identity.modified, identity.changed].into_iter().any(|time| is_just_before(time, identity.seen))
+}
+
+fn is_just_before(time: Timestamp, seen: SystemTime) -> bool {
     let Ok(seconds) = u64::try_from(time.seconds()) else { return false };
     let time = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, time.nanos()));
     // A time in the future says nothing about how long ago it was.
@@ -256,7 +300,11 @@ mod tests {
             let identity = Identity { device: 1, inode, size: 0, modified, changed, seen: after(age) };
             digests.learn(&identity, digest);
             digests.save().unwrap();
-            assert_eq!(digests.find(&identity).is_some(), age >= TOO_FRESH, "seen {age:?} later");
+            assert_eq!(
+                digests.find(&identity, Algorithm::Sha256).is_some(),
+                age >= TOO_FRESH,
+                "seen {age:?} later"
+            );
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use ferry_proto::{Algorithm, Digest, Kind, RelPath};
+use ferry_proto::{Algorithm, Digest, HasherState, Kind, RelPath};
 use ferry_session::send::{Fate, Manifest, Origin, Task};
 use ferry_store::source::{Found, Identity, Links, Walk};
 
@@ -231,12 +231,20 @@ impl Manifest for Queue {
         }
     }
 
-    fn known_digest(&self, identity: &Identity) -> Option<Digest> {
-        self.digests.find(identity)
+    fn known_digest(&self, identity: &Identity, algorithm: Algorithm) -> Option<Digest> {
+        self.digests.find(identity, algorithm)
     }
 
     fn learned(&self, identity: &Identity, digest: Digest) {
         self.digests.learn(identity, digest);
+    }
+
+    fn known_state(&self, identity: &Identity, algorithm: Algorithm, most: u64) -> Option<HasherState> {
+        self.digests.find_state(identity, algorithm, most)
+    }
+
+    fn learned_state(&self, identity: &Identity, state: HasherState) {
+        self.digests.keep_state(identity, &state);
     }
 
     fn digested(&self, bytes: u64) {

@@ -23,7 +23,7 @@ mod sender;
 pub mod units;
 
 pub use code::Code;
-pub use digest::{Algorithm, Digest, Hasher};
+pub use digest::{Algorithm, Digest, Hasher, HasherState};
 pub use frame::{DecodeError, Decoder, Frame, FrameHeader};
 pub use header::{Extension, Header, HeaderError, Kind, Mode, Timestamp};
 pub use invite::{Fingerprint, Invite, InviteError, Secret};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Code, Digest, Header, RelPath, Secret, codec, limits};
+use crate::{Algorithm, Code, Digest, Header, RelPath, Secret, codec, limits};
 
 /// The protocol version that this crate speaks.
 pub const VERSION: u16 = 1;
@@ -132,6 +132,8 @@ pub struct Put {
     pub on_conflict: Conflict,
     /// Answer every offer, take nothing.
     pub dry_run: bool,
+    /// How all digests of this request are made.
+    pub digest: Algorithm,
 }
 
 /// What to do where a file with other content has the name.

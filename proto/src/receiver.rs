@@ -8,14 +8,15 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Abort, Answer, Body, Code, Digest, Done, End, Failed, Header, Message, Offer, Receipt, RelPath, Seq,
-    Verdict, Violation, limits,
+    Abort, Algorithm, Answer, Body, Code, Digest, Done, End, Failed, Header, Message, Offer, Put, Receipt,
+    RelPath, Seq, Verdict, Violation, limits,
 };
 
 /// See the module.
 #[derive(Debug)]
 pub struct Receiver {
     dry_run: bool,
+    algorithm: Algorithm,
     window: usize,
     next: u64,
     offers: BTreeMap<Seq, Entry>,
@@ -104,9 +105,10 @@ pub enum Piece {
 impl Receiver {
     /// For one request of a sender that may have this many offers without a final answer. In a dry run every offer is
     /// answered and none is asked for.
-    pub fn new(dry_run: bool, window: usize) -> Self {
+    pub fn new(put: &Put, window: usize) -> Self {
         Receiver {
-            dry_run,
+            dry_run: put.dry_run,
+            algorithm: put.digest,
             window,
             next: 0,
             offers: BTreeMap::new(),
@@ -202,6 +204,7 @@ impl Receiver {
         if self.offer_bytes + cost > limits::OFFER_BYTES {
             return Err(Violation("more bytes of offers than the window holds"));
         }
+        header.digest.map_or(Ok(()), |digest| self.check(digest))?;
         self.next += 1;
         self.offer_bytes += cost;
         let state = if header.has_body() || self.dry_run { State::Deciding } else { State::Settling };
@@ -229,7 +232,16 @@ impl Receiver {
         }
     }
 
+    fn check(&self, digest: Digest) -> Result<(), Violation> {
+        if digest.algorithm() == self.algorithm {
+            Ok(())
+        } else {
+            Err(Violation("a digest of another algorithm than the request's"))
+        }
+    }
+
     fn ended(&mut self, digest: Digest) -> Result<Arrival, Violation> {
+        self.check(digest)?;
         let OpenBody { seq, discard, .. } = self.open.take().ok_or(Violation("an end outside a body"))?;
         if discard {
             self.forget(seq);

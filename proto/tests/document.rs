@@ -42,7 +42,15 @@ fn the_example_is_what_this_crate_sends() {
             grant: GrantView { client: "laptop".into(), put: true, get: false, list: false, overwrite: true },
         }
         .into(),
-        Request { id: 1, verb: Verb::Put(Put { on_conflict: Conflict::Replace, dry_run: false }) }.into(),
+        Request {
+            id: 1,
+            verb: Verb::Put(Put {
+                on_conflict: Conflict::Replace,
+                dry_run: false,
+                digest: Algorithm::Sha256,
+            }),
+        }
+        .into(),
         Offer { seq: Seq(0), header }.into(),
         Verdict { seq: Seq(0), answer: Answer::Send { offset: 0, prefix: None } }.into(),
         Body { seq: Seq(0), offset: 0 }.into(),

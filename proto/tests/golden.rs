@@ -218,13 +218,13 @@ fn goldens() -> Vec<Golden> {
         Goodbye { code: Code::Other(9999), detail: "?".into() }.into(),
     );
 
-    let put = |id, on_conflict, dry_run| {
-        Message::from(Request { id, verb: Verb::Put(Put { on_conflict, dry_run }) })
+    let put = |id, on_conflict, dry_run, digest| {
+        Message::from(Request { id, verb: Verb::Put(Put { on_conflict, dry_run, digest }) })
     };
-    control("request-put-replace", "", put(0, Conflict::Replace, false));
-    control("request-put-keep-both", "", put(1, Conflict::KeepBoth, false));
-    control("request-put-skip", "", put(250, Conflict::Skip, false));
-    control("request-put-fail", "A dry run.", put(u32::MAX, Conflict::Fail, true));
+    control("request-put-replace", "", put(0, Conflict::Replace, false, Algorithm::Sha256));
+    control("request-put-keep-both", "", put(1, Conflict::KeepBoth, false, Algorithm::Sha256));
+    control("request-put-skip", "Digests by BLAKE3.", put(250, Conflict::Skip, false, Algorithm::Blake3));
+    control("request-put-fail", "A dry run.", put(u32::MAX, Conflict::Fail, true, Algorithm::Sha256));
     control(
         "request-unknown",
         "A verb that version 1 does not know, without arguments.",

@@ -240,8 +240,8 @@ fn an_unknown_verb_is_passed_over_with_its_arguments_and_a_known_one_is_not() {
     };
     let unknown = Request { id: 7, verb: Verb::Unknown(2) };
     assert_eq!(request(2, b"anything at all"), Ok(vec![Frame::Control(unknown.into())]));
-    assert!(request(1, &[0, 0]).is_ok());
-    for bad in [&[4, 0][..], &[0, 2], &[0], &[], &[0, 0, 0]] {
+    assert!(request(1, &[0, 0, 1]).is_ok());
+    for bad in [&[4, 0, 1][..], &[0, 2, 1], &[0, 0, 0], &[0, 0, 3], &[0, 0], &[], &[0, 0, 1, 0]] {
         assert!(request(1, bad).is_err(), "{bad:?} are no arguments of Put");
     }
 }

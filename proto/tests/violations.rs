@@ -20,21 +20,30 @@ mod receiver {
     use super::*;
 
     #[test]
+    fn hostile_09_a_digest_of_another_algorithm() {
+        const TEXT: &str = "a digest of another algorithm than the request's";
+        let other = Digest::new(Algorithm::Blake3, [1; 32]);
+        refused(awake().handle(offer(0, Header { digest: Some(other), ..small() }), 10), TEXT);
+        let mut receiver = awake();
+        receiver.handle(offer(0, Header { digest: None, ..small() }), 10).unwrap();
+        receiver.verdict(Seq(0), Answer::Send { offset: 0, prefix: None }).unwrap();
+        receiver.handle(body(0, 0), 2).unwrap();
+        refused(receiver.handle(End { digest: other }.into(), 33), TEXT);
+    }
+
+    #[test]
     fn hostile_09_sequence_numbers_that_repeat_skip_or_overflow() {
         for wrong in [0, 2, u64::MAX] {
-            let mut receiver = Receiver::new(false, limits::OFFERS);
+            let mut receiver = awake();
             receiver.handle(offer(0, small()), 10).unwrap();
             refused(receiver.handle(offer(wrong, small()), 10), "an offer out of sequence");
         }
-        refused(
-            Receiver::new(false, limits::OFFERS).handle(offer(1, small()), 10),
-            "an offer out of sequence",
-        );
+        refused(awake().handle(offer(1, small()), 10), "an offer out of sequence");
     }
 
     #[test]
     fn hostile_10_a_million_offers() {
-        let mut receiver = Receiver::new(false, limits::OFFERS);
+        let mut receiver = awake();
         for seq in 0..limits::OFFERS as u64 {
             receiver.handle(offer(seq, small()), 10).unwrap();
         }
@@ -47,7 +56,7 @@ mod receiver {
 
     #[test]
     fn hostile_10_offers_that_fill_the_memory() {
-        let mut receiver = Receiver::new(false, limits::OFFERS);
+        let mut receiver = awake();
         let fit = (limits::OFFER_BYTES / limits::CONTROL) as u64;
         for seq in 0..fit {
             receiver.handle(offer(seq, small()), limits::CONTROL).unwrap();
@@ -59,8 +68,8 @@ mod receiver {
 
     #[test]
     fn a_chunk_or_an_end_where_no_body_is_open() {
-        refused(Receiver::new(false, limits::OFFERS).chunk(1), "a chunk outside a body");
-        refused(Receiver::new(false, limits::OFFERS).handle(end(), 33), "an end outside a body");
+        refused(awake().chunk(1), "a chunk outside a body");
+        refused(awake().handle(end(), 33), "an end outside a body");
         let mut receiver = asked(0);
         refused(receiver.chunk(1), "a chunk outside a body");
         refused(receiver.handle(end(), 33), "an end outside a body");
@@ -82,7 +91,7 @@ mod receiver {
     #[test]
     fn a_body_that_was_not_asked_for() {
         let text = "a body that was not asked for";
-        refused(Receiver::new(false, limits::OFFERS).handle(body(0, 0), 2), text);
+        refused(awake().handle(body(0, 0), 2), text);
 
         let mut undecided = offered(file(100));
         refused(undecided.handle(body(0, 0), 2), text);
@@ -100,7 +109,7 @@ mod receiver {
         refused_file.verdict(Seq(0), Answer::Refused { code: Code::Exists, detail: String::new() }).unwrap();
         refused(refused_file.handle(body(0, 0), 2), text);
 
-        let mut dry = Receiver::new(true, limits::OFFERS);
+        let mut dry = dreaming();
         dry.handle(offer(0, file(100)), 10).unwrap();
         dry.verdict(Seq(0), Answer::Send { offset: 0, prefix: None }).unwrap();
         refused(dry.handle(body(0, 0), 2), text);
@@ -125,8 +134,8 @@ mod receiver {
 
     #[test]
     fn aborts_of_what_is_not_under_way() {
-        refused(Receiver::new(false, limits::OFFERS).handle(abort(0), 2), "an abort of nothing");
-        refused(Receiver::new(false, limits::OFFERS).handle(abort(u64::MAX), 2), "an abort of nothing");
+        refused(awake().handle(abort(0), 2), "an abort of nothing");
+        refused(awake().handle(abort(u64::MAX), 2), "an abort of nothing");
         refused(offered(file(100)).handle(abort(0), 2), "an abort of what was not asked for");
         refused(ended().handle(abort(0), 2), "an abort of what was not asked for");
         let mut twice = asked(0);
@@ -137,9 +146,9 @@ mod receiver {
     #[test]
     fn hostile_09_done_with_other_counts_or_too_early() {
         let text = "Done with other counts than what arrived";
-        refused(Receiver::new(false, limits::OFFERS).handle(done(1, 0), 2), text);
-        refused(Receiver::new(false, limits::OFFERS).handle(done(0, 1), 2), text);
-        refused(Receiver::new(false, limits::OFFERS).handle(done(u64::MAX, u64::MAX), 2), text);
+        refused(awake().handle(done(1, 0), 2), text);
+        refused(awake().handle(done(0, 1), 2), text);
+        refused(awake().handle(done(u64::MAX, u64::MAX), 2), text);
         let settled = || {
             let mut receiver = ended();
             receiver.receipt(Seq(0), Some(digest(1)), None).unwrap();
@@ -156,7 +165,7 @@ mod receiver {
 
     #[test]
     fn anything_after_done() {
-        let mut receiver = Receiver::new(false, limits::OFFERS);
+        let mut receiver = awake();
         assert_eq!(receiver.handle(done(0, 0), 2), Ok(Arrival::Done(Done { entries: 0, bytes: 0 })));
         refused(receiver.handle(offer(0, small()), 10), "a message after Done");
         refused(receiver.handle(done(0, 0), 2), "a message after Done");
@@ -166,10 +175,7 @@ mod receiver {
     #[test]
     fn messages_that_a_sender_does_not_send() {
         for message in [verdict(0, Answer::NeedDigest), receipt(0, None), failed(0)] {
-            refused(
-                Receiver::new(false, limits::OFFERS).handle(message, 10),
-                "a message that a sender does not send",
-            );
+            refused(awake().handle(message, 10), "a message that a sender does not send");
         }
     }
 
@@ -227,7 +233,7 @@ mod receiver {
     }
 
     fn offered(header: Header) -> Receiver {
-        let mut receiver = Receiver::new(false, limits::OFFERS);
+        let mut receiver = awake();
         receiver.handle(offer(0, header), 10).expect("an allowed step");
         receiver
     }
@@ -429,7 +435,7 @@ mod sender {
     #[test]
     fn the_window_keeps_to_the_bytes_that_a_receiver_remembers() {
         let mut sender = Sender::new(false, LIMITS);
-        let mut receiver = Receiver::new(false, limits::OFFERS);
+        let mut receiver = awake();
         let extensions = vec![Extension { tag: 1, value: vec![0; limits::EXTENSION_BYTES - 8] }];
         while sender.has_room() {
             let mut frame = Vec::new();
@@ -459,6 +465,18 @@ mod sender {
         sender.end(Seq(0), digest(1)).expect("an allowed step");
         sender
     }
+}
+
+fn awake() -> Receiver {
+    Receiver::new(&put(false), limits::OFFERS)
+}
+
+fn dreaming() -> Receiver {
+    Receiver::new(&put(true), limits::OFFERS)
+}
+
+fn put(dry_run: bool) -> Put {
+    Put { on_conflict: Conflict::Replace, dry_run, digest: Algorithm::Sha256 }
 }
 
 const LIMITS: Limits = Limits {

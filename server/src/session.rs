@@ -273,6 +273,7 @@ impl Sessions {
             overwrite: client.grant.overwrite,
             conflict: put.on_conflict,
             dry_run: put.dry_run,
+            digest: put.digest,
             max_file: self.settings.borrow().max_file,
             quota: client.grant.quota,
             cut,

@@ -37,11 +37,12 @@ impl Ledger for MemoryLedger {
         let (mut rows, mut checkpoints) = (lock(&self.rows), lock(&self.checkpoints));
         for filed in batch {
             // Whoever sends what is there already sends nothing.
-            let is_the_same = rows.get(&filed.path).is_some_and(|row| row.kind == filed.row.kind);
-            if !is_the_same {
-                lock(&self.senders).insert(filed.path.clone(), filed.client.clone());
+            let mut row = filed.row.clone();
+            match rows.get(&filed.path).filter(|old| old.kind.is_same_as(&row.kind)) {
+                Some(old) => row.kind = row.kind.with(&old.kind),
+                None => drop(lock(&self.senders).insert(filed.path.clone(), filed.client.clone())),
             }
-            rows.insert(filed.path.clone(), filed.row.clone());
+            rows.insert(filed.path.clone(), row);
             checkpoints.retain(|id, _| Some(*id) != filed.staged);
         }
         Ok(())
@@ -296,6 +297,10 @@ impl<S: Staged> Staged for Scripted<S> {
     fn replay(&mut self, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
         self.script.call("replay", "")?;
         self.inner.replay(sink)
+    }
+
+    fn stamp(&self) -> Result<Stamp, StoreError> {
+        self.inner.stamp()
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {

@@ -3,9 +3,9 @@
 
 use std::time::SystemTime;
 
-use ferry_proto::{Digest, Mode, RelPath, Timestamp};
+use ferry_proto::{Digest, HasherState, Mode, RelPath, Timestamp};
 
-use crate::{StageId, Stamp};
+use crate::{Digests, StageId, Stamp};
 
 /// The book in which [`Uploads`](crate::Uploads) writes. Every method is atomic and durable when it returns.
 pub trait Ledger: Send + Sync + 'static {
@@ -70,13 +70,35 @@ pub enum RowKind {
     File {
         /// Its bytes.
         size: u64,
-        /// Their digest.
-        digest: Digest,
+        /// Their digests.
+        digests: Digests,
     },
     /// A folder.
     Folder,
     /// A symbolic link to this target.
     Symlink(Vec<u8>),
+}
+
+impl RowKind {
+    /// Whether both speak of the same content.
+    pub fn is_same_as(&self, other: &RowKind) -> bool {
+        match (self, other) {
+            (RowKind::File { size, digests }, RowKind::File { size: other_size, digests: others }) => {
+                size == other_size && digests.agree_with(others)
+            }
+            _ => self == other,
+        }
+    }
+
+    /// What is known of a content by this and by another row of it.
+    pub fn with(self, other: &RowKind) -> Self {
+        match (self, other) {
+            (RowKind::File { size, digests }, RowKind::File { digests: others, .. }) => {
+                RowKind::File { size, digests: digests.with(others) }
+            }
+            (kind, _) => kind,
+        }
+    }
 }
 
 /// A row to be written.
@@ -116,6 +138,9 @@ pub struct Checkpoint {
     pub key: BodyKey,
     /// Durable bytes.
     pub offset: u64,
+    /// The hasher's state there, and the version of the staged body that it is good for: as it was right after this
+    /// offset was made durable, or the body was cut back to it.
+    pub kept: Option<(HasherState, Stamp)>,
     /// When this was written down.
     pub at: SystemTime,
 }

@@ -10,6 +10,7 @@
 mod attributes;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod digests;
 #[cfg(any(test, feature = "conformance"))]
 pub mod doubles;
 mod durable;
@@ -23,6 +24,7 @@ pub mod source;
 mod store;
 mod uploads;
 
+pub use digests::Digests;
 pub use error::StoreError;
 pub use folder::make_folder;
 pub use ledger::{BodyKey, Checkpoint, Filed, Held, Ledger, LedgerError, Row, RowKind};

@@ -173,7 +173,9 @@ impl Store for LocalStore {
         if !metadata.is_file() || metadata.len() < length {
             return Err(StoreError::NotFound);
         }
-        file.set_len(length)?;
+        if metadata.len() > length {
+            file.set_len(length)?;
+        }
         fs::seek(&file, fs::SeekFrom::End(0))?;
         Ok(LocalStaged { id, file })
     }
@@ -376,6 +378,10 @@ impl Staged for LocalStaged {
         fs::seek(&self.file, fs::SeekFrom::Start(0))?;
         // Reading to the end leaves the descriptor where appending goes on.
         read_all(&mut self.file, sink)
+    }
+
+    fn stamp(&self) -> Result<Stamp, StoreError> {
+        Ok(stamp(&fs::fstat(&self.file)?))
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {

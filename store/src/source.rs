@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     fs::{File, Metadata, OpenOptions},
-    io::{self, Read},
+    io::{self, Read, Seek, SeekFrom},
     os::unix::{
         ffi::OsStrExt,
         fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
@@ -308,6 +308,11 @@ impl Source {
     /// Its permission bits when it was opened.
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Reads from this offset next.
+    pub fn go_to(&mut self, offset: u64) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(offset)).map(drop)
     }
 
     /// What has become of it since it had this identity.

@@ -25,7 +25,7 @@ pub trait Store: Send + Sync + 'static {
     /// Begins a body of no bytes. [`StoreError::Crowded`] while too many others are open.
     fn stage(&self, id: StageId) -> Result<Self::Staged, StoreError>;
 
-    /// Opens a staged body again, cut back to `length` bytes. [`StoreError::NotFound`] if it does not exist or is
+    /// Opens a staged body again, cut back to `length` bytes; one of just that length keeps its stamp. [`StoreError::NotFound`] if it does not exist or is
     /// shorter; [`StoreError::Crowded`] while too many others are open.
     fn reopen(&self, id: StageId, length: u64) -> Result<Self::Staged, StoreError>;
 
@@ -87,6 +87,9 @@ pub trait Staged: Send + 'static {
     /// Reads what was appended so far, from the first byte, all of it or until `sink` says `false`: then
     /// nothing more can be appended.
     fn replay(&mut self, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError>;
+
+    /// What this version of it is known by.
+    fn stamp(&self) -> Result<Stamp, StoreError>;
 
     /// Makes what has been appended durable.
     fn sync(&mut self) -> Result<(), StoreError>;

@@ -84,6 +84,7 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
             on_conflict: config.on_conflict,
             dry_run: config.dry_run,
             links: config.links,
+            digest: config.digest,
             checksum: config.checksum,
             has_company: config.jobs > 1,
         },

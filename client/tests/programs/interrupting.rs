@@ -1,19 +1,29 @@
 //! Runs that are interrupted, and the same commands again.
 
-use std::{fs, io::Write, path::PathBuf, sync::mpsc};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    time::Duration,
+};
 
 use ferry_proto::{Algorithm, Answer, Done, Message, Receipt, Verdict};
 use rustix::process::Signal;
 
 use crate::support::{
     Client, FakeServer, GIVE_UP, Outcome, Plan, Proxy, Running, Server, Wire, assert_same_file, eventually,
-    make_fifo, noise, set_modified, write,
+    make_fifo, may_trace, noise, set_modified, write,
 };
 
 const MIB: usize = 1024 * 1024;
 
 /// The distance of checkpoints.
 const CHECKPOINT: u64 = 32 * MIB as u64;
+
+/// Runs what follows under strace, which writes down what is read, and stays out of the way.
+const READS: &[&str] =
+    &["sh", "-c", "exec strace -D -f -y -s 0 -o \"$TRACE\" -e trace=read,pread64,readv \"$@\"", "sh"];
 
 /// A run that stands still in the middle of a large body, with two of its checkpoints on the server.
 struct Halfway {
@@ -26,13 +36,21 @@ struct Halfway {
 
 const LENGTH: usize = 100 * MIB;
 
+/// A file that was touched more shortly before it is read is not known by its times.
+const TOO_FRESH: Duration = Duration::from_secs(2);
+
 impl Halfway {
     fn start(flags: &[&str]) -> Self {
-        let server = Server::start();
+        Self::with(Server::start(), flags, |_| {})
+    }
+
+    /// When something has been done about the source.
+    fn with(server: Server, flags: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let proxy = Proxy::to(server.address());
         let client = Client::new();
         client.pair(&server.invite_at(proxy.address()));
         let source = write(server.beside().join("large"), noise(LENGTH, 1));
+        prepare(&source);
         proxy.set(Plan::SilentAfter(70 * MIB as u64));
         let running = client.send(&source).args(flags).start();
         eventually("the second checkpoint", || (server.checkpoints() == [2 * CHECKPOINT]).then_some(()));
@@ -77,6 +95,39 @@ fn promise_3_a_killed_client_goes_on_where_it_was() {
     halfway.end(|running| running.signal(Signal::KILL));
     let again = halfway.again();
     assert_eq!(again.total("bytes"), LENGTH as u64 - 2 * CHECKPOINT);
+}
+
+#[test]
+fn promise_3_neither_side_reads_again_what_it_has_hashed() {
+    if !may_trace() {
+        return;
+    }
+    for algorithm in ["sha256", "blake3"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, theirs) = (folder.path().join("client"), folder.path().join("server"));
+        let server = Server::setup().wrapped(READS).env("TRACE", &theirs).start();
+        let mut halfway = Halfway::with(server, &["--json", "--digest", algorithm], |source| {
+            // Nothing is kept of a file that was touched so shortly before that its times may hide another touch.
+            let modified = fs::metadata(source).unwrap().modified().unwrap();
+            let is_old = || modified.elapsed().is_ok_and(|age| age > TOO_FRESH);
+            eventually("it is old enough", || is_old().then_some(()));
+        });
+        halfway.end(|running| running.signal(Signal::KILL));
+        let Halfway { server, client, source, .. } = &halfway;
+        let so_far = fs::read_to_string(&theirs).unwrap().len();
+        let again = client.wrapped(READS, "send").env("TRACE", &ours).arg(source);
+        let again = again.args(["--to", "box", "--json", "--digest", algorithm]).run().code(0);
+        assert_eq!(again.total("bytes"), LENGTH as u64 - 2 * CHECKPOINT);
+        assert_same_file(source, &server.inbox().join("large"));
+        let read = |trace: &str, of: &str| -> u64 {
+            let lines = trace.lines().filter(|line| line.contains(of));
+            lines.filter_map(|line| line.rsplit_once(" = ")?.1.parse::<u64>().ok()).sum()
+        };
+        let by_client = read(&fs::read_to_string(&ours).unwrap(), "/large>");
+        assert_eq!(by_client, LENGTH as u64 - 2 * CHECKPOINT, "{algorithm}: bytes that the client read");
+        let by_server = read(&fs::read_to_string(&theirs).unwrap()[so_far..], "/.ferry/staging/");
+        assert_eq!(by_server, 0, "{algorithm}: bytes that the server read");
+    }
 }
 
 #[test]

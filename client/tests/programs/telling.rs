@@ -61,6 +61,37 @@ fn receipts_are_what_sha256sum_checks() {
 }
 
 #[test]
+fn receipts_by_blake3_are_what_b3sum_checks() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    // Names that b3sum can read: it wants UTF-8. The last is more than one of the pieces that are hashed.
+    for (name, length) in [("plain", 5), ("new\nline", 6), ("back\\slash", 0), ("huge", 70 * 1024 * 1024)] {
+        write(source.join(name), noise(length, 2));
+    }
+    let receipts = server.beside().join("receipts");
+    let send =
+        || client.send(&source).args(["--digest", "blake3", "--json", "--receipts"]).arg(&receipts).run();
+    let mut seen = Vec::new();
+    for status in ["sent", "held"] {
+        let outcome = send().code(0);
+        let objects = outcome.objects();
+        let huge = objects.iter().find(|object| object["name"] == "source/huge").unwrap();
+        assert_eq!((&huge["status"], &huge["digest"].as_str().unwrap()[..7]), (&status.into(), "blake3:"));
+        let mut command = Command::new("b3sum");
+        command.arg("--check").arg(&receipts).current_dir(server.inbox());
+        run(command).code(0);
+        let mut lines: Vec<String> =
+            String::from_utf8_lossy(&fs::read(&receipts).unwrap()).lines().map(str::to_owned).collect();
+        lines.sort();
+        seen.push(lines);
+    }
+    assert_eq!(seen[0], seen[1]);
+    // What has the other digest only is read, and moves no bytes.
+    assert_eq!(client.send(&source).arg("--json").run().code(0).total("bytes"), 0);
+}
+
+#[test]
 fn receipts_name_what_was_renamed_and_leave_out_what_failed() {
     let server = Server::start();
     let client = Client::paired(&server);

@@ -17,7 +17,7 @@ use std::{
 };
 
 use arbitrary::{Arbitrary, Unstructured};
-use ferry_proto::{Code, Digest, Put, RelPath, limits};
+use ferry_proto::{Algorithm, Code, Digest, Put, RelPath, limits};
 use ferry_session::{
     Buffers, Room, SessionError, greet,
     receive::{self, Destination, Witness},
@@ -90,13 +90,14 @@ fn in_memory() -> PathBuf {
 fn connections(script: &Script, folder: Option<&RelPath>, uploads: &Uploads<Stand>, account: &mut Account) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     runtime.expect("a runtime without I/O").block_on(async {
-        let put = Put { on_conflict: script.conflict, dry_run: script.dry_run };
+        let put = Put { on_conflict: script.conflict, dry_run: script.dry_run, digest: Algorithm::Sha256 };
         let terms = Arc::new(Terms {
             client: "somebody".to_owned(),
             folder: folder.cloned(),
             overwrite: script.overwrite,
             conflict: script.conflict,
             dry_run: script.dry_run,
+            digest: put.digest,
             quota: None,
             cut: ferry_store::Cut::default(),
             max_file: script.max_file,

@@ -122,6 +122,10 @@ impl Staged for StandStaged {
         self.inner.replay(sink)
     }
 
+    fn stamp(&self) -> Result<Stamp, StoreError> {
+        self.inner.stamp()
+    }
+
     fn sync(&mut self) -> Result<(), StoreError> {
         self.inner.sync()
     }

@@ -32,7 +32,10 @@ enum Work {
 impl Receiving {
     pub(crate) fn new(inbox: Inbox, dry_run: bool) -> Self {
         Receiving {
-            machine: Receiver::new(dry_run, limits::OFFERS),
+            machine: Receiver::new(
+                &Put { on_conflict: Conflict::Replace, dry_run, digest: Algorithm::Sha256 },
+                limits::OFFERS,
+            ),
             dry_run,
             headers: BTreeMap::new(),
             disk: VecDeque::new(),

@@ -139,10 +139,12 @@ fn welcome() -> impl Strategy<Value = Welcome> {
 
 fn request() -> impl Strategy<Value = Request> {
     let conflict = select(vec![Conflict::Replace, Conflict::KeepBoth, Conflict::Skip, Conflict::Fail]);
-    let verb = prop_oneof![
-        (conflict, any::<bool>()).prop_map(|(on_conflict, dry_run)| Verb::Put(Put { on_conflict, dry_run })),
-        (2..=u16::MAX).prop_map(Verb::Unknown),
-    ];
+    let verb =
+        prop_oneof![
+            (conflict, any::<bool>(), algorithm())
+                .prop_map(|(on_conflict, dry_run, digest)| Verb::Put(Put { on_conflict, dry_run, digest })),
+            (2..=u16::MAX).prop_map(Verb::Unknown),
+        ];
     (any::<u32>(), verb).prop_map(|(id, verb)| Request { id, verb })
 }
 
@@ -195,7 +197,11 @@ fn number() -> impl Strategy<Value = u64> {
 }
 
 fn digest() -> impl Strategy<Value = Digest> {
-    any::<[u8; 32]>().prop_map(|bytes| Digest::new(Algorithm::Sha256, bytes))
+    (algorithm(), any::<[u8; 32]>()).prop_map(|(algorithm, bytes)| Digest::new(algorithm, bytes))
+}
+
+fn algorithm() -> impl Strategy<Value = Algorithm> {
+    select(&Algorithm::ALL[..])
 }
 
 fn code() -> impl Strategy<Value = Code> {

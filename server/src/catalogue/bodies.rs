@@ -1,7 +1,7 @@
 //! The checkpoints of bodies that are under way.
 
-use ferry_proto::RelPath;
-use ferry_store::{BodyKey, Checkpoint, StageId};
+use ferry_proto::{HasherState, RelPath};
+use ferry_store::{BodyKey, Checkpoint, StageId, Stamp};
 use rusqlite::{Connection, named_params, params};
 
 use super::columns::{self, Column};
@@ -29,11 +29,12 @@ pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<Checkpoint>> {
 
 /// Writes a body's checkpoint in the place of its older one.
 pub(super) fn save(db: &Connection, checkpoint: &Checkpoint) -> rusqlite::Result<()> {
-    let Checkpoint { id, key, offset, at } = checkpoint;
+    let Checkpoint { id, key, offset, kept, at } = checkpoint;
     db.prepare_cached(
         "INSERT OR REPLACE INTO bodies
-            (id, client, path, size, modified, modified_nanos, algorithm, digest, offset, at)
-         VALUES (:id, :client, :path, :size, :modified, :modified_nanos, :algorithm, :digest, :offset, :at)",
+            (id, client, path, size, modified, modified_nanos, algorithm, digest, offset, state, stamp, at)
+         VALUES (:id, :client, :path, :size, :modified, :modified_nanos, :algorithm, :digest, :offset, :state,
+                 :stamp, :at)",
     )?
     .execute(named_params! {
         ":id": Column(*id),
@@ -45,6 +46,8 @@ pub(super) fn save(db: &Connection, checkpoint: &Checkpoint) -> rusqlite::Result
         ":algorithm": key.digest.map(|digest| digest.algorithm().number()),
         ":digest": key.digest.map(|digest| *digest.bytes()),
         ":offset": Column(*offset),
+        ":state": kept.as_ref().map(|(state, _)| state.to_bytes()),
+        ":stamp": kept.as_ref().map(|(_, stamp)| &stamp.0),
         ":at": Column(*at),
     })?;
     Ok(())
@@ -57,6 +60,11 @@ pub(super) fn remove(db: &Connection, id: StageId) -> rusqlite::Result<()> {
 }
 
 fn checkpoint(row: &rusqlite::Row<'_>) -> rusqlite::Result<Checkpoint> {
+    let offset = row.get::<_, Column<u64>>("offset")?.0;
+    let state: Option<Vec<u8>> = row.get("state")?;
+    // One that cannot be read costs time only.
+    let state = state.and_then(|state| HasherState::from_bytes(offset, &state));
+    let stamp: Option<Vec<u8>> = row.get("stamp")?;
     Ok(Checkpoint {
         id: row.get::<_, Column<_>>("id")?.0,
         key: BodyKey {
@@ -66,7 +74,8 @@ fn checkpoint(row: &rusqlite::Row<'_>) -> rusqlite::Result<Checkpoint> {
             modified: columns::modified(row)?,
             digest: columns::digest(row)?,
         },
-        offset: row.get::<_, Column<_>>("offset")?.0,
+        offset,
+        kept: state.zip(stamp.map(Stamp)),
         at: row.get::<_, Column<_>>("at")?.0,
     })
 }
@@ -75,7 +84,7 @@ fn checkpoint(row: &rusqlite::Row<'_>) -> rusqlite::Result<Checkpoint> {
 mod tests {
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-    use ferry_proto::{Algorithm, Timestamp};
+    use ferry_proto::{Algorithm, Timestamp, limits};
     use ferry_store::{Filed, Ledger, Row, RowKind, Stamp};
 
     use super::{
@@ -92,7 +101,11 @@ mod tests {
             digest: Some(Algorithm::Sha256.digest(name.as_bytes())),
         };
         let at = UNIX_EPOCH + Duration::from_millis(1_795_000_000_123);
-        Checkpoint { id: StageId(id), key, offset, at }
+        let mut hasher = Algorithm::Sha256.hasher();
+        hasher.update(&vec![7; limits::CHECKPOINT as usize]);
+        let kept = hasher.state(limits::CHECKPOINT).zip(Some(Stamp(vec![1, 2])));
+        let kept = kept.filter(|_| offset == limits::CHECKPOINT);
+        Checkpoint { id: StageId(id), key, offset, kept, at }
     }
 
     #[test]
@@ -146,7 +159,7 @@ mod tests {
         catalogue.save_checkpoint(&at(1, "laptop", "a", 1)).unwrap();
         catalogue.save_checkpoint(&at(2, "laptop", "b", 1)).unwrap();
         let stored = |size| {
-            let kind = RowKind::File { size, digest: Algorithm::Sha256.digest(b"x") };
+            let kind = RowKind::File { size, digests: Algorithm::Sha256.digest(b"x").into() };
             let row = Row { kind, modified: None, mode: None, stamp: Stamp(vec![1]) };
             Filed { path: path("a"), row, client: "laptop".into(), staged: Some(StageId(1)) }
         };

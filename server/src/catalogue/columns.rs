@@ -6,7 +6,7 @@ use std::{
 };
 
 use ferry_proto::{Algorithm, Digest, Fingerprint, RelPath, Timestamp};
-use ferry_store::StageId;
+use ferry_store::{Digests, StageId};
 use rusqlite::{
     Error, Row,
     types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef},
@@ -14,6 +14,16 @@ use rusqlite::{
 
 /// A value that lies in one column.
 pub(super) struct Column<T>(pub(super) T);
+
+/// The columns of a file's digests, where there are any.
+pub(super) fn digests(row: &Row<'_>) -> rusqlite::Result<Option<Digests>> {
+    let column = |algorithm: Algorithm| {
+        let bytes: Option<[u8; 32]> = row.get(algorithm.to_string().as_str())?;
+        Ok(bytes.map(|bytes| Digest::new(algorithm, bytes)))
+    };
+    let found: rusqlite::Result<Vec<_>> = Algorithm::ALL.into_iter().map(column).collect();
+    Ok(Digests::of(found?.into_iter().flatten()))
+}
 
 /// The two columns of a digest, where there is one.
 pub(super) fn digest(row: &Row<'_>) -> rusqlite::Result<Option<Digest>> {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::SystemTime};
 
-use ferry_proto::{Mode, RelPath};
+use ferry_proto::{Algorithm, Mode, RelPath};
 use ferry_store::{Filed, Row, RowKind, Stamp};
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
@@ -33,8 +33,8 @@ pub(super) fn record(
         if current.row == filed.row {
             return Ok(());
         }
-        if current.row.kind == filed.row.kind {
-            return touch(db, current.id, &filed.row);
+        if current.row.kind.is_same_as(&filed.row.kind) {
+            return touch(db, &current, &filed.row);
         }
         since = close_row(db, &filed.path, &current, now, usage)?;
     }
@@ -142,7 +142,7 @@ struct Current {
 
 fn current(db: &Connection, path: &RelPath) -> rusqlite::Result<Option<Current>> {
     db.prepare_cached(
-        "SELECT id, kind, size, algorithm, digest, target, modified, modified_nanos, mode, stamp, client, since
+        "SELECT id, kind, size, sha256, blake3, target, modified, modified_nanos, mode, stamp, client, since
          FROM files WHERE path = ?1 AND until IS NULL",
     )?
     .query_row([Column(path)], |row| {
@@ -164,8 +164,8 @@ fn current(db: &Connection, path: &RelPath) -> rusqlite::Result<Option<Current>>
 fn kind(row: &rusqlite::Row<'_>) -> rusqlite::Result<RowKind> {
     match row.get_ref("kind")?.as_str()? {
         "file" => {
-            let digest = columns::digest(row)?.ok_or_else(|| columns::damaged("digest"))?;
-            Ok(RowKind::File { size: row.get::<_, Column<_>>("size")?.0, digest })
+            let digests = columns::digests(row)?.ok_or_else(|| columns::damaged("digest"))?;
+            Ok(RowKind::File { size: row.get::<_, Column<_>>("size")?.0, digests })
         }
         "folder" => Ok(RowKind::Folder),
         "symlink" => Ok(RowKind::Symlink(row.get("target")?)),
@@ -173,40 +173,52 @@ fn kind(row: &rusqlite::Row<'_>) -> rusqlite::Result<RowKind> {
     }
 }
 
-/// The same content, with another time, mode or stamp.
-fn touch(db: &Connection, id: i64, row: &Row) -> rusqlite::Result<()> {
+/// The same content, with another time, mode or stamp, or another digest beside those that are known.
+fn touch(db: &Connection, current: &Current, row: &Row) -> rusqlite::Result<()> {
+    let kind = row.kind.clone().with(&current.row.kind);
     db.prepare_cached(
-        "UPDATE files SET stamp = ?2, modified = ?3, modified_nanos = ?4, mode = ?5 WHERE id = ?1",
+        "UPDATE files SET stamp = :stamp, modified = :modified, modified_nanos = :modified_nanos, mode = :mode,
+                          sha256 = :sha256, blake3 = :blake3
+         WHERE id = :id",
     )?
-    .execute(params![
-        id,
-        row.stamp.0,
-        row.modified.map(|time| time.seconds()),
-        row.modified.map(|time| time.nanos()),
-        row.mode.map(|mode| mode.bits()),
-    ])?;
+    .execute(named_params! {
+        ":id": current.id,
+        ":stamp": row.stamp.0,
+        ":modified": row.modified.map(|time| time.seconds()),
+        ":modified_nanos": row.modified.map(|time| time.nanos()),
+        ":mode": row.mode.map(|mode| mode.bits()),
+        ":sha256": digest_of(&kind, Algorithm::Sha256),
+        ":blake3": digest_of(&kind, Algorithm::Blake3),
+    })?;
     Ok(())
+}
+
+fn digest_of(kind: &RowKind, algorithm: Algorithm) -> Option<[u8; 32]> {
+    match kind {
+        RowKind::File { digests, .. } => digests.by(algorithm).map(|digest| *digest.bytes()),
+        RowKind::Folder | RowKind::Symlink(_) => None,
+    }
 }
 
 fn insert(db: &Connection, filed: &Filed, since: SystemTime) -> rusqlite::Result<()> {
     let Filed { path, row, client, staged: _ } = filed;
-    let (kind, file, target) = match &row.kind {
-        RowKind::File { size, digest } => ("file", Some((*size, digest)), None),
+    let (kind, size, target) = match &row.kind {
+        RowKind::File { size, .. } => ("file", Some(Column(*size)), None),
         RowKind::Folder => ("folder", None, None),
         RowKind::Symlink(target) => ("symlink", None, Some(target)),
     };
     db.prepare_cached(
-        "INSERT INTO files (path, kind, size, algorithm, digest, target, modified, modified_nanos, mode, stamp,
+        "INSERT INTO files (path, kind, size, sha256, blake3, target, modified, modified_nanos, mode, stamp,
                             client, since)
-         VALUES (:path, :kind, :size, :algorithm, :digest, :target, :modified, :modified_nanos, :mode, :stamp,
+         VALUES (:path, :kind, :size, :sha256, :blake3, :target, :modified, :modified_nanos, :mode, :stamp,
                  :client, :since)",
     )?
     .execute(named_params! {
         ":path": Column(path),
         ":kind": kind,
-        ":size": file.map(|(size, _)| Column(size)),
-        ":algorithm": file.map(|(_, digest)| digest.algorithm().number()),
-        ":digest": file.map(|(_, digest)| digest.bytes()),
+        ":size": size,
+        ":sha256": digest_of(&row.kind, Algorithm::Sha256),
+        ":blake3": digest_of(&row.kind, Algorithm::Blake3),
         ":target": target,
         ":modified": row.modified.map(|time| time.seconds()),
         ":modified_nanos": row.modified.map(|time| time.nanos()),
@@ -236,7 +248,7 @@ mod tests {
     fn file(content: &[u8], stamp: &[u8]) -> Row {
         let digest = ferry_proto::Algorithm::Sha256.digest(content);
         Row {
-            kind: RowKind::File { size: content.len() as u64, digest },
+            kind: RowKind::File { size: content.len() as u64, digests: digest.into() },
             modified: Timestamp::new(1_700_000_000, 999_999_999).ok(),
             mode: Some(Mode::from_bits(0o4755)),
             stamp: Stamp(stamp.to_vec()),
@@ -251,7 +263,7 @@ mod tests {
     fn history(db: &Connection, name: &str) -> Vec<(String, i64, Option<i64>)> {
         let mut rows = db
             .prepare(
-                "SELECT iif(digest IS NULL, kind, lower(hex(digest))), since, until FROM files
+                "SELECT iif(sha256 IS NULL, kind, lower(hex(sha256))), since, until FROM files
                       WHERE CAST(path AS TEXT) = ?1 ORDER BY id",
             )
             .unwrap();
@@ -348,7 +360,8 @@ mod tests {
         catalogue.close(&path("a"), &stamp).unwrap();
         assert_eq!((held("two"), catalogue.find(&path("a")).unwrap()), ((2, 1), None));
         // What fails changes nothing.
-        let impossible = RowKind::File { size: u64::MAX, digest: ferry_proto::Algorithm::Sha256.digest(b"") };
+        let impossible =
+            RowKind::File { size: u64::MAX, digests: ferry_proto::Algorithm::Sha256.digest(b"").into() };
         let bad = filed("bad", Row { kind: impossible, ..file(b"", b"1") });
         catalogue.record(&[of("one", "d", b"1234567"), bad]).unwrap_err();
         assert_eq!(held("one"), (0, 1));
@@ -390,7 +403,8 @@ mod tests {
     fn a_batch_is_recorded_whole_or_not_at_all() {
         let (_folder, catalogue) = fresh();
         let good = filed("good", file(b"x", b"1"));
-        let impossible = RowKind::File { size: u64::MAX, digest: ferry_proto::Algorithm::Sha256.digest(b"") };
+        let impossible =
+            RowKind::File { size: u64::MAX, digests: ferry_proto::Algorithm::Sha256.digest(b"").into() };
         let bad = filed("bad", Row { kind: impossible, ..file(b"", b"1") });
         let error = catalogue.record(&[good.clone(), bad]).unwrap_err();
         assert!(error.to_string().contains("cannot record files"), "{error}");

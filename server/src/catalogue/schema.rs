@@ -47,8 +47,8 @@ CREATE TABLE files (
     path           BLOB    NOT NULL,  -- below the inbox, with '/' between names: CAST(path AS TEXT) shows it
     kind           TEXT    NOT NULL CHECK (kind IN ('file', 'folder', 'symlink')),
     size           INTEGER,           -- of a file, in bytes
-    algorithm      INTEGER,           -- of a file's digest: 1 is SHA-256
-    digest         BLOB,              -- of a file: lower(hex(digest)) is what sha256sum prints
+    sha256         BLOB,              -- of a file, if anybody asked for it: lower(hex(sha256)) is what sha256sum prints
+    blake3         BLOB,              -- likewise, as b3sum prints it
     target         BLOB,              -- of a symlink
     modified       INTEGER,           -- the sender's time, in seconds since 1970 UTC
     modified_nanos INTEGER,           -- and nanoseconds after that second
@@ -57,7 +57,7 @@ CREATE TABLE files (
     client         TEXT    NOT NULL,  -- the name of the client that sent it
     since          INTEGER NOT NULL,  -- when it came
     until          INTEGER,           -- when something else took its name; NULL is what the name holds now
-    CHECK ((kind = 'file') = (size IS NOT NULL AND algorithm IS NOT NULL AND digest IS NOT NULL)),
+    CHECK ((kind = 'file') = (size IS NOT NULL AND (sha256 IS NOT NULL OR blake3 IS NOT NULL))),
     CHECK ((kind = 'symlink') = (target IS NOT NULL)),
     CHECK ((modified IS NULL) = (modified_nanos IS NULL))
 ) STRICT;
@@ -84,6 +84,8 @@ CREATE TABLE bodies (
     algorithm      INTEGER,              -- of the whole file's digest, where that was known ahead
     digest         BLOB,
     offset         INTEGER NOT NULL,     -- bytes that are durable
+    state          BLOB,                 -- of the hasher after them, for this version of the program
+    stamp          BLOB,                 -- the version of the staged body for which the state is good
     at             INTEGER NOT NULL      -- when this was written, in milliseconds since 1970 UTC
 ) STRICT;
 CREATE INDEX bodies_goal ON bodies (client, path);

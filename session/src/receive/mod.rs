@@ -64,7 +64,7 @@ pub async fn receive<S: Store>(
     put: Put,
     destination: Destination<S>,
 ) -> Result<(), SessionError> {
-    let receiver = Arc::new(Mutex::new(Receiver::new(put.dry_run, destination.offers)));
+    let receiver = Arc::new(Mutex::new(Receiver::new(&put, destination.offers)));
     let (room, buffers) = (destination.room.clone(), destination.buffers.clone());
     let desk = Desk::new(destination, receiver.clone(), outbox.clone());
     // Whoever drops this future in its middle, because the server stops, leaves no work behind either.

@@ -62,7 +62,7 @@ pub(super) async fn run(
     std::thread::spawn(move || scout::run(scout_manifest, options, &prepared_in, &runtime));
     let reader_manifest = manifest.clone();
     let chunk = (limits.chunk as usize).min(pace.at_once()).clamp(1, reader::CHUNK);
-    std::thread::spawn(move || reader::run(&deeds_out, &events_in, &*reader_manifest, chunk));
+    std::thread::spawn(move || reader::run(&deeds_out, &events_in, &*reader_manifest, chunk, options.digest));
 
     let mut core = Core {
         sender: Sender::new(options.dry_run, limits),

@@ -19,7 +19,7 @@ pub use self::{
 
 use std::sync::Arc;
 
-use ferry_proto::{Code, Conflict, Limits, Put, Request, Verb};
+use ferry_proto::{Algorithm, Code, Conflict, Limits, Put, Request, Verb};
 use ferry_store::source::Links;
 
 use crate::{Incoming, Outbox, SessionError, greet};
@@ -33,6 +33,8 @@ pub struct Options {
     pub dry_run: bool,
     /// How sources that are links are opened.
     pub links: Links,
+    /// How digests are made.
+    pub digest: Algorithm,
     /// Digest everything anew instead of trusting what is known about unchanged files.
     pub checksum: bool,
     /// Other connections work on the same manifest.
@@ -49,7 +51,7 @@ pub async fn send(
     manifest: Arc<dyn Manifest>,
     pace: Arc<dyn Pace>,
 ) -> Result<(), SessionError> {
-    let put = Put { on_conflict: options.on_conflict, dry_run: options.dry_run };
+    let put = Put { on_conflict: options.on_conflict, dry_run: options.dry_run, digest: options.digest };
     outbox.say(Request { id: 1, verb: Verb::Put(put) })?;
     let (result, incoming) = core::run(incoming, &outbox, limits, options, manifest, pace).await;
     if let Some(incoming) = incoming {

@@ -83,11 +83,17 @@ pub(super) enum Event {
 }
 
 /// Does deeds until there are none, or nobody listens any more. No chunk is longer than `chunk` bytes.
-pub(super) fn run(deeds: &Receiver<Deed>, events: &Sender<Event>, manifest: &dyn Manifest, chunk: usize) {
+pub(super) fn run(
+    deeds: &Receiver<Deed>,
+    events: &Sender<Event>,
+    manifest: &dyn Manifest,
+    chunk: usize,
+    algorithm: Algorithm,
+) {
     let buffers = Buffers::default();
     while let Ok(deed) = deeds.recv() {
         let seq = deed.seq;
-        let mut reading = Reading { deed, events, manifest, buffers: &buffers, chunk };
+        let mut reading = Reading { deed, events, manifest, buffers: &buffers, chunk, algorithm };
         match reading.run() {
             Ok(()) => {}
             Err(Stop::Source(error)) => {
@@ -119,6 +125,7 @@ struct Reading<'a> {
     manifest: &'a dyn Manifest,
     buffers: &'a Buffers,
     chunk: usize,
+    algorithm: Algorithm,
 }
 
 impl Reading<'_> {
@@ -128,7 +135,7 @@ impl Reading<'_> {
         match &self.deed.what {
             What::Digest { path, identity } => {
                 let mut source = open(path, identity, links)?;
-                let mut hasher = Algorithm::Sha256.hasher();
+                let mut hasher = self.algorithm.hasher();
                 self.digest(&mut source, identity.size, &mut hasher)?;
                 if source.change_since(identity)? != Change::None {
                     return Err(SourceError::Changed.into());
@@ -137,20 +144,20 @@ impl Reading<'_> {
             }
             What::Body { path, identity, resume } => {
                 let mut source = open(path, identity, links)?;
-                let mut hasher = Algorithm::Sha256.hasher();
+                let mut hasher = self.algorithm.hasher();
                 let mut offset = 0;
                 if let Some((resume_at, prefix)) = *resume {
-                    self.digest(&mut source, resume_at, &mut hasher)?;
+                    hasher = self.digest_before(&mut source, identity, resume_at)?;
                     offset = resume_at;
                     if hasher.so_far() != prefix {
                         // Other bytes than those that were sent before: nothing of them is joined with these.
                         source = open(path, identity, links)?;
-                        hasher = Algorithm::Sha256.hasher();
+                        hasher = self.algorithm.hasher();
                         offset = 0;
                     }
                 }
                 self.tell(Event::Begun(seq, offset))?;
-                let length = self.chunks(&mut source, offset, Some(identity.size), &mut hasher)?;
+                let length = self.chunks(&mut source, offset, Some(identity), &mut hasher)?;
                 let change = source.change_since(identity)?;
                 if change == Change::Changed || length != identity.size {
                     return Err(SourceError::Changed.into());
@@ -158,7 +165,7 @@ impl Reading<'_> {
                 let digest = hasher.finish();
                 if change == Change::Grew {
                     // Growth hides whether anything else changed, so what was announced is read once more.
-                    let mut again = Algorithm::Sha256.hasher();
+                    let mut again = self.algorithm.hasher();
                     self.digest(&mut open(path, identity, links)?, identity.size, &mut again)?;
                     if again.finish() != digest {
                         return Err(SourceError::Changed.into());
@@ -170,25 +177,30 @@ impl Reading<'_> {
                 self.tell(Event::Begun(seq, 0))?;
                 self.wait_for_stdin()?;
                 self.deed.hold.consume()?;
-                let mut hasher = Algorithm::Sha256.hasher();
+                let mut hasher = self.algorithm.hasher();
                 let length = self.chunks(&mut io::stdin().lock(), 0, None, &mut hasher)?;
                 self.tell(Event::Ended { seq, digest: hasher.finish(), length, grew: false })
             }
         }
     }
 
-    /// Sends chunks from `offset` to the announced size, or to the end; returns where it came to.
+    /// Sends chunks from `offset` to the announced size of a file, or to the end; returns where it came to. Where this
+    /// may be gone on with later, what it takes is kept.
     fn chunks(
         &self,
         source: &mut impl Read,
         mut offset: u64,
-        size: Option<u64>,
+        file: Option<&Identity>,
         hasher: &mut Hasher,
     ) -> Result<u64, Stop> {
         loop {
             self.check()?;
-            let left = size.map_or(u64::MAX, |size| size - offset);
-            let wanted = left.min(self.chunk as u64) as usize;
+            if let (Some(identity), Some(state)) = (file, hasher.state(offset)) {
+                self.manifest.learned_state(identity, state);
+            }
+            let left = file.map_or(u64::MAX, |identity| identity.size - offset);
+            let to_checkpoint = limits::CHECKPOINT - offset % limits::CHECKPOINT;
+            let wanted = left.min(self.chunk as u64).min(to_checkpoint) as usize;
             let mut frame = self.buffers.take(FrameHeader::LEN + wanted);
             frame.resize(FrameHeader::LEN + wanted, 0);
             let read = fill(source, &mut frame[FrameHeader::LEN..])?;
@@ -201,6 +213,16 @@ impl Reading<'_> {
             offset += read as u64;
             self.tell(Event::Chunk(self.deed.seq, frame))?;
         }
+    }
+
+    /// The hasher after the first bytes of a file: from where its state was kept, and read from there.
+    fn digest_before(&self, source: &mut Source, identity: &Identity, length: u64) -> Result<Hasher, Stop> {
+        let kept = self.manifest.known_state(identity, self.algorithm, length);
+        let kept = kept.and_then(|state| Some((state.length(), state.hasher(self.algorithm)?)));
+        let (from, mut hasher) = kept.unwrap_or_else(|| (0, self.algorithm.hasher()));
+        source.go_to(from)?;
+        self.digest(source, length - from, &mut hasher)?;
+        Ok(hasher)
     }
 
     fn digest(&self, source: &mut Source, length: u64, hasher: &mut Hasher) -> Result<(), Stop> {

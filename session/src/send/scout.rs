@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use ferry_proto::{Algorithm, Code, Digest, Kind, limits};
+use ferry_proto::{Code, Digest, Kind, limits};
 use ferry_store::source::{Change, Item, Links, Source, SourceError};
 use tokio::{runtime::Handle, sync::mpsc::Sender};
 
@@ -106,11 +106,11 @@ fn prepare(
     if is_new_attempt {
         look_again(item, options.links)?;
     }
-    let known = if options.checksum { None } else { manifest.known_digest(&item.identity) };
+    let known = if options.checksum { None } else { manifest.known_digest(&item.identity, options.digest) };
     if known.is_some() || item.identity.size > SMALL {
         return Ok((known, None));
     }
-    let Some((digest, body)) = read_small(item, options.links, room)? else { return Ok((None, None)) };
+    let Some((digest, body)) = read_small(item, options, room)? else { return Ok((None, None)) };
     if !body.grew {
         manifest.learned(&item.identity, digest);
     }
@@ -128,9 +128,10 @@ fn look_again(item: &mut Item, links: Links) -> Result<(), SourceError> {
 /// `None` if it has grown too large for that.
 fn read_small(
     item: &mut Item,
-    links: Links,
+    options: Options,
     room: &impl Fn(u64) -> Permit,
 ) -> Result<Option<(Digest, Small)>, SourceError> {
+    let links = options.links;
     for _ in 0..ATTEMPTS {
         let mut source = Source::open(&item.source, links)?;
         item.identity = source.identity();
@@ -150,7 +151,7 @@ fn read_small(
             // Growth hides whether anything else changed, so what was announced is read once more.
             Change::Grew if !begins_with(&item.source, links, &bytes)? => {}
             change => {
-                let digest = Algorithm::Sha256.digest(&bytes);
+                let digest = options.digest.digest(&bytes);
                 return Ok(Some((digest, Small { bytes, grew: change == Change::Grew, _room: room })));
             }
         }

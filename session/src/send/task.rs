@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin};
 
-use ferry_proto::{Code, Digest, Header, Kind, RelPath};
+use ferry_proto::{Algorithm, Code, Digest, HasherState, Header, Kind, RelPath};
 use ferry_store::source::{Identity, Item};
 
 /// The list of what is to be sent, shared by every connection that works on it.
@@ -18,10 +18,16 @@ pub trait Manifest: Send + Sync + 'static {
     fn settle(&self, task: Task, fate: Fate);
 
     /// The digest of a file that has not changed since it was learned.
-    fn known_digest(&self, identity: &Identity) -> Option<Digest>;
+    fn known_digest(&self, identity: &Identity, algorithm: Algorithm) -> Option<Digest>;
 
     /// A whole file was read and had this digest.
     fn learned(&self, identity: &Identity, digest: Digest);
+
+    /// The longest state of a hasher, of at most this many bytes of a file that has not changed since it was kept.
+    fn known_state(&self, identity: &Identity, algorithm: Algorithm, most: u64) -> Option<HasherState>;
+
+    /// So much of a file was read, and this is the hasher's state.
+    fn learned_state(&self, identity: &Identity, state: HasherState);
 
     /// Bytes of a file were read, only to be digested.
     fn digested(&self, bytes: u64);

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use ferry_proto::{Algorithm, Code, Digest, Hasher, Header};
+use ferry_proto::{Algorithm, Code, Digest, Hasher, HasherState, Header};
 
 use super::{
     Outcome, Reply, SPACE_KEPT_FREE, Shared, Uploads,
@@ -43,21 +43,24 @@ impl Ticket {
         header: &Header,
         ownership: Ownership,
     ) -> Result<Option<Self>, Fault> {
-        let Some((id, offset)) = shared.find_staged(&ownership)? else {
+        let Some(checkpoint) = shared.find_staged(&ownership)? else {
             return Ok(Some(Ticket::fresh(target, header, Some(ownership))));
         };
-        let Some(_reading) = shared.reads.begin(&target.terms.client, offset) else { return Ok(None) };
-        let mut hasher = algorithm(header).hasher();
-        let mut sink = |bytes: &[u8]| {
-            hasher.update(bytes);
-            !target.lease.is_over()
+        let Checkpoint { id, offset, .. } = checkpoint;
+        let hasher = match shared.reopen(&target, &ownership, id, offset) {
+            Ok(mut staged) => match kept_hasher(&staged, &checkpoint, target.terms.digest) {
+                Some(hasher) => Ok(hasher),
+                None => {
+                    let client = &target.terms.client;
+                    let Some(_reading) = shared.reads.begin(client, offset) else { return Ok(None) };
+                    replay(&mut staged, &target)
+                }
+            },
+            Err(fault) => Err(fault),
         };
-        let replayed = shared
-            .reopen(&target, &ownership, id, offset)
-            .and_then(|mut staged| staged.replay(&mut sink).step("read a body again", &target.path));
         target.refuse_when_over()?;
-        let begun = match replayed {
-            Ok(()) => Some(Begun { id, offset, hasher }),
+        let begun = match hasher {
+            Ok(hasher) => Some(Begun { id, offset, hasher }),
             Err(fault) => {
                 tracing::warn!(path = %target.path, error = fault.detail, "a staged body cannot be gone on with");
                 shared.discard(Some(&ownership), id);
@@ -91,8 +94,8 @@ pub struct Upload<S: Store> {
     ownership: Option<Ownership>,
     /// Present where the client has a quota.
     reserved: Option<Reserved>,
-    /// Whether there is a checkpoint of it.
-    is_saved: bool,
+    /// Its last checkpoint: how far, and the hasher's state there.
+    saved: Option<(u64, Option<HasherState>)>,
 }
 
 impl<S: Store> Uploads<S> {
@@ -105,8 +108,10 @@ impl<S: Store> Uploads<S> {
 impl<S: Store> Upload<S> {
     fn open(shared: Arc<Shared<S>>, ticket: Ticket, offset: u64) -> Result<Self, Fault> {
         let Ticket { target, header, ownership, begun } = ticket;
+        let mut saved = None;
         let (staged, hasher) = match (begun, &ownership) {
             (Some(begun), Some(ownership)) if begun.offset == offset => {
+                saved = Some((offset, begun.hasher.state(offset)));
                 (shared.reopen(&target, ownership, begun.id, offset)?, begun.hasher)
             }
             (begun, _) => {
@@ -114,10 +119,9 @@ impl<S: Store> Upload<S> {
                     // The sender's bytes are others than the staged ones.
                     shared.discard(ownership.as_ref(), begun.id);
                 }
-                (shared.stage(&target)?, algorithm(&header).hasher())
+                (shared.stage(&target)?, target.terms.digest.hasher())
             }
         };
-        let is_saved = offset > 0;
         let mut upload = Upload {
             shared,
             target,
@@ -127,7 +131,7 @@ impl<S: Store> Upload<S> {
             staged: Some(staged),
             ownership,
             reserved: None,
-            is_saved,
+            saved,
         };
         upload.reserve()?;
         Ok(upload)
@@ -188,15 +192,33 @@ impl<S: Store> Upload<S> {
 
     fn checkpoint(&mut self) -> Result<(), Fault> {
         let (Some(ownership), Some(staged)) = (&self.ownership, &mut self.staged) else { return Ok(()) };
-        let key = ownership.key().clone();
-        let checkpoint = Checkpoint { id: staged.id(), key, offset: self.length, at: SystemTime::now() };
+        let (id, offset, key) = (staged.id(), self.length, ownership.key().clone());
+        let state = self.hasher.state(offset);
         let ledger = &self.shared.ledger;
         hold(Some(ownership), || {
             staged.sync().step("sync a body", &self.target.path)?;
-            Ok(ledger.save_checkpoint(&checkpoint)?)
+            let kept = state.clone().zip(staged.stamp().ok());
+            Ok(ledger.save_checkpoint(&Checkpoint { id, key, offset, kept, at: SystemTime::now() })?)
         })?;
-        self.is_saved = true;
+        self.saved = Some((offset, state));
         Ok(())
+    }
+
+    /// Leaves what can be gone on with as it was at its last checkpoint, so that the hasher's state is good for it.
+    fn cut_back(&mut self) -> Result<(), Fault> {
+        let Some((offset, state)) = self.saved.take() else { return Ok(()) };
+        let (Some(ownership), Some(staged)) = (&self.ownership, self.staged.take()) else { return Ok(()) };
+        let (id, key) = (staged.id(), ownership.key().clone());
+        drop(staged);
+        if self.length == offset {
+            return Ok(());
+        }
+        let Shared { store, ledger, .. } = &*self.shared;
+        hold(Some(ownership), || {
+            let staged = store.reopen(id, offset).step("open a body again", &self.target.path)?;
+            let kept = state.zip(staged.stamp().ok());
+            Ok(ledger.save_checkpoint(&Checkpoint { id, key, offset, kept, at: SystemTime::now() })?)
+        })
     }
 
     /// Hands the body to the committer if it has the announced size and the sender's digest; the reply is called
@@ -246,12 +268,29 @@ impl<S: Store> Upload<S> {
 
 impl<S: Store> Drop for Upload<S> {
     fn drop(&mut self) {
-        if !self.is_saved {
+        if self.saved.is_none() {
             self.abandon();
+        } else if let Err(fault) = self.cut_back() {
+            // It is read again when it is gone on with.
+            tracing::debug!(path = %self.target.path, error = fault.detail, "a body stays as it is");
         }
     }
 }
 
-fn algorithm(header: &Header) -> Algorithm {
-    header.digest.map_or(Algorithm::Sha256, |digest| digest.algorithm())
+/// The hasher as it was kept at a checkpoint, if nobody has touched the body since.
+fn kept_hasher(staged: &impl Staged, checkpoint: &Checkpoint, algorithm: Algorithm) -> Option<Hasher> {
+    let (state, stamp) = checkpoint.kept.as_ref()?;
+    let is_good = state.length() == checkpoint.offset && staged.stamp().is_ok_and(|actual| actual == *stamp);
+    if is_good { state.hasher(algorithm) } else { None }
+}
+
+/// The hasher after reading what is staged.
+fn replay(staged: &mut impl Staged, target: &Target) -> Result<Hasher, Fault> {
+    let mut hasher = target.terms.digest.hasher();
+    let mut sink = |bytes: &[u8]| {
+        hasher.update(bytes);
+        !target.lease.is_over()
+    };
+    staged.replay(&mut sink).step("read a body again", &target.path)?;
+    Ok(hasher)
 }

@@ -258,7 +258,7 @@ impl<S: Store> Worker<S> {
         match work {
             Work::Body { mut staged, ownership, reserved, meta, size, digest } => {
                 let id = staged.id();
-                let kind = RowKind::File { size, digest };
+                let kind = RowKind::File { size, digests: digest.into() };
                 let placed = hold(ownership.as_ref(), || {
                     let placed =
                         self.place(target, &kind, |path, replace| store.publish(&mut staged, path, replace));
@@ -309,15 +309,17 @@ impl<S: Store> Worker<S> {
                 target.refuse_when_cut()?;
                 let stamp = match store.set_meta(&path, meta, Some(&seen)) {
                     // Touched since it was looked at. If it was an upload of the same content, its row says so.
-                    Err(StoreError::Moved) => match ledger.find(&path)?.filter(|row| row.kind == kind) {
-                        Some(row) => {
-                            if !target.terms.overwrite {
-                                meta = Meta { modified: row.modified, mode: row.mode };
+                    Err(StoreError::Moved) => {
+                        match ledger.find(&path)?.filter(|row| row.kind.is_same_as(&kind)) {
+                            Some(row) => {
+                                if !target.terms.overwrite {
+                                    meta = Meta { modified: row.modified, mode: row.mode };
+                                }
+                                store.set_meta(&path, meta, Some(&row.stamp))
                             }
-                            store.set_meta(&path, meta, Some(&row.stamp))
+                            None => Err(StoreError::Moved),
                         }
-                        None => Err(StoreError::Moved),
-                    },
+                    }
                     result => result,
                 }
                 .step("set a time and mode", &path)?;
@@ -389,6 +391,6 @@ impl<S: Store> Worker<S> {
 fn holds(ledger: &dyn Ledger, path: &RelPath, entry: &Entry, kind: &RowKind) -> Result<bool, Fault> {
     Ok(match kind {
         RowKind::Symlink(link) => entry.kind == EntryKind::Symlink(link.clone()),
-        kind => ledger.find(path)?.is_some_and(|row| row.stamp == entry.stamp && row.kind == *kind),
+        kind => ledger.find(path)?.is_some_and(|row| row.stamp == entry.stamp && row.kind.is_same_as(kind)),
     })
 }

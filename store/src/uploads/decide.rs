@@ -11,7 +11,7 @@ use super::{
     owners::{Claimed, Question},
     target::Target,
 };
-use crate::{BodyKey, Entry, EntryKind, Meta, RowKind, StageId, Store};
+use crate::{BodyKey, Digests, Entry, EntryKind, Meta, RowKind, StageId, Store};
 
 /// An offer that can be decided a little later: another connection has its body under way, or too many others are
 /// being read at length.
@@ -170,30 +170,32 @@ impl<S: Store> Shared<S> {
         path: &RelPath,
         entry: &Entry,
     ) -> Result<Option<Decision<S>>, Fault> {
-        let row = self.ledger.find(path)?;
         let size = header.size.unwrap_or_default();
-        let is_known = row.as_ref().is_some_and(|row| row.kind == RowKind::File { size, digest: offered });
-        let row = row.filter(|row| row.stamp == entry.stamp);
-        let by_row = row.as_ref().and_then(|row| match row.kind {
-            RowKind::File { digest, .. } if digest.algorithm() == offered.algorithm() => Some(digest),
+        let last = self.ledger.find(path)?;
+        let row = last.as_ref().filter(|row| row.stamp == entry.stamp);
+        let known = row.and_then(|row| match row.kind {
+            RowKind::File { digests, .. } => Some(digests),
             _ => None,
         });
+        let by_row = known.filter(|digests| digests.by(offered.algorithm()).is_some());
         let actual = match by_row {
-            Some(digest) => digest,
+            Some(digests) => digests,
             None => {
                 let Some(_reading) = self.reads.begin(&target.terms.client, size) else {
                     return Ok(Some(Decision::Later));
                 };
-                self.read_digest(target, path, offered)?
+                self.read_digests(target, path, known)?
             }
         };
-        if actual != offered {
+        if actual.by(offered.algorithm()) != Some(offered) {
             return Ok(None);
         }
+        let kind = RowKind::File { size, digests: actual };
+        let is_known = last.as_ref().is_some_and(|row| row.kind.is_same_as(&kind));
         let meta = match target.terms.overwrite {
             true => Meta::of(header),
             // Its time and mode stay what they are.
-            false => row.as_ref().map_or(entry.meta(), |row| Meta { modified: row.modified, mode: row.mode }),
+            false => row.map_or(entry.meta(), |row| Meta { modified: row.modified, mode: row.mode }),
         };
         let fits =
             by_row.is_some() && row.is_some_and(|row| row.modified == meta.modified && row.mode == meta.mode);
@@ -211,20 +213,34 @@ impl<S: Store> Shared<S> {
             seen: entry.stamp.clone(),
             reserved,
             meta,
-            kind: RowKind::File { size, digest: offered },
+            kind,
             outcome,
         })))
     }
 
-    fn read_digest(&self, target: &Target, path: &RelPath, like: Digest) -> Result<Digest, Fault> {
-        let mut hasher = like.algorithm().hasher();
+    /// Reads a file for the digest that its offer speaks of, and for those that are known, so that all of them are kept.
+    fn read_digests(
+        &self,
+        target: &Target,
+        path: &RelPath,
+        known: Option<Digests>,
+    ) -> Result<Digests, Fault> {
+        let mut hasher = target.terms.digest.hasher();
+        let others = known.iter().flat_map(Digests::iter);
+        let mut others: Vec<_> = others.map(|digest| digest.algorithm().hasher()).collect();
         let read = self.store.read(path, 0, &mut |bytes| {
             hasher.update(bytes);
+            others.iter_mut().for_each(|other| other.update(bytes));
             !target.lease.is_over()
         });
         read.step("read a file again", path)?;
         target.refuse_when_over()?;
-        Ok(hasher.finish())
+        let digested = others.into_iter().map(|other| Digests::from(other.finish()));
+        let actual = digested.fold(hasher.finish().into(), |all: Digests, other| all.with(&other));
+        if known.is_some_and(|known| !known.agree_with(&actual)) {
+            tracing::warn!(%path, "a file is not what its row says, though nobody seems to have touched it");
+        }
+        Ok(actual)
     }
 
     /// Looks among `name (2)`, `name (3)`, … for the offered content, so that a lost receipt makes no second copy.

@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use ferry_proto::{Code, Conflict, Digest, RelPath};
+use ferry_proto::{Algorithm, Code, Conflict, Digest, RelPath};
 
 pub use self::{
     body::{Ticket, Upload},
@@ -72,6 +72,8 @@ pub struct Terms {
     pub conflict: Conflict,
     /// Only decide.
     pub dry_run: bool,
+    /// How digests are made.
+    pub digest: Algorithm,
     /// The largest file.
     pub max_file: u64,
     /// Bytes that the client may hold in all; `None` is no limit.

@@ -12,7 +12,7 @@ use super::{
     owners::{Ownership, hold},
     target::Target,
 };
-use crate::{Ledger, LedgerError, StageId, Store, StoreError};
+use crate::{Checkpoint, Ledger, LedgerError, StageId, Store, StoreError};
 
 /// Too many open files are a matter of moments: the committer closes those that wait for it. After this long it is
 /// something else, and the body fails.
@@ -30,16 +30,15 @@ impl<S: Store> Shared<S> {
 
     /// The staged body that an offer goes on with, and from where. Those of other contents of this client's file are
     /// removed: their source is gone.
-    pub(super) fn find_staged(&self, ownership: &Ownership) -> Result<Option<(StageId, u64)>, Fault> {
+    pub(super) fn find_staged(&self, ownership: &Ownership) -> Result<Option<Checkpoint>, Fault> {
         let key = ownership.key();
-        let mut best: Option<(StageId, u64)> = None;
-        for checkpoint in self.ledger.checkpoints_for(&key.client, &key.path)? {
-            let found = (checkpoint.id, checkpoint.offset);
-            let is_better = best.is_none_or(|(_, offset)| checkpoint.offset > offset);
+        let mut best: Option<Checkpoint> = None;
+        for found in self.ledger.checkpoints_for(&key.client, &key.path)? {
+            let is_better = best.as_ref().is_none_or(|best| found.offset > best.offset);
             let worse =
-                if checkpoint.key.agrees_with(key) && is_better { best.replace(found) } else { Some(found) };
-            if let Some((id, _)) = worse {
-                self.discard(Some(ownership), id);
+                if found.key.agrees_with(key) && is_better { best.replace(found) } else { Some(found) };
+            if let Some(worse) = worse {
+                self.discard(Some(ownership), worse.id);
             }
         }
         Ok(best)

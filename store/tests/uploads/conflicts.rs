@@ -23,7 +23,7 @@ fn replace_puts_the_new_file_in_the_place_of_the_old() {
         assert_eq!(inbox.put(&Client::new(), header("dir/a.jpg", new), new), stored(new));
         assert_eq!(inbox.read("dir/a.jpg"), new);
         let row = inbox.row("dir/a.jpg").unwrap();
-        assert_eq!(row.kind, RowKind::File { size: new.len() as u64, digest: digest(new) });
+        assert_eq!(row.kind, RowKind::File { size: new.len() as u64, digests: digest(new).into() });
         assert_eq!(inbox.names(), ["dir", "dir/a.jpg"]);
     }
 }
@@ -52,7 +52,7 @@ fn keep_both_gives_the_new_file_a_number() {
     for (body, name) in [(b"two", "dir/a (2).jpg"), (b"333", "dir/a (3).jpg"), (b"444", "dir/a (4).jpg")] {
         assert_eq!(inbox.put(&client, file("dir/a.jpg", body), body), stored_at(body, name));
         assert_eq!(inbox.read(name), body);
-        assert_eq!(inbox.row(name).unwrap().kind, RowKind::File { size: 3, digest: digest(body) });
+        assert_eq!(inbox.row(name).unwrap().kind, RowKind::File { size: 3, digests: digest(body).into() });
     }
     assert_eq!(inbox.read("dir/a.jpg"), b"one");
     assert_eq!(inbox.put(&client, file("dir/b", b"b"), b"b"), stored(b"b"), "a free name needs no number");

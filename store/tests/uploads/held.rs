@@ -7,8 +7,8 @@ use std::{
     time::SystemTime,
 };
 
-use ferry_proto::{Conflict, Mode};
-use ferry_store::{Ledger, Outcome, RowKind};
+use ferry_proto::{Algorithm, Conflict, Header, Mode};
+use ferry_store::{Filed, Ledger, Outcome, RowKind};
 
 use crate::inbox::*;
 
@@ -76,10 +76,58 @@ fn a_file_without_a_row_is_read_and_taken_in() {
     let inbox = Inbox::new();
     fs::write(inbox.on_disk("found"), "bytes").unwrap();
     assert_eq!(inbox.offer(&Client::new(), file("found", b"bytes")).told(), held(b"bytes"));
-    assert_eq!(inbox.row("found").unwrap().kind, RowKind::File { size: 5, digest: digest(b"bytes") });
+    assert_eq!(inbox.row("found").unwrap().kind, RowKind::File { size: 5, digests: digest(b"bytes").into() });
     assert_eq!(inbox.script.count("read"), 1);
     inbox.offer(&Client::new(), file("found", b"bytes")).told();
     assert_eq!(inbox.script.count("read"), 1);
+}
+
+#[test]
+fn a_digest_of_another_kind_is_found_by_reading_once_and_both_are_kept() {
+    let inbox = inbox_with(b"bytes");
+    let blake3 = Client::new().with(|terms| terms.digest = Algorithm::Blake3);
+    let offer = |content: &[u8]| {
+        let digest = Algorithm::Blake3.digest(content);
+        inbox.offer(&blake3, Header { digest: Some(digest), ..file("dir/file", content) })
+    };
+    let held_so = Outcome::Held(Some(Algorithm::Blake3.digest(b"bytes")), None);
+    assert_eq!(offer(b"bytes").told(), held_so);
+    assert_eq!(inbox.script.count("read"), 1);
+    let RowKind::File { digests, .. } = inbox.row("dir/file").unwrap().kind else { panic!("it is a file") };
+    let both = [Algorithm::Sha256, Algorithm::Blake3].map(|algorithm| algorithm.digest(b"bytes"));
+    assert_eq!(digests.iter().collect::<Vec<_>>(), both);
+
+    assert_eq!(offer(b"bytes").told(), held_so);
+    assert_eq!(inbox.offer(&Client::new(), file("dir/file", b"bytes")).told(), held(b"bytes"));
+    assert_eq!(inbox.script.count("read"), 1, "each is known now");
+    assert_eq!(inbox.script.count("stage"), 0);
+
+    // New content has one digest.
+    let mut sending = inbox.open_body(offer(b"BYTES").wanted());
+    sending.append(b"BYTES").unwrap();
+    let new = Algorithm::Blake3.digest(b"BYTES");
+    assert_eq!(sending.finish(new), Outcome::Stored(Some(new), 5, None));
+    assert_eq!(inbox.row("dir/file").unwrap().kind, RowKind::File { size: 5, digests: new.into() });
+}
+
+#[test]
+fn what_a_row_says_of_a_file_that_is_rotten_is_not_kept() {
+    let inbox = inbox_with(b"bytes");
+    // Other bytes with the same stamp: the row is made to say what the disk says.
+    fs::write(inbox.on_disk("dir/file"), "BYTES").unwrap();
+    let actual = inbox.offer(&Client::new(), file("dir/file", b"BYTES")).told();
+    assert_eq!(actual, held(b"BYTES"));
+    let mut row = inbox.row("dir/file").unwrap();
+    row.kind = RowKind::File { size: 5, digests: digest(b"bytes").into() };
+    let filed = Filed { path: key("dir/file"), row, client: "anna".into(), staged: None };
+    inbox.ledger.record(&[filed]).unwrap();
+
+    let blake3 = Client::new().with(|terms| terms.digest = Algorithm::Blake3);
+    let offered = Algorithm::Blake3.digest(b"BYTES");
+    let header = Header { digest: Some(offered), ..file("dir/file", b"BYTES") };
+    assert_eq!(inbox.offer(&blake3, header).told(), Outcome::Held(Some(offered), None));
+    let RowKind::File { digests, .. } = inbox.row("dir/file").unwrap().kind else { panic!("it is a file") };
+    assert_eq!(digests.by(Algorithm::Sha256), Some(digest(b"BYTES")));
 }
 
 #[test]

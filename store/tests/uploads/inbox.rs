@@ -289,6 +289,7 @@ impl Client {
             overwrite: true,
             conflict: Conflict::Replace,
             dry_run: false,
+            digest: Algorithm::Sha256,
             max_file: limits::FILE,
             quota: None,
             cut: Cut::default(),

@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use ferry_proto::Header;
-use ferry_store::{Lease, StageId};
+use ferry_proto::{Algorithm, Header};
+use ferry_store::{Lease, Outcome, StageId};
 
 use crate::inbox::*;
 
@@ -33,7 +33,7 @@ fn promise_3_a_cut_body_goes_on_from_its_last_checkpoint() {
     let client = Client::new();
     inbox.put_cut(&client, file("large", big()), first_part());
     assert_eq!(inbox.names(), [""; 0]);
-    assert_eq!(inbox.staged(), [first_part().len() as u64], "bytes behind the checkpoint, synced or not");
+    assert_eq!(inbox.staged(), [CHECKPOINT as u64], "it is cut back to what is good");
     assert_eq!(inbox.checkpoints()[0].offset, CHECKPOINT as u64);
 
     let wanted = inbox.offer(&client.again(), file("large", big())).wanted();
@@ -41,6 +41,42 @@ fn promise_3_a_cut_body_goes_on_from_its_last_checkpoint() {
     assert_eq!(inbox.send(wanted, big()), stored(big()));
     assert!(inbox.read("large") == big());
     assert_eq!((inbox.staged(), inbox.checkpoints()), (vec![], vec![]));
+}
+
+#[test]
+fn promise_3_what_is_staged_is_read_again_only_where_somebody_may_have_touched_it() {
+    for algorithm in Algorithm::ALL {
+        let inbox = Inbox::new();
+        let client = Client::new().with(|terms| terms.digest = algorithm);
+        let header = || Header { digest: None, ..file("large", big()) };
+        inbox.put_cut(&client, header(), first_part());
+        let resumes = |client: &Client, reads: usize| {
+            let wanted = inbox.offer(client, header()).wanted();
+            let prefix = client.terms.digest.digest(&big()[..CHECKPOINT]);
+            assert_eq!((wanted.ticket.offset(), wanted.ticket.prefix()), (CHECKPOINT as u64, Some(prefix)));
+            assert_eq!(inbox.script.count("replay"), reads, "{algorithm}");
+            inbox.script.take_calls();
+            wanted
+        };
+        drop(resumes(&client.again(), 0));
+        // Gone on with a little, and cut before the next checkpoint.
+        let mut sending = inbox.open_body(resumes(&client.again(), 0));
+        sending.append(&big()[CHECKPOINT..CHECKPOINT + 5]).unwrap();
+        drop(sending);
+        drop(resumes(&client.again(), 0));
+        let other = Algorithm::ALL.into_iter().find(|other| *other != algorithm).unwrap();
+        drop(resumes(&client.with(|terms| terms.digest = other), 1));
+
+        let staged = fs::read_dir(inbox.on_disk(".ferry/staging")).unwrap().next().unwrap().unwrap().path();
+        fs::File::open(staged).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        let wanted = resumes(&client.again(), 1);
+        let offset = wanted.ticket.offset() as usize;
+        let mut sending = inbox.open_body(wanted);
+        sending.append(&big()[offset..]).unwrap();
+        let digest = algorithm.digest(big());
+        assert_eq!(sending.finish(digest), Outcome::Stored(Some(digest), big().len() as u64, None));
+        assert!(inbox.read("large") == big());
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn promise_1_a_complete_body_is_there_with_its_bytes_time_and_row() {
         assert_eq!((on_disk.mtime(), on_disk.mtime_nsec()), (1_500_000_000, 500));
         assert_eq!(on_disk.mode() & 0o7777, 0o754);
         let row = inbox.row(&name).unwrap();
-        assert_eq!(row.kind, RowKind::File { size: 3_000_000, digest: digest(body) });
+        assert_eq!(row.kind, RowKind::File { size: 3_000_000, digests: digest(body).into() });
         assert_eq!((row.modified, row.mode), (header.modified, header.mode));
     }
     assert_eq!(inbox.staged(), [0; 0]);
@@ -209,7 +209,7 @@ fn promise_1_the_same_name_twice_is_one_whole_file_after_the_other() {
     assert_eq!((answer(&second), answer(&first)), (stored(b"second"), stored(b"first")));
     assert_eq!(inbox.read("name"), b"first");
     let row = inbox.row("name").unwrap();
-    assert_eq!(row.kind, RowKind::File { size: 5, digest: digest(b"first") });
+    assert_eq!(row.kind, RowKind::File { size: 5, digests: digest(b"first").into() });
 
     // In one batch they would settle each other as moved.
     let told = batch(&inbox, &["same", "other", "same"]);

@@ -3,8 +3,8 @@
 use std::ops::{Deref, DerefMut};
 
 use ferry_proto::{
-    Answer, Body, Code, Conflict, Digest, End, Frame, Header, Hello, Invite, Kind, Message, Offer, Put,
-    RelPath, Request, Secret, Seq, Verb, Verdict, Versions, Welcome,
+    Algorithm, Answer, Body, Code, Conflict, Digest, End, Frame, Header, Hello, Invite, Kind, Message, Offer,
+    Put, RelPath, Request, Secret, Seq, Verb, Verdict, Versions, Welcome,
 };
 use ferry_session::{identity::Identity, tls};
 use tokio::net::TcpStream;
@@ -92,7 +92,10 @@ impl Peer {
 
     /// Asks to put files.
     pub(crate) fn put(&mut self, on_conflict: Conflict) {
-        self.say(Request { id: 1, verb: Verb::Put(Put { on_conflict, dry_run: false }) });
+        self.say(Request {
+            id: 1,
+            verb: Verb::Put(Put { on_conflict, dry_run: false, digest: Algorithm::Sha256 }),
+        });
     }
 
     /// Offers a file of this size.
