@@ -26,6 +26,13 @@ pub struct Buffer {
 }
 
 impl Buffers {
+    /// An empty buffer with room for `length` bytes.
+    pub fn take_empty(&self, length: usize) -> Buffer {
+        let mut buffer = self.take(length);
+        buffer.clear();
+        buffer
+    }
+
     /// A buffer with room for `length` bytes. It still holds what it held before: clearing it would mean zeroing it
     /// again for the next read.
     pub fn take(&self, length: usize) -> Buffer {

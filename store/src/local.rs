@@ -116,11 +116,18 @@ impl LocalStore {
     }
 
     fn rename_in(&self, staged: &str, folder: &Folder, name: &[u8], replace: bool) -> Result<(), StoreError> {
-        if replace {
-            Self::check_replaceable(folder, name)?;
-            fs::renameat(&self.staging, staged, folder, name)?;
-            return Ok(());
+        // Most names are free, and then it takes no look at what is there.
+        match self.rename_to_free(staged, folder, name) {
+            // Also where the file system cannot tell that it is free.
+            Err(_) if replace => {
+                Self::check_replaceable(folder, name)?;
+                Ok(fs::renameat(&self.staging, staged, folder, name)?)
+            }
+            result => result,
         }
+    }
+
+    fn rename_to_free(&self, staged: &str, folder: &Folder, name: &[u8]) -> Result<(), StoreError> {
         match fs::renameat_with(&self.staging, staged, folder, name, RenameFlags::NOREPLACE) {
             // Some file systems (NFS among them) know no such rename. A second name that is not taken does the same.
             Err(Errno::INVAL) => match fs::linkat(&self.staging, staged, folder, name, AtFlags::empty()) {

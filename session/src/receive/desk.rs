@@ -34,6 +34,18 @@ pub(super) enum Work {
     RetryParked,
 }
 
+/// The bytes of a piece, and the room that they take.
+struct Chunk {
+    bytes: Buffer,
+    _room: Option<[Permit; 2]>,
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 /// See the module.
 pub(super) struct Desk<S: Store> {
     destination: Destination<S>,
@@ -154,8 +166,7 @@ impl<S: Store> Desk<S> {
             let Some((work, room)) = queue.work.pop_front() else { continue };
             drop(queue);
             // A panic is a fault of ours; it ends this session, not the server.
-            let done = catch_unwind(AssertUnwindSafe(|| self.do_one(work)));
-            drop(room);
+            let done = catch_unwind(AssertUnwindSafe(|| self.do_one(work, room)));
             if done.is_err() {
                 tracing::error!("a session's disk half ended in a panic");
                 let mut queue = lock(&self.queue);
@@ -180,7 +191,8 @@ impl<S: Store> Desk<S> {
         tokio::task::spawn_blocking(move || self.take_a_turn());
     }
 
-    fn do_one(&self, work: Work) {
+    /// The room is free again when the work is done; that of a chunk, when its bytes are written and hashed.
+    fn do_one(&self, work: Work, room: Option<[Permit; 2]>) {
         let mut state = lock(&self.state);
         match work {
             Work::Offer(seq, header, since) => {
@@ -206,7 +218,7 @@ impl<S: Store> Desk<S> {
             Work::Chunk(seq, bytes) => {
                 let Some((open, upload, _)) = &mut state.open else { return };
                 if *open == seq
-                    && let Err(outcome) = upload.append(&bytes)
+                    && let Err(outcome) = upload.append(Chunk { bytes, _room: room })
                     && let Some((_, _, reply)) = state.open.take()
                 {
                     reply.give(outcome);

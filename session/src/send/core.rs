@@ -22,7 +22,7 @@ use super::{
     reader::{self, Deed, Event, Hold, What},
     scout::{self, ATTEMPTS, Prepared, Small},
 };
-use crate::{Arrived, Incoming, Outbox, Permit, SessionError, outbox::APART};
+use crate::{Arrived, Buffer, Buffers, Incoming, Outbox, Permit, SessionError, outbox::APART};
 
 /// Frames are packed together up to this many bytes before they go to the stream: several records of TLS, so that a
 /// write costs little beside its bytes.
@@ -64,6 +64,7 @@ pub(super) async fn run(
     let chunk = (limits.chunk as usize).min(pace.at_once()).clamp(1, reader::CHUNK);
     std::thread::spawn(move || reader::run(&deeds_out, &events_in, &*reader_manifest, chunk, options.digest));
 
+    let packs = Buffers::default();
     let mut core = Core {
         sender: Sender::new(options.dry_run, limits),
         outbox: outbox.clone(),
@@ -73,7 +74,8 @@ pub(super) async fn run(
         outstanding: HashMap::new(),
         ready: VecDeque::new(),
         again: VecDeque::new(),
-        pack: Vec::with_capacity(PACK),
+        pack: packs.take_empty(PACK),
+        packs,
         pack_size: pace.at_once().min(PACK),
         pace,
         chunk,
@@ -122,7 +124,9 @@ struct Core {
     ready: VecDeque<Seq>,
     /// Tasks to be offered again, now with their digest.
     again: VecDeque<(Task, Digest)>,
-    pack: Vec<u8>,
+    pack: Buffer,
+    /// Where packs come from, and go back to when they are written.
+    packs: Buffers,
     /// What a pack may grow to: [`PACK`], or less where bytes may leave slowly.
     pack_size: usize,
     /// The longest chunk that this receiver takes, or that this sender makes.
@@ -410,7 +414,7 @@ impl Core {
         if self.pack.is_empty() {
             return Ok(());
         }
-        let pack = std::mem::replace(&mut self.pack, Vec::with_capacity(PACK));
+        let pack = std::mem::replace(&mut self.pack, self.packs.take_empty(PACK));
         self.pace.allow(pack.len()).await;
         self.left = Some(Instant::now());
         self.outbox.push(pack)

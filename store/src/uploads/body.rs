@@ -8,6 +8,7 @@ use super::{
     Outcome, Reply, SPACE_KEPT_FREE, Shared, Uploads,
     commit::{Job, Work},
     fault::{Fault, Step},
+    hashing::{Hashing, Piece},
     owners::{Ownership, hold},
     quotas::Reserved,
     target::Target,
@@ -86,7 +87,7 @@ pub struct Upload<S: Store> {
     shared: Arc<Shared<S>>,
     target: Target,
     header: Header,
-    hasher: Hasher,
+    hashing: Hashing,
     length: u64,
     /// Where it is written, until it is complete.
     staged: Option<S::Staged>,
@@ -122,11 +123,12 @@ impl<S: Store> Upload<S> {
                 (shared.stage(&target)?, target.terms.digest.hasher())
             }
         };
+        let hashing = shared.hashers.hashing(hasher, header.size);
         let mut upload = Upload {
             shared,
             target,
             header,
-            hasher,
+            hashing,
             length: offset,
             staged: Some(staged),
             ownership,
@@ -146,15 +148,17 @@ impl<S: Store> Upload<S> {
         Ok(())
     }
 
-    /// Takes the next bytes, and checkpoints where one is due.
-    pub fn append(&mut self, mut bytes: &[u8]) -> Result<(), Outcome> {
+    /// Takes the next bytes, and checkpoints where one is due. They are let go of when they are written and digested.
+    pub fn append(&mut self, bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Result<(), Outcome> {
+        let mut rest = Piece::new(bytes);
         let result = loop {
             let distance = self.shared.store.checkpoint_distance();
             let to_checkpoint = usize::try_from(distance - self.length % distance).unwrap_or(usize::MAX);
-            let (now, rest) = bytes.split_at(bytes.len().min(to_checkpoint));
-            bytes = rest;
+            let (now, later) = rest.split(to_checkpoint);
+            rest = later;
+            let is_due = now.len() == to_checkpoint;
             match self.append_within(now) {
-                Ok(()) if now.len() == to_checkpoint => {
+                Ok(()) if is_due => {
                     if let Err(fault) = self.checkpoint() {
                         break Err(fault);
                     }
@@ -168,7 +172,7 @@ impl<S: Store> Upload<S> {
         })
     }
 
-    fn append_within(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+    fn append_within(&mut self, bytes: Piece) -> Result<(), Fault> {
         let length = self.length + bytes.len() as u64;
         if self.header.size.is_some_and(|announced| length > announced) {
             return Err(Fault::new(Code::SizeMismatch, "the body is longer than announced"));
@@ -184,8 +188,9 @@ impl<S: Store> Upload<S> {
         let staged =
             self.staged.as_mut().ok_or_else(|| Fault::new(Code::Cancelled, "the body was given up"))?;
         let path = &self.target.path;
-        hold(self.ownership.as_ref(), || staged.append(bytes).step("append to a body", path))?;
-        self.hasher.update(bytes);
+        // Beside the writing. If that fails, nothing becomes of either.
+        self.hashing.update(bytes.clone());
+        hold(self.ownership.as_ref(), || staged.append(&bytes).step("append to a body", path))?;
         self.length = length;
         Ok(())
     }
@@ -193,12 +198,13 @@ impl<S: Store> Upload<S> {
     fn checkpoint(&mut self) -> Result<(), Fault> {
         let (Some(ownership), Some(staged)) = (&self.ownership, &mut self.staged) else { return Ok(()) };
         let (id, offset, key) = (staged.id(), self.length, ownership.key().clone());
-        let state = self.hasher.state(offset);
         let ledger = &self.shared.ledger;
-        hold(Some(ownership), || {
+        let state = hold(Some(ownership), || {
             staged.sync().step("sync a body", &self.target.path)?;
+            let state = self.hashing.so_far().state(offset);
             let kept = state.clone().zip(staged.stamp().ok());
-            Ok(ledger.save_checkpoint(&Checkpoint { id, key, offset, kept, at: SystemTime::now() })?)
+            ledger.save_checkpoint(&Checkpoint { id, key, offset, kept, at: SystemTime::now() })?;
+            Ok(state)
         })?;
         self.saved = Some((offset, state));
         Ok(())
@@ -248,7 +254,7 @@ impl<S: Store> Upload<S> {
         if self.header.size.is_some_and(|announced| announced != self.length) {
             return Err(Fault::new(Code::SizeMismatch, "the body is shorter than announced"));
         }
-        let actual = self.hasher.so_far();
+        let actual = self.hashing.so_far().finish();
         if actual != sent || self.header.digest.is_some_and(|announced| announced != sent) {
             return Err(Fault::new(
                 Code::DigestMismatch,

@@ -8,6 +8,7 @@ mod body;
 mod commit;
 mod decide;
 mod fault;
+mod hashing;
 mod line;
 mod made;
 mod owners;
@@ -31,7 +32,9 @@ pub use self::{
     decide::Busy,
     owners::Lease,
 };
-use self::{commit::Committer, made::Made, owners::Owners, quotas::Quotas, reads::LongReads};
+use self::{
+    commit::Committer, hashing::Hashers, made::Made, owners::Owners, quotas::Quotas, reads::LongReads,
+};
 use crate::{Ledger, Store, StoreError};
 
 /// Space that bodies leave free, so that the catalogue can still be written when the disk is full: a batch of rows and
@@ -54,6 +57,7 @@ struct Shared<S: Store> {
     ledger: Arc<dyn Ledger>,
     owners: Arc<Owners>,
     committer: Committer<S>,
+    hashers: Hashers,
     reads: LongReads,
     quotas: Arc<Quotas>,
     made: Arc<Made>,
@@ -166,6 +170,7 @@ impl<S: Store> Uploads<S> {
                 ledger,
                 owners,
                 committer,
+                hashers: Hashers::start(),
                 reads: LongReads::default(),
                 quotas,
                 made,

@@ -247,7 +247,7 @@ pub(crate) struct Sending {
 impl Sending {
     /// In pieces as they come from the network.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), Outcome> {
-        bytes.chunks(limits::CHUNK).try_for_each(|chunk| self.upload.append(chunk))
+        bytes.chunks(limits::CHUNK).try_for_each(|chunk| self.upload.append(chunk.to_vec()))
     }
 
     /// Ends the body; the outcome can be asked for.

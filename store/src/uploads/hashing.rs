@@ -1,0 +1,227 @@
+//! Digesting beside writing: a large body is hashed on another thread than the one that writes it, so that it takes the
+//! longer of the two times and not both.
+
+use std::{
+    collections::VecDeque,
+    ops::{Deref, Range},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread,
+};
+
+use ferry_proto::Hasher;
+
+use crate::lock::lock;
+
+/// Bodies from here on are hashed aside: less is done before another thread has woken up.
+const LARGE: u64 = 1024 * 1024;
+
+/// Threads that hash, for all bodies together. The last handle ends them.
+#[derive(Clone)]
+pub(super) struct Hashers(Arc<Handle>);
+
+struct Handle(Arc<Pool>);
+
+#[derive(Default)]
+struct Pool {
+    bodies: Mutex<Bodies>,
+    has_work: Condvar,
+}
+
+/// Those that wait for a thread, in the order of their turns.
+#[derive(Default)]
+struct Bodies {
+    waiting: VecDeque<Arc<Aside>>,
+    is_closed: bool,
+}
+
+/// The digest of one body.
+pub(super) enum Hashing {
+    /// In the thread that writes.
+    Here(Hasher),
+    /// By the pool.
+    Aside(Arc<Aside>, Hashers),
+}
+
+pub(super) struct Aside {
+    state: Mutex<State>,
+    is_done: Condvar,
+}
+
+struct State {
+    pieces: VecDeque<Piece>,
+    /// Absent while a thread hashes a piece.
+    hasher: Option<Hasher>,
+    /// Whether it waits for a thread, or has one.
+    is_taken_up: bool,
+}
+
+/// Bytes that two threads read, or a part of them. They are let go of when both are done.
+#[derive(Clone)]
+pub(super) struct Piece {
+    bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    range: Range<usize>,
+}
+
+impl Piece {
+    pub(super) fn new(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
+        let range = 0..bytes.as_ref().len();
+        Piece { bytes: Arc::new(bytes), range }
+    }
+
+    /// Cuts it in two: at most so many bytes, and the rest.
+    pub(super) fn split(self, most: usize) -> (Self, Self) {
+        let Range { start, end } = self.range;
+        let middle = end.min(start.saturating_add(most));
+        (Piece { bytes: self.bytes.clone(), range: start..middle }, Piece { range: middle..end, ..self })
+    }
+}
+
+impl Deref for Piece {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &(*self.bytes).as_ref()[self.range.clone()]
+    }
+}
+
+impl Hashers {
+    /// As many threads as there are processors.
+    pub(super) fn start() -> Self {
+        let pool = Arc::<Pool>::default();
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            let pool = pool.clone();
+            thread::spawn(move || pool.work());
+        }
+        Hashers(Arc::new(Handle(pool)))
+    }
+
+    /// For a body of this size, which has been hashed so far.
+    pub(super) fn hashing(&self, hasher: Hasher, size: Option<u64>) -> Hashing {
+        if size.is_some_and(|size| size < LARGE) {
+            return Hashing::Here(hasher);
+        }
+        let state = State { pieces: VecDeque::new(), hasher: Some(hasher), is_taken_up: false };
+        Hashing::Aside(Arc::new(Aside { state: Mutex::new(state), is_done: Condvar::new() }), self.clone())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        lock(&self.0.bodies).is_closed = true;
+        self.0.has_work.notify_all();
+    }
+}
+
+impl Hashing {
+    /// Takes the next bytes.
+    pub(super) fn update(&mut self, piece: Piece) {
+        match self {
+            Hashing::Here(hasher) => hasher.update(&piece),
+            Hashing::Aside(body, hashers) => {
+                let mut state = lock(&body.state);
+                state.pieces.push_back(piece);
+                if !std::mem::replace(&mut state.is_taken_up, true) {
+                    drop(state);
+                    hashers.0.0.take_up(body.clone());
+                }
+            }
+        }
+    }
+
+    /// The hasher after all bytes taken so far; waits for the last of them.
+    pub(super) fn so_far(&self) -> Hasher {
+        match self {
+            Hashing::Here(hasher) => hasher.clone(),
+            Hashing::Aside(body, _) => {
+                let mut state = lock(&body.state);
+                loop {
+                    match &state.hasher {
+                        Some(hasher) if state.pieces.is_empty() => return hasher.clone(),
+                        _ => state = body.is_done.wait(state).unwrap_or_else(PoisonError::into_inner),
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Pool {
+    fn take_up(&self, body: Arc<Aside>) {
+        lock(&self.bodies).waiting.push_back(body);
+        self.has_work.notify_one();
+    }
+
+    fn work(&self) {
+        loop {
+            let bodies = lock(&self.bodies);
+            let is_idle = |bodies: &mut Bodies| bodies.waiting.is_empty() && !bodies.is_closed;
+            let mut bodies =
+                self.has_work.wait_while(bodies, is_idle).unwrap_or_else(PoisonError::into_inner);
+            let Some(body) = bodies.waiting.pop_front() else { return };
+            drop(bodies);
+            if body.hash_a_piece() {
+                self.take_up(body);
+            }
+        }
+    }
+}
+
+impl Aside {
+    /// Whether there is more to do. Bodies take turns, a piece each.
+    fn hash_a_piece(&self) -> bool {
+        let mut state = lock(&self.state);
+        if let Some(piece) = state.pieces.pop_front()
+            && let Some(mut hasher) = state.hasher.take()
+        {
+            drop(state);
+            hasher.update(&piece);
+            drop(piece);
+            state = lock(&self.state);
+            state.hasher = Some(hasher);
+        }
+        state.is_taken_up = !state.pieces.is_empty();
+        if !state.is_taken_up {
+            self.is_done.notify_all();
+        }
+        state.is_taken_up
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ferry_proto::Algorithm;
+
+    use super::*;
+
+    #[test]
+    fn bodies_beside_each_other_are_hashed_in_their_order() {
+        let hashers = Hashers::start();
+        let mut bodies: Vec<_> = (0..20)
+            .map(|_| (hashers.hashing(Algorithm::Sha256.hasher(), None), Algorithm::Sha256.hasher()))
+            .collect();
+        for round in 0..50_u8 {
+            for (number, (aside, here)) in bodies.iter_mut().enumerate() {
+                let piece = vec![round ^ number as u8; 1000 + number];
+                here.update(&piece);
+                aside.update(Piece::new(piece));
+                if round % 20 == 7 {
+                    assert_eq!(aside.so_far().finish(), here.so_far());
+                }
+            }
+        }
+        for (aside, here) in bodies {
+            assert_eq!(aside.so_far().finish(), here.finish());
+        }
+    }
+
+    #[test]
+    fn what_is_hashed_is_let_go_of() {
+        let mut hashing = Hashers::start().hashing(Algorithm::Blake3.hasher(), Some(LARGE));
+        let (first, second) = Piece::new(vec![1; 100]).split(40);
+        assert_eq!((first.len(), second.len()), (40, 60));
+        drop(second);
+        hashing.update(first.clone());
+        hashing.so_far();
+        assert_eq!(Arc::strong_count(&first.bytes), 1);
+    }
+}
