@@ -6,10 +6,11 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use ferry_proto::{Algorithm, Digest, HasherState, Kind, RelPath};
-use ferry_session::send::{Fate, Manifest, Origin, Task};
+use ferry_session::send::{Fate, Manifest, Origin, Stage, Task};
 use ferry_store::source::{Found, Identity, Links, Walk};
 
 use crate::{digests::Digests, output::Report, place::SourceArg};
@@ -245,6 +246,10 @@ impl Manifest for Queue {
 
     fn learned_state(&self, identity: &Identity, state: HasherState) {
         self.digests.keep_state(identity, &state);
+    }
+
+    fn spent(&self, stage: Stage, time: Duration) {
+        self.report.spent(stage, time);
     }
 
     fn digested(&self, bytes: u64) {

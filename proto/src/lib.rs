@@ -29,7 +29,8 @@ pub use header::{Extension, Header, HeaderError, Kind, Mode, Timestamp};
 pub use invite::{Fingerprint, Invite, InviteError, Secret};
 pub use message::{
     Abort, Answer, Body, Conflict, Done, End, Failed, Goodbye, GrantView, Hello, Limits, Message, Offer,
-    Ping, Pong, Put, Receipt, Rejected, Request, RunId, Seq, VERSION, Verb, Verdict, Versions, Welcome,
+    Ping, Pong, Put, Receipt, Rejected, Request, RunId, Seq, Spent, VERSION, Verb, Verdict, Versions,
+    Welcome,
 };
 pub use path::{PathError, RelPath};
 pub use receiver::{Arrival, Piece, Receiver};

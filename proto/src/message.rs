@@ -280,6 +280,20 @@ pub struct Pong {
     pub token: u64,
 }
 
+/// What the receiver's time has gone into so far in this request, in microseconds, for people who ask what holds it up.
+/// It may come at any time and changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Spent {
+    /// Writing bodies.
+    pub disk: u64,
+    /// Digesting them.
+    pub hash: u64,
+    /// Making them durable.
+    pub sync: u64,
+    /// Not reading from the stream, because the rest had not come so far.
+    pub stalled: u64,
+}
+
 macro_rules! messages {
     ($($number:literal => $name:ident,)*) => {
         /// Any control message.
@@ -331,6 +345,7 @@ messages! {
     14 => Ping,
     15 => Pong,
     16 => Rejected,
+    128 => Spent,
 }
 
 /// How a message becomes a payload: by serde, except for `Hello` with its prefix that stays for ever.
@@ -353,7 +368,7 @@ macro_rules! by_serde {
     };
 }
 
-by_serde! { Welcome Goodbye Request Offer Verdict Body End Abort Receipt Failed Done Ping Pong Rejected }
+by_serde! { Welcome Goodbye Request Offer Verdict Body End Abort Receipt Failed Done Ping Pong Rejected Spent }
 
 /// `ferry`, a NUL, the oldest and the newest version (u16 LE each): what every version of the protocol begins with.
 const HELLO_MAGIC: &[u8; 6] = b"ferry\0";

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     Abort, Answer, Body, Code, Digest, Done, End, Failed, Header, Limits, Message, Offer, Receipt, RelPath,
-    Seq, Verdict, Violation, limits,
+    Seq, Spent, Verdict, Violation, limits,
 };
 
 /// See the module.
@@ -95,6 +95,8 @@ pub enum Progress {
     },
     /// An answer to what was aborted here meanwhile.
     Nothing,
+    /// What the receiver's time went into so far.
+    Spent(Spent),
     /// The receiver has finished too.
     Done,
 }
@@ -207,6 +209,7 @@ impl Sender {
             Message::Receipt(receipt) => self.received(receipt),
             Message::Failed(Failed { seq, code, detail }) => self.has_failed(seq, code, detail),
             Message::Done(done) => self.receiver_done(done),
+            Message::Spent(spent) => Ok(Progress::Spent(spent)),
             _ => Err(Violation("a message that a receiver does not send")),
         }
     }

@@ -58,7 +58,7 @@ fn every_file_has_a_value() {
 /// not pass until a value covers that number.
 #[test]
 fn every_variant_is_covered() {
-    let mut messages = Covered::new(15);
+    let mut messages = Covered::new(16);
     let mut answers = Covered::new(4);
     let mut kinds = Covered::new(3);
     let mut verbs = Covered::new(2);
@@ -88,6 +88,7 @@ fn every_variant_is_covered() {
             Message::Ping(_) => 12,
             Message::Pong(_) => 13,
             Message::Rejected(_) => 14,
+            Message::Spent(_) => 15,
         });
         match message {
             Message::Verdict(Verdict { answer, .. }) => answers.see(match answer {
@@ -234,6 +235,12 @@ fn goldens() -> Vec<Golden> {
         "rejected",
         "The answer to a verb that is not known.",
         Rejected { id: 251, code: Code::Unsupported, detail: "verb 512 is not known here".into() }.into(),
+    );
+
+    control(
+        "spent",
+        "A receiver whose disk is slow. Types from 128 on are passed over by whoever does not know them.",
+        Spent { disk: 2_500_000, hash: 40_000, sync: 250, stalled: 0 }.into(),
     );
 
     let hello_world = Algorithm::Sha256.digest(b"hello, world\n");

@@ -277,6 +277,7 @@ impl Sessions {
             max_file: self.settings.borrow().max_file,
             quota: client.grant.quota,
             cut,
+            meter: Arc::default(),
         };
         Destination {
             uploads: self.uploads.clone(),

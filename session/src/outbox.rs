@@ -6,7 +6,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -53,6 +53,8 @@ struct State {
     is_closed: AtomicBool,
     /// When something was last written.
     written: Mutex<Instant>,
+    /// Microseconds that writing has taken: encrypting, and waiting until the network takes more.
+    writing: AtomicU64,
     greeted: AtomicBool,
     pinged: Mutex<Pinged>,
 }
@@ -81,6 +83,7 @@ impl Outbox {
             drained: Notify::new(),
             is_closed: AtomicBool::new(false),
             written: Mutex::new(Instant::now()),
+            writing: AtomicU64::new(0),
             greeted: AtomicBool::new(false),
             pinged: Mutex::default(),
         });
@@ -132,6 +135,11 @@ impl Outbox {
     /// Bytes that are queued.
     pub fn queued(&self) -> usize {
         self.state.queued.load(Ordering::Relaxed)
+    }
+
+    /// How long writing has taken so far: encrypting, and waiting until the network takes more.
+    pub(crate) fn writing(&self) -> Duration {
+        Duration::from_micros(self.state.writing.load(Ordering::Relaxed))
     }
 
     /// Waits until no more than this many bytes are queued, or the stream has failed.
@@ -284,9 +292,13 @@ async fn write_piece(
     piece: &[u8],
     state: &State,
 ) -> std::io::Result<()> {
+    let begin = Instant::now();
     writer.write_all(piece).await?;
     writer.flush().await?;
-    *lock(&state.written) = Instant::now();
+    let now = Instant::now();
+    let took = now.duration_since(begin).as_micros();
+    state.writing.fetch_add(u64::try_from(took).unwrap_or(u64::MAX), Ordering::Relaxed);
+    *lock(&state.written) = now;
     state.queued.fetch_sub(piece.len(), Ordering::Relaxed);
     state.drained.notify_waiters();
     Ok(())

@@ -189,9 +189,9 @@ impl<S: Store> Store for Scripted<S> {
         self.inner.checkpoint_distance()
     }
 
-    fn stage(&self, id: StageId) -> Result<Self::Staged, StoreError> {
+    fn stage(&self, id: StageId, lasting: bool) -> Result<Self::Staged, StoreError> {
         self.script.call("stage", "")?;
-        Ok(Scripted::new(self.inner.stage(id)?, &self.script))
+        Ok(Scripted::new(self.inner.stage(id, lasting)?, &self.script))
     }
 
     fn reopen(&self, id: StageId, length: u64) -> Result<Self::Staged, StoreError> {

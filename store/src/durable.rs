@@ -2,8 +2,7 @@
 //! the faster way of late.
 
 use std::{
-    fs::File,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -49,8 +48,14 @@ impl Durable {
         Durable { whole, costs: Mutex::default() }
     }
 
-    /// Makes files durable, each with its data, times and mode. Returns what became of each.
-    pub(crate) fn sync(&self, files: &[&File]) -> Vec<Result<(), Errno>> {
+    /// Whether what the file system writes, and when, is known.
+    pub(crate) fn is_of_a_kind_that_is_known(&self) -> bool {
+        self.whole.is_some()
+    }
+
+    /// Makes files durable, each with its data, times and mode, and folders with their names. Returns what became of
+    /// each.
+    pub(crate) fn sync(&self, files: &[BorrowedFd<'_>]) -> Vec<Result<(), Errno>> {
         let begin = Instant::now();
         if files.len() >= FEW
             && let Some(whole) = &self.whole
@@ -106,6 +111,8 @@ fn tells_errors() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]
@@ -133,7 +140,7 @@ mod tests {
         let durable = Durable::beside(File::open(folder.path()).unwrap());
         for count in [0, 1, FEW, 10 * FEW] {
             let files: Vec<_> = (0..count).map(|_| tempfile::tempfile_in(folder.path()).unwrap()).collect();
-            let files: Vec<_> = files.iter().collect();
+            let files: Vec<_> = files.iter().map(File::as_fd).collect();
             assert_eq!(durable.sync(&files), vec![Ok(()); count]);
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! Bodies are staged in `.ferry/staging` below it, on the same file system, so that publishing is a rename.
 
+mod naming;
+
 use std::{
     collections::BTreeMap,
     fs::File,
     io::{Read, Write},
-    os::fd::{AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
     sync::{
         Arc, Mutex,
@@ -17,11 +19,12 @@ use std::{
 
 use ferry_proto::{RelPath, limits};
 use rustix::{
-    fs::{self, AtFlags, FileType, FlockOperation, OFlags, RenameFlags},
+    fs::{self, AtFlags, FileType, FlockOperation, OFlags},
     io::Errno,
     process::{Resource, getrlimit},
 };
 
+use self::naming::Unnamed;
 use crate::{
     Entry, Meta, StageId, Staged, Stamp, Store, StoreError,
     attributes::{apply, entry, stamp, timestamps},
@@ -48,6 +51,10 @@ pub struct LocalStore {
     durable: Durable,
     fresh: Fresh,
     publishing_in: Mutex<Option<(Option<RelPath>, Arc<Folder>)>>,
+    /// Whether bodies that nobody goes on with can do without a name.
+    unnamed: Option<Unnamed>,
+    /// Files that got their first name, and are not settled yet.
+    linked: Mutex<Vec<(RelPath, File)>>,
     links: AtomicU64,
     _lock: OwnedFd,
 }
@@ -57,6 +64,7 @@ pub struct LocalStore {
 pub struct LocalStaged {
     id: StageId,
     file: File,
+    is_named: bool,
 }
 
 impl LocalStore {
@@ -87,12 +95,15 @@ impl LocalStore {
             fs::unlinkat(&staging, &name[..], AtFlags::empty())?;
         }
         let durable = Durable::beside(&staging);
+        let unnamed = Unnamed::can_be(&staging).filter(|_| durable.is_of_a_kind_that_is_known());
         Ok(LocalStore {
             root,
             staging,
             durable,
             fresh: Fresh::default(),
             publishing_in: Mutex::default(),
+            unnamed,
+            linked: Mutex::default(),
             links: AtomicU64::new(0),
             _lock: lock,
         })
@@ -101,57 +112,6 @@ impl LocalStore {
     fn open_meta(&self, key: &RelPath) -> Result<OwnedFd, StoreError> {
         // Non-blocking, so that a FIFO that someone put there does not hold this thread.
         Ok(self.root.open_at(key.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK, fs::Mode::empty())?)
-    }
-
-    /// Refuses to replace what only its owner should remove.
-    fn check_replaceable(folder: &Folder, name: &[u8]) -> Result<(), StoreError> {
-        match folder.stat(name) {
-            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile | FileType::Symlink => Ok(()),
-                _ => Err(StoreError::Kind),
-            },
-            Err(Errno::NOENT) => Ok(()),
-            Err(other) => Err(other.into()),
-        }
-    }
-
-    fn rename_in(&self, staged: &str, folder: &Folder, name: &[u8], replace: bool) -> Result<(), StoreError> {
-        // Most names are free, and then it takes no look at what is there.
-        match self.rename_to_free(staged, folder, name) {
-            // Also where the file system cannot tell that it is free.
-            Err(_) if replace => {
-                Self::check_replaceable(folder, name)?;
-                Ok(fs::renameat(&self.staging, staged, folder, name)?)
-            }
-            result => result,
-        }
-    }
-
-    fn rename_to_free(&self, staged: &str, folder: &Folder, name: &[u8]) -> Result<(), StoreError> {
-        match fs::renameat_with(&self.staging, staged, folder, name, RenameFlags::NOREPLACE) {
-            // Some file systems (NFS among them) know no such rename. A second name that is not taken does the same.
-            Err(Errno::INVAL) => match fs::linkat(&self.staging, staged, folder, name, AtFlags::empty()) {
-                Ok(()) => Ok(fs::unlinkat(&self.staging, staged, AtFlags::empty())?),
-                // Without links either, it is the name that cannot be.
-                Err(Errno::PERM | Errno::OPNOTSUPP) => Err(Errno::INVAL.into()),
-                Err(other) => Err(other.into()),
-            },
-            result => Ok(result?),
-        }
-    }
-
-    /// The folder that a body or a link is to be published in. In one batch that is the same one again and again, so it
-    /// is kept open until [`Store::settle`], which looks whether its path still leads there.
-    fn publish_in(&self, parent: Option<RelPath>) -> Result<Arc<Folder>, StoreError> {
-        let mut last = lock(&self.publishing_in);
-        if let Some((path, folder)) = &*last
-            && *path == parent
-        {
-            return Ok(folder.clone());
-        }
-        let folder = Arc::new(self.root.folder(parent.as_ref())?);
-        *last = Some((parent, folder.clone()));
-        Ok(folder)
     }
 }
 
@@ -162,14 +122,19 @@ impl Store for LocalStore {
         limits::CHECKPOINT
     }
 
-    fn stage(&self, id: StageId) -> Result<LocalStaged, StoreError> {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR;
-        let file = self.staging.open_at(id.to_string().as_bytes(), flags, fs::Mode::from_raw_mode(0o600))?;
+    fn stage(&self, id: StageId, lasting: bool) -> Result<LocalStaged, StoreError> {
+        let name = id.to_string();
+        let (name, flags) = match self.unnamed.filter(|_| !lasting) {
+            Some(Unnamed) => (".", OFlags::TMPFILE),
+            None => (&name[..], OFlags::CREATE | OFlags::EXCL),
+        };
+        let mode = fs::Mode::from_raw_mode(0o600);
+        let file = self.staging.open_at(name.as_bytes(), flags | OFlags::RDWR, mode)?;
         if let Err(error) = check_room(&file) {
             self.discard(id)?;
             return Err(error);
         }
-        Ok(LocalStaged { id, file: file.into() })
+        Ok(LocalStaged { id, file: file.into(), is_named: !flags.contains(OFlags::TMPFILE) })
     }
 
     fn reopen(&self, id: StageId, length: u64) -> Result<LocalStaged, StoreError> {
@@ -184,7 +149,7 @@ impl Store for LocalStore {
             file.set_len(length)?;
         }
         fs::seek(&file, fs::SeekFrom::End(0))?;
-        Ok(LocalStaged { id, file })
+        Ok(LocalStaged { id, file, is_named: true })
     }
 
     fn discard(&self, id: StageId) -> Result<(), StoreError> {
@@ -208,7 +173,7 @@ impl Store for LocalStore {
     fn seal(&self, bodies: Vec<(&mut LocalStaged, Meta)>) -> Vec<Result<(), StoreError>> {
         let applied: Vec<_> = bodies.iter().map(|(staged, meta)| apply(&staged.file, *meta, 0o600)).collect();
         let well = bodies.iter().zip(&applied).filter(|(_, applied)| applied.is_ok());
-        let files: Vec<_> = well.map(|((staged, _), _)| &staged.file).collect();
+        let files: Vec<_> = well.map(|((staged, _), _)| staged.file.as_fd()).collect();
         // Not only the data: time and mode are part of what the receipt says.
         let mut synced = self.durable.sync(&files).into_iter();
         let mut next = || synced.next().unwrap_or(Err(Errno::IO)).map_err(StoreError::from);
@@ -217,7 +182,9 @@ impl Store for LocalStore {
 
     fn publish(&self, staged: &mut LocalStaged, key: &RelPath, replace: bool) -> Result<Stamp, StoreError> {
         let folder = self.publish_in(key.parent())?;
-        self.rename_in(&staged.id.to_string(), &folder, key.name(), replace)?;
+        if staged.is_named || !self.link_in(staged, &folder, key, replace)? {
+            self.rename_in(&staged.id.to_string(), &folder, key.name(), replace)?;
+        }
         // Renaming may have changed its ctime, so the stamp is taken after it.
         Ok(stamp(&fs::fstat(&staged.file)?))
     }
@@ -284,14 +251,22 @@ impl Store for LocalStore {
     fn settle(&self, published: &[(&RelPath, &Stamp)]) -> Vec<Result<(), StoreError>> {
         *lock(&self.publishing_in) = None;
         let (to_sync, now_durable) = self.fresh.to_sync(published.iter().map(|(key, _)| *key));
-        let mut folders = BTreeMap::new();
-        let mut failed = Vec::new();
+        let (mut folders, mut failed) = (BTreeMap::new(), Vec::new());
         for path in to_sync {
-            match self.root.folder(path.as_ref()).and_then(|folder| folder.sync().map(|()| folder)) {
+            match self.root.folder(path.as_ref()) {
                 Ok(folder) => drop(folders.insert(path, folder)),
                 Err(errno) => failed.push((path, errno)),
             }
         }
+        let linked = std::mem::take(&mut *lock(&self.linked));
+        let files = linked.iter().map(|(_, file)| file.as_fd());
+        let all: Vec<_> = folders.values().map(Folder::as_fd).chain(files).collect();
+        let mut synced = self.durable.sync(&all).into_iter();
+        for (path, synced) in folders.keys().zip(synced.by_ref()) {
+            failed.extend(synced.err().map(|errno| (path.clone(), errno)));
+        }
+        let files_failed: BTreeMap<_, _> =
+            linked.iter().zip(synced).filter_map(|((key, _), synced)| Some((key, synced.err()?))).collect();
         if failed.is_empty() {
             self.fresh.are_durable(&now_durable);
         }
@@ -306,6 +281,7 @@ impl Store for LocalStore {
                         other => other,
                     });
                 }
+                files_failed.get(key).map_or(Ok(()), |errno| Err(*errno))?;
                 let folder = folders.get(&key.parent()).ok_or(StoreError::Moved)?;
                 match folder.stat(key.name()) {
                     Ok(stat) if stamp(&stat) == **expected => Ok(()),
@@ -437,7 +413,7 @@ mod tests {
 
     fn put(store: &LocalStore, id: u128, name: &str) -> (RelPath, Stamp) {
         let key = RelPath::new(name).unwrap();
-        let mut staged = store.stage(StageId(id)).unwrap();
+        let mut staged = store.stage(StageId(id), true).unwrap();
         store.seal(vec![(&mut staged, Meta::default())]).remove(0).unwrap();
         if let Some(parent) = key.parent() {
             store.make_folder(&parent).unwrap();

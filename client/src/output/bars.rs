@@ -9,7 +9,7 @@ use indicatif::{
 };
 
 use super::{
-    Entry, Teller, Totals,
+    Entry, Stages, Teller, Totals,
     screen::{self, Screen},
     to_stderr, to_stdout,
 };
@@ -114,9 +114,10 @@ impl Teller for Bars {
         self.whole.finish_and_clear();
     }
 
-    fn summary(&mut self, totals: &Totals, _exit: Exit) -> io::Result<()> {
+    fn summary(&mut self, totals: &Totals, stages: Option<&Stages>, _exit: Exit) -> io::Result<()> {
         self.clear();
         to_stderr(&totals.sentence());
+        stages.and_then(Stages::sentence).iter().for_each(|sentence| to_stderr(sentence));
         Ok(())
     }
 }

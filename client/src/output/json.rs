@@ -9,7 +9,7 @@ use ferry_proto::escape;
 use ferry_session::send::Task;
 use serde_json::{Map, Value, json};
 
-use super::{Entry, Status, Teller, Totals, to_stdout};
+use super::{Entry, Stages, Status, Teller, Totals, to_stdout};
 use crate::exit::Exit;
 
 /// How often a progress event is written.
@@ -68,9 +68,9 @@ impl Teller for Json {
         self.write(&Value::Object(object))
     }
 
-    fn summary(&mut self, totals: &Totals, exit: Exit) -> io::Result<()> {
+    fn summary(&mut self, totals: &Totals, stages: Option<&Stages>, exit: Exit) -> io::Result<()> {
         let seconds = totals.start.elapsed().as_secs_f64();
-        self.write(&json!({ "summary": {
+        let mut summary = json!({
             (if totals.dry_run { "would_send" } else { "sent" }): totals.sent,
             "held": totals.held,
             "failed": totals.failed,
@@ -78,7 +78,12 @@ impl Teller for Json {
             "bytes": totals.bytes,
             "seconds": seconds,
             "exit": exit as u8,
-        } }))
+        });
+        if let Some(stages) = stages {
+            let stages = stages.all().map(|(name, time)| (name.replace(' ', "_"), time.as_secs_f64().into()));
+            summary["stages"] = Value::Object(stages.collect());
+        }
+        self.write(&json!({ "summary": summary }))
     }
 }
 

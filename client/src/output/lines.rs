@@ -9,7 +9,7 @@ use std::{
 use ferry_proto::{RelPath, units};
 use ferry_session::send::Task;
 
-use super::{Entry, Teller, Totals, to_stderr};
+use super::{Entry, Stages, Teller, Totals, to_stderr};
 use crate::exit::Exit;
 
 /// How often a line says how far it is.
@@ -82,8 +82,9 @@ impl Teller for Lines {
         self.expected = is_all.then_some((entries, bytes));
     }
 
-    fn summary(&mut self, totals: &Totals, _exit: Exit) -> io::Result<()> {
+    fn summary(&mut self, totals: &Totals, stages: Option<&Stages>, _exit: Exit) -> io::Result<()> {
         to_stderr(&totals.sentence());
+        stages.and_then(Stages::sentence).iter().for_each(|sentence| to_stderr(sentence));
         Ok(())
     }
 }
@@ -102,8 +103,7 @@ mod tests {
             let (kind, digest, detail, code) = ("file", None, None, None);
             Entry { status, kind, asked, name, local: None, digest, bytes, detail, code }
         };
-        let (start, dry_run) = (Instant::now(), false);
-        let totals = Totals { start, sent: 2, held: 1, failed: 0, skipped: 0, bytes: 0, dry_run };
+        let totals = Totals { sent: 2, held: 1, ..Totals::new(false) };
         let mut lines = Lines::new(false);
         let says = |lines: &Lines, words: &str| {
             let line = lines.line(&totals);

@@ -4,6 +4,7 @@ mod bars;
 mod json;
 mod lines;
 mod screen;
+mod stages;
 
 use std::{
     io::{self, Write},
@@ -14,10 +15,15 @@ use std::{
 };
 
 use ferry_proto::{Code, Digest, RelPath, escape, units};
-use ferry_session::send::{Fate, Origin, Task};
+use ferry_session::send::{Fate, Origin, Stage, Task};
 use ferry_store::source::SourceError;
 
-use self::{bars::Bars, json::Json, lines::Lines};
+use self::{
+    bars::Bars,
+    json::Json,
+    lines::Lines,
+    stages::{Slowest, Stages},
+};
 use crate::{
     config::{Form, Output},
     exit::Exit,
@@ -30,6 +36,8 @@ pub(crate) trait Report: Send + Sync + 'static {
     fn begun(&self, task: &Task, offset: u64);
     /// Bytes of a body are leaving.
     fn advanced(&self, task: &Task, bytes: u64);
+    /// A part of the work has taken so much more time.
+    fn spent(&self, stage: Stage, time: Duration);
     /// A body was interrupted and will be tried again.
     fn stalled(&self, task: &Task);
     /// An entry is finished; whether that is a failure.
@@ -59,7 +67,8 @@ trait Teller: Send {
     fn print(&mut self, line: &str) -> io::Result<()> {
         to_stdout(line)
     }
-    fn summary(&mut self, totals: &Totals, exit: Exit) -> io::Result<()>;
+    /// The last words; with what the stages took, if that was asked for.
+    fn summary(&mut self, totals: &Totals, stages: Option<&Stages>, exit: Exit) -> io::Result<()>;
     /// Takes away what is only shown for a while.
     fn clear(&mut self) {}
 }
@@ -101,17 +110,21 @@ struct Totals {
     /// Bytes of bodies that left.
     bytes: u64,
     dry_run: bool,
+    /// What holds it up at the moment, if that was asked for.
+    slowest: Option<&'static str>,
 }
 
 /// Everything that is told about one run.
 pub(crate) struct Narrator {
     inner: Mutex<Inner>,
     output: Output,
+    stages: Stages,
 }
 
 struct Inner {
     teller: Box<dyn Teller>,
     totals: Totals,
+    slowest: Slowest,
     receipts: Option<Receipts>,
     receipts_failed: Option<String>,
     stdout_failed: Option<io::Error>,
@@ -132,10 +145,15 @@ impl Narrator {
             Form::Silent => Box::new(Lines::new(false)),
             Form::Json => Box::new(Json::new()),
         };
-        let totals =
-            Totals { start: Instant::now(), sent: 0, held: 0, failed: 0, skipped: 0, bytes: 0, dry_run };
-        let inner = Inner { teller, totals, receipts, receipts_failed: None, stdout_failed: None };
-        Narrator { inner: Mutex::new(inner), output }
+        let inner = Inner {
+            teller,
+            totals: Totals::new(dry_run),
+            slowest: Slowest::new(),
+            receipts,
+            receipts_failed: None,
+            stdout_failed: None,
+        };
+        Narrator { inner: Mutex::new(inner), output, stages: Stages::default() }
     }
 
     /// What a look ahead has found so far.
@@ -158,7 +176,7 @@ impl Narrator {
     /// The receipts, and the last line. Returns how the run ends; receipts or data that cannot be written make it worse.
     pub(crate) fn finish(&self, exit: Exit) -> Exit {
         let mut inner = self.lock();
-        let Inner { teller, totals, receipts, receipts_failed, stdout_failed } = &mut *inner;
+        let Inner { teller, totals, receipts, receipts_failed, stdout_failed, .. } = &mut *inner;
         let receipts = receipts.take();
         let failed = receipts_failed.take().or_else(|| {
             let is_complete = matches!(exit, Exit::Well | Exit::SomeFailed);
@@ -173,7 +191,7 @@ impl Narrator {
         // A run that did not come to anything has nothing to sum up; its error says it all.
         let is_nothing = totals.is_nothing() && !matches!(exit, Exit::Well | Exit::SomeFailed);
         let summed_up = if self.output.form == Form::Json || !(self.output.quiet || is_nothing) {
-            teller.summary(totals, exit)
+            teller.summary(totals, self.output.verbose.then_some(&self.stages), exit)
         } else {
             teller.clear();
             Ok(())
@@ -239,10 +257,17 @@ impl Report for Narrator {
 
     fn advanced(&self, task: &Task, bytes: u64) {
         let mut inner = self.lock();
-        let Inner { teller, totals, .. } = &mut *inner;
+        let Inner { teller, totals, slowest, .. } = &mut *inner;
         totals.bytes += bytes;
+        if self.output.verbose {
+            totals.slowest = slowest.look(&self.stages);
+        }
         let told = teller.advanced(task, bytes, totals);
         inner.wrote(told);
+    }
+
+    fn spent(&self, stage: Stage, time: Duration) {
+        self.stages.spent(stage, time);
     }
 
     fn stalled(&self, task: &Task) {
@@ -342,6 +367,11 @@ impl Narrator {
 }
 
 impl Totals {
+    fn new(dry_run: bool) -> Self {
+        let start = Instant::now();
+        Totals { start, sent: 0, held: 0, failed: 0, skipped: 0, bytes: 0, dry_run, slowest: None }
+    }
+
     fn is_nothing(&self) -> bool {
         self.sent + self.held + self.failed + self.skipped + self.bytes == 0
     }
@@ -352,7 +382,8 @@ impl Totals {
         let of = all.map_or(String::new(), |all| format!("/{all}"));
         let held = if self.held > 0 { format!(", {} held", self.held) } else { String::new() };
         let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
-        format!("{done}{of} entries{held}{failed}")
+        let slowest = self.slowest.map_or(String::new(), |name| format!(", slowest: {name}"));
+        format!("{done}{of} entries{held}{failed}{slowest}")
     }
 
     /// The last line for people.

@@ -12,7 +12,7 @@ const TRACED: &[&str] = &[
     "sh",
     "-c",
     "exec strace -D -f -y -s 0 -o \"$TRACE\" \
-     -e trace=write,writev,sendto,sendmsg,pwrite64,fsync,fdatasync,syncfs,renameat,renameat2 \"$@\"",
+     -e trace=write,writev,sendto,sendmsg,pwrite64,fsync,fdatasync,syncfs,renameat,renameat2,linkat \"$@\"",
     "sh",
 ];
 
@@ -45,6 +45,23 @@ fn written_bytes(line: &str) -> u64 {
     line.rsplit_once(" = ").and_then(|(_, bytes)| bytes.parse().ok()).unwrap_or(0)
 }
 
+/// What a body was called in staging, if this line gives it a name that begins so.
+fn named_by<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let is_named_so = line.contains(&format!(", \"{name}"));
+    if is_named_so && line.contains("rename") {
+        line.split('"').nth(1)
+    } else if is_named_so && line.contains("linkat(") {
+        line.split_once("/.ferry/staging/")?.1.split('>').next()
+    } else {
+        None
+    }
+}
+
+/// Whether this line makes something durable, alone or with everything else.
+fn syncs(line: &str, what: &str) -> bool {
+    line.contains("syncfs(") || (line.contains("fsync(") && line.contains(what))
+}
+
 /// Finds the first line from a place on that has all of these words; where it is.
 #[track_caller]
 fn after(lines: &[&str], from: usize, what: &str, words: &[&str]) -> usize {
@@ -62,15 +79,17 @@ fn promise_2_bytes_name_folder_and_row_are_synced_before_the_receipt() {
         client.send(source).args(["--dir", name]).run().code(0);
         let text = fs::read_to_string(&trace).unwrap();
         let lines: Vec<&str> = text.lines().skip(so_far).collect();
-        let named = format!("\"{name}\"");
-        let rename = after(&lines, 0, "the rename", &["rename", &named]);
-        let id = lines[rename].split('"').nth(1).unwrap();
+        let naming = lines.iter().enumerate().find_map(|(at, line)| Some((at, named_by(line, name)?)));
+        let (rename, id) = naming.unwrap_or_else(|| panic!("{name} gets no name in\n{text}"));
         let last_write =
             lines[..rename].iter().rposition(|line| line.contains("write(") && line.contains(id));
         let written = last_write.expect("bytes were written to the staged body");
         let synced = after(&lines, written, "a sync of the bytes", &["sync(", id]);
         assert!(synced < rename, "{name} has its name before its bytes are synced");
-        // The folder that it is in, and the one in which that was made.
+        // What has its first name says so in itself. Then the folder that it is in, and the one in which that was made.
+        if lines[rename].contains("linkat(") {
+            after(&lines, rename, "a sync of its first name", &["fsync(", id]);
+        }
         let below = after(&lines, rename, "a sync of its folder", &["fsync(", &format!("/inbox/{name}>")]);
         let above = after(&lines, rename, "a sync of the root", &["fsync(", "/inbox>"]);
         let row = after(&lines, below.max(above), "a sync of the catalogue", &["sync(", "catalogue.db-wal"]);
@@ -91,20 +110,24 @@ fn promise_2_many_files_are_synced_before_any_of_them_has_its_name() {
     let text = fs::read_to_string(&trace).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let mut renamed = 0;
-    for (rename, line) in
-        lines.iter().enumerate().filter(|(_, line)| line.contains("rename") && line.contains("\"file-"))
-    {
-        let id = line.split('"').nth(1).unwrap();
+    let mut last = 0;
+    for (rename, line) in lines.iter().enumerate() {
+        let Some(id) = named_by(line, "file-") else { continue };
         let written = lines[..rename].iter().rposition(|line| line.contains("write(") && line.contains(id));
         let between = &lines[written.expect("bytes were written to the staged body")..rename];
-        let is_synced =
-            |line: &&str| line.contains("syncfs(") || (line.contains("fsync(") && line.contains(id));
-        assert!(between.iter().any(is_synced), "{line}\nis not synced in\n{}", between.join("\n"));
-        renamed += 1;
+        assert!(
+            between.iter().any(|line| syncs(line, id)),
+            "{line}\nis not synced in\n{}",
+            between.join("\n")
+        );
+        let later = &lines[rename..];
+        let is_settled = !line.contains("linkat(") || later.iter().any(|line| syncs(line, id));
+        assert!(is_settled, "{line}\nis not synced after it");
+        (renamed, last) = (renamed + 1, rename);
     }
     assert_eq!(renamed, FILES);
     // Between the last name and the end, its folder and the catalogue.
-    let last = lines.iter().rposition(|line| line.contains("rename") && line.contains("\"file-")).unwrap();
-    let below = after(&lines, last, "a sync of the folder", &["fsync(", "/inbox/folder>"]);
+    let below = lines[last..].iter().position(|line| syncs(line, "/inbox/folder>"));
+    let below = last + below.expect("the folder is synced after the last name");
     after(&lines, below, "a sync of the catalogue", &["sync(", "catalogue.db-wal"]);
 }

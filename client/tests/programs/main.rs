@@ -33,6 +33,7 @@ mod same_name;
 mod sending;
 mod service;
 mod serving;
+mod slowest;
 mod sources;
 mod support;
 mod telling;

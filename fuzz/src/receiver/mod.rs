@@ -100,6 +100,7 @@ fn connections(script: &Script, folder: Option<&RelPath>, uploads: &Uploads<Stan
             digest: put.digest,
             quota: None,
             cut: ferry_store::Cut::default(),
+            meter: Arc::default(),
             max_file: script.max_file,
         });
         let (room, buffers) = (Room::new(ROOM), Buffers::default());

@@ -32,6 +32,13 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         number().prop_map(|token| Pong { token }.into()),
         (any::<u32>(), code(), sentence())
             .prop_map(|(id, code, detail)| Rejected { id, code, detail }.into()),
+        (number(), number(), number(), number()).prop_map(|(disk, hash, sync, stalled)| Spent {
+            disk,
+            hash,
+            sync,
+            stalled
+        }
+        .into()),
     ]
 }
 

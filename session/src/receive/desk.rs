@@ -11,7 +11,7 @@ use std::{
 };
 
 use ferry_proto::{Answer, Code, Digest, Header, Message, Receiver, RelPath, Seq};
-use ferry_store::{Begin, Busy, Outcome, Reply, Store, Ticket, Upload, lock};
+use ferry_store::{Begin, Busy, Meter, Outcome, Reply, Store, Ticket, Upload, lock};
 use tokio::{sync::Notify, task::JoinHandle, time::sleep};
 
 use super::Destination;
@@ -97,6 +97,11 @@ impl<S: Store> Desk<S> {
             let desk = self.clone();
             tokio::task::spawn_blocking(move || desk.take_a_turn());
         }
+    }
+
+    /// What the time of this request goes into.
+    pub(super) fn meter(&self) -> &Meter {
+        &self.destination.terms.meter
     }
 
     /// Looks again after offers whose bodies another connection had under way.

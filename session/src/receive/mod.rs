@@ -6,12 +6,15 @@
 mod desk;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use ferry_proto::{Arrival, Code, Digest, Piece, Put, Receiver, RelPath};
-use ferry_store::{Lease, Store, Terms, Uploads, lock};
+use ferry_proto::{Arrival, Code, Digest, Piece, Put, Receiver, RelPath, Spent};
+use ferry_store::{Lease, Meter, Part, Store, Terms, Uploads, lock};
 
 use self::desk::{Desk, Work};
 use crate::{Arrived, Buffers, Incoming, Outbox, Room, SessionError};
@@ -96,10 +99,12 @@ async fn take_in<S: Store>(
     let own_room = Room::new(SESSION_ROOM);
     let room = async |length| [own_room.take(length).await, shared_room.take(length).await];
     let protocol = || lock(receiver);
+    let spending = Spending { meter: desk.meter(), stalled: AtomicU64::new(0), outbox };
     loop {
         desk.check()?;
         let tick = || {
             desk.retry_parked();
+            spending.tell()?;
             desk.check()
         };
         // Before there is room for anything of it: nobody waits for room that a deaf peer holds.
@@ -119,7 +124,7 @@ async fn take_in<S: Store>(
                     let mut buffer = buffers.take(length);
                     incoming.chunk(length, &mut buffer).await?;
                     // Not before it is here: nobody waits for room that a slow peer holds.
-                    let room = incoming.meanwhile(tick, room(length)).await?;
+                    let room = spending.stall(incoming.meanwhile(tick, room(length))).await?;
                     desk.push(Work::Chunk(seq, buffer), Some(room));
                     left -= length;
                 }
@@ -128,15 +133,49 @@ async fn take_in<S: Store>(
                 let arrival = protocol().handle(message, cost)?;
                 let work = match arrival {
                     Arrival::Nothing => continue,
-                    Arrival::Done(done) => return outbox.say(done),
+                    Arrival::Done(done) => {
+                        spending.tell()?;
+                        return outbox.say(done);
+                    }
                     Arrival::Offer(seq, header) => Work::Offer(seq, header, Instant::now()),
                     Arrival::Body { seq, offset } => Work::Body(seq, offset),
                     Arrival::End { seq, digest } => Work::End(seq, digest),
                     Arrival::Abort { seq, code } => Work::Abort(seq, code),
                 };
-                let room = incoming.meanwhile(tick, room(cost)).await?;
+                let room = spending.stall(incoming.meanwhile(tick, room(cost))).await?;
                 desk.push(work, Some(room));
             }
         }
     }
+}
+
+/// Tells the sender what holds its files up.
+struct Spending<'a> {
+    meter: &'a Meter,
+    /// Microseconds in which nothing was read, because there was no room for it.
+    stalled: AtomicU64,
+    outbox: &'a Outbox,
+}
+
+impl Spending<'_> {
+    async fn stall<T>(&self, wait: impl Future<Output = T>) -> T {
+        let begin = Instant::now();
+        let done = wait.await;
+        self.stalled.fetch_add(micros(begin.elapsed()), Ordering::Relaxed);
+        done
+    }
+
+    fn tell(&self) -> Result<(), SessionError> {
+        let spent = |part| micros(self.meter.spent(part));
+        self.outbox.say(Spent {
+            disk: spent(Part::Disk),
+            hash: spent(Part::Hash),
+            sync: spent(Part::Sync),
+            stalled: self.stalled.load(Ordering::Relaxed),
+        })
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

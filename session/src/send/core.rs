@@ -3,10 +3,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use ferry_proto::{Code, Digest, FrameHeader, Limits, Message, Progress, Sender, Seq, Violation};
+use ferry_proto::{Code, Digest, FrameHeader, Limits, Message, Progress, Sender, Seq, Spent, Violation};
 use ferry_store::source::SourceError;
 use tokio::{
     runtime::Handle,
@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    Fate, Manifest, Options, Origin, Pace, Task,
+    Fate, Manifest, Options, Origin, Pace, Stage, Task,
     reader::{self, Deed, Event, Hold, What},
     scout::{self, ATTEMPTS, Prepared, Small},
 };
@@ -80,6 +80,7 @@ pub(super) async fn run(
         pace,
         chunk,
         left: None,
+        spending: Spending::default(),
     };
     let result = core.work(replies, prepared, events).await;
     drop(heard_enough);
@@ -133,6 +134,14 @@ struct Core {
     chunk: usize,
     /// When the last pack left.
     left: Option<Instant>,
+    spending: Spending,
+}
+
+/// What is known already of what the time went into.
+#[derive(Default)]
+struct Spending {
+    spent: Spent,
+    writing: Duration,
 }
 
 /// An offer that is not settled.
@@ -280,9 +289,27 @@ impl Core {
                 self.settle(seq, |_| Fate::Failed { code, detail });
             }
             Progress::Nothing => {}
+            Progress::Spent(spent) => self.spent(spent),
             Progress::Done => return Ok(true),
         }
         Ok(false)
+    }
+
+    /// Passes on what has come to the time since the last time.
+    fn spent(&mut self, spent: Spent) {
+        let Spending { spent: before, writing } =
+            std::mem::replace(&mut self.spending, Spending { spent, writing: self.outbox.writing() });
+        let more = |now: u64, before: u64| Duration::from_micros(now.saturating_sub(before));
+        let stalled = more(spent.stalled, before.stalled);
+        let network = self.spending.writing.saturating_sub(writing).saturating_sub(stalled);
+        for (stage, time) in [
+            (Stage::Network, network),
+            (Stage::ServerHash, more(spent.hash, before.hash)),
+            (Stage::ServerDisk, more(spent.disk, before.disk)),
+            (Stage::ServerSync, more(spent.sync, before.sync)),
+        ] {
+            self.manifest.spent(stage, time);
+        }
     }
 
     fn asked(&mut self, seq: Seq, offset: u64, prefix: Option<Digest>) {

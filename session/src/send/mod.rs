@@ -14,7 +14,7 @@ mod task;
 
 pub use self::{
     scout::source_failure,
-    task::{Fate, Manifest, Origin, Pace, Task},
+    task::{Fate, Manifest, Origin, Pace, Stage, Task},
 };
 
 use std::sync::Arc;

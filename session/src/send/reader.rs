@@ -8,6 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc::Receiver,
     },
+    time::Instant,
 };
 
 use ferry_proto::{Algorithm, Digest, FrameHeader, Hasher, Seq, limits};
@@ -18,7 +19,7 @@ use rustix::{
 };
 use tokio::sync::mpsc::Sender;
 
-use super::Manifest;
+use super::{Manifest, Stage};
 use crate::{Buffer, Buffers};
 
 /// Bytes of a chunk: small enough to stay in a core's cache from the disk to the cipher, large enough to make
@@ -203,13 +204,17 @@ impl Reading<'_> {
             let wanted = left.min(self.chunk as u64).min(to_checkpoint) as usize;
             let mut frame = self.buffers.take(FrameHeader::LEN + wanted);
             frame.resize(FrameHeader::LEN + wanted, 0);
+            let begin = Instant::now();
             let read = fill(source, &mut frame[FrameHeader::LEN..])?;
+            let was_read = Instant::now();
+            self.manifest.spent(Stage::DiskRead, was_read.duration_since(begin));
             if read == 0 {
                 return Ok(offset);
             }
             frame.truncate(FrameHeader::LEN + read);
             frame[..FrameHeader::LEN].copy_from_slice(&FrameHeader::chunk(read).to_bytes());
             hasher.update(&frame[FrameHeader::LEN..]);
+            self.manifest.spent(Stage::Hash, was_read.elapsed());
             offset += read as u64;
             self.tell(Event::Chunk(self.deed.seq, frame))?;
         }

@@ -4,13 +4,14 @@ use std::{
     io::{self, ErrorKind, Read},
     path::Path,
     sync::Arc,
+    time::Instant,
 };
 
 use ferry_proto::{Code, Digest, Kind, limits};
 use ferry_store::source::{Change, Item, Links, Source, SourceError};
 use tokio::{runtime::Handle, sync::mpsc::Sender};
 
-use super::{Fate, Manifest, Options, Origin, Task, reader::CHUNK};
+use super::{Fate, Manifest, Options, Origin, Stage, Task, reader::CHUNK};
 use crate::{Permit, Room};
 
 /// Files up to this length are read whole before they are offered: what fits one chunk, so that its digest is known
@@ -110,7 +111,7 @@ fn prepare(
     if known.is_some() || item.identity.size > SMALL {
         return Ok((known, None));
     }
-    let Some((digest, body)) = read_small(item, options, room)? else { return Ok((None, None)) };
+    let Some((digest, body)) = read_small(manifest, item, options, room)? else { return Ok((None, None)) };
     if !body.grew {
         manifest.learned(&item.identity, digest);
     }
@@ -127,31 +128,39 @@ fn look_again(item: &mut Item, links: Links) -> Result<(), SourceError> {
 
 /// `None` if it has grown too large for that.
 fn read_small(
+    manifest: &dyn Manifest,
     item: &mut Item,
     options: Options,
     room: &impl Fn(u64) -> Permit,
 ) -> Result<Option<(Digest, Small)>, SourceError> {
     let links = options.links;
     for _ in 0..ATTEMPTS {
+        let begin = Instant::now();
         let mut source = Source::open(&item.source, links)?;
         item.identity = source.identity();
         item.mode = source.mode();
         if item.identity.size > SMALL {
             return Ok(None);
         }
+        let opening = begin.elapsed();
         let room = room(item.identity.size);
+        let begin = Instant::now();
         let mut bytes = vec![0; item.identity.size as usize];
         match source.read_exact(&mut bytes) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => continue,
             Err(error) => return Err(error.into()),
         }
-        match source.change_since(&item.identity)? {
+        let change = source.change_since(&item.identity)?;
+        let was_read = Instant::now();
+        manifest.spent(Stage::DiskRead, opening + was_read.duration_since(begin));
+        match change {
             Change::Changed => {}
             // Growth hides whether anything else changed, so what was announced is read once more.
             Change::Grew if !begins_with(&item.source, links, &bytes)? => {}
             change => {
                 let digest = options.digest.digest(&bytes);
+                manifest.spent(Stage::Hash, was_read.elapsed());
                 return Ok(Some((digest, Small { bytes, grew: change == Change::Grew, _room: room })));
             }
         }

@@ -1,6 +1,6 @@
 //! What there is to send, and what became of it.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use ferry_proto::{Algorithm, Code, Digest, HasherState, Header, Kind, RelPath};
 use ferry_store::source::{Identity, Item};
@@ -29,6 +29,9 @@ pub trait Manifest: Send + Sync + 'static {
     /// So much of a file was read, and this is the hasher's state.
     fn learned_state(&self, identity: &Identity, state: HasherState);
 
+    /// A part of the work has taken so much more time.
+    fn spent(&self, stage: Stage, time: Duration);
+
     /// Bytes of a file were read, only to be digested.
     fn digested(&self, bytes: u64);
 
@@ -40,6 +43,23 @@ pub trait Manifest: Send + Sync + 'static {
 
     /// Bytes of this task's body are about to leave.
     fn advanced(&self, task: &Task, bytes: u64);
+}
+
+/// A part of the work on a file's way. Different ones go on at the same time, so that the slowest holds up all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Reading sources.
+    DiskRead,
+    /// Digesting them.
+    Hash,
+    /// Encrypting, and waiting for the network, without what it waits for a receiver that has too much to do.
+    Network,
+    /// The receiver's digesting.
+    ServerHash,
+    /// The receiver's writing.
+    ServerDisk,
+    /// The receiver's making bytes and names durable.
+    ServerSync,
 }
 
 /// How fast bytes may leave.

@@ -13,7 +13,7 @@ use super::{
     quotas::Reserved,
     target::Target,
 };
-use crate::{Checkpoint, Meta, StageId, Staged, Store};
+use crate::{Checkpoint, Meta, Part, StageId, Staged, Store};
 
 /// A body that is wanted and has not begun.
 pub struct Ticket {
@@ -120,10 +120,10 @@ impl<S: Store> Upload<S> {
                     // The sender's bytes are others than the staged ones.
                     shared.discard(ownership.as_ref(), begun.id);
                 }
-                (shared.stage(&target)?, target.terms.digest.hasher())
+                (shared.stage(&target, ownership.as_ref())?, target.terms.digest.hasher())
             }
         };
-        let hashing = shared.hashers.hashing(hasher, header.size);
+        let hashing = shared.hashers.hashing(hasher, header.size, target.terms.meter.clone());
         let mut upload = Upload {
             shared,
             target,
@@ -190,7 +190,10 @@ impl<S: Store> Upload<S> {
         let path = &self.target.path;
         // Beside the writing. If that fails, nothing becomes of either.
         self.hashing.update(bytes.clone());
-        hold(self.ownership.as_ref(), || staged.append(&bytes).step("append to a body", path))?;
+        let meter = &self.target.terms.meter;
+        hold(self.ownership.as_ref(), || {
+            meter.time(Part::Disk, || staged.append(&bytes)).step("append to a body", path)
+        })?;
         self.length = length;
         Ok(())
     }
@@ -200,7 +203,8 @@ impl<S: Store> Upload<S> {
         let (id, offset, key) = (staged.id(), self.length, ownership.key().clone());
         let ledger = &self.shared.ledger;
         let state = hold(Some(ownership), || {
-            staged.sync().step("sync a body", &self.target.path)?;
+            let meter = &self.target.terms.meter;
+            meter.time(Part::Sync, || staged.sync()).step("sync a body", &self.target.path)?;
             let state = self.hashing.so_far().state(offset);
             let kept = state.clone().zip(staged.stamp().ok());
             ledger.save_checkpoint(&Checkpoint { id, key, offset, kept, at: SystemTime::now() })?;

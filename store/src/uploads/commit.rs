@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use ferry_proto::{Code, Digest, RelPath};
@@ -25,7 +26,8 @@ use super::{
     target::Target,
 };
 use crate::{
-    Entry, EntryKind, Filed, Ledger, Meta, Row, RowKind, Staged, Stamp, Store, StoreError, lock::lock,
+    Entry, EntryKind, Filed, Ledger, Meta, Meter, Part, Row, RowKind, Staged, Stamp, Store, StoreError,
+    lock::lock,
 };
 
 /// Jobs in one batch: each holds an open file, and none of them is answered before all are durable.
@@ -169,10 +171,13 @@ impl<S: Store> Worker<S> {
             if batch.is_empty() {
                 continue;
             }
+            let meters: Vec<_> = batch.iter().map(|job| job.target.terms.meter.clone()).collect();
+            let begin = Instant::now();
             // A panic here is a fault of ours; the jobs in the batch fail by dropping their replies, the server lives.
             if catch_unwind(AssertUnwindSafe(|| self.commit(batch))).is_err() {
                 tracing::error!("a batch ended in a panic");
             }
+            count_once(meters, begin.elapsed());
         }
     }
 
@@ -385,6 +390,13 @@ impl<S: Store> Worker<S> {
         }
         Ok(())
     }
+}
+
+/// Each of those in a batch has waited for all of it, once.
+fn count_once(mut meters: Vec<Arc<Meter>>, took: Duration) {
+    meters.sort_unstable_by_key(Arc::as_ptr);
+    meters.dedup_by(|a, b| Arc::ptr_eq(a, b));
+    meters.iter().for_each(|meter| meter.add(Part::Sync, took));
 }
 
 /// Whether what has a name is this, by a row that still agrees with the disk.

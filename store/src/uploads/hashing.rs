@@ -10,7 +10,7 @@ use std::{
 
 use ferry_proto::Hasher;
 
-use crate::lock::lock;
+use crate::{Meter, Part, lock::lock};
 
 /// Bodies from here on are hashed aside: less is done before another thread has woken up.
 const LARGE: u64 = 1024 * 1024;
@@ -37,7 +37,7 @@ struct Bodies {
 /// The digest of one body.
 pub(super) enum Hashing {
     /// In the thread that writes.
-    Here(Hasher),
+    Here(Hasher, Arc<Meter>),
     /// By the pool.
     Aside(Arc<Aside>, Hashers),
 }
@@ -45,6 +45,7 @@ pub(super) enum Hashing {
 pub(super) struct Aside {
     state: Mutex<State>,
     is_done: Condvar,
+    meter: Arc<Meter>,
 }
 
 struct State {
@@ -96,12 +97,13 @@ impl Hashers {
     }
 
     /// For a body of this size, which has been hashed so far.
-    pub(super) fn hashing(&self, hasher: Hasher, size: Option<u64>) -> Hashing {
+    pub(super) fn hashing(&self, hasher: Hasher, size: Option<u64>, meter: Arc<Meter>) -> Hashing {
         if size.is_some_and(|size| size < LARGE) {
-            return Hashing::Here(hasher);
+            return Hashing::Here(hasher, meter);
         }
         let state = State { pieces: VecDeque::new(), hasher: Some(hasher), is_taken_up: false };
-        Hashing::Aside(Arc::new(Aside { state: Mutex::new(state), is_done: Condvar::new() }), self.clone())
+        let (state, is_done) = (Mutex::new(state), Condvar::new());
+        Hashing::Aside(Arc::new(Aside { state, is_done, meter }), self.clone())
     }
 }
 
@@ -116,7 +118,7 @@ impl Hashing {
     /// Takes the next bytes.
     pub(super) fn update(&mut self, piece: Piece) {
         match self {
-            Hashing::Here(hasher) => hasher.update(&piece),
+            Hashing::Here(hasher, meter) => meter.time(Part::Hash, || hasher.update(&piece)),
             Hashing::Aside(body, hashers) => {
                 let mut state = lock(&body.state);
                 state.pieces.push_back(piece);
@@ -131,7 +133,7 @@ impl Hashing {
     /// The hasher after all bytes taken so far; waits for the last of them.
     pub(super) fn so_far(&self) -> Hasher {
         match self {
-            Hashing::Here(hasher) => hasher.clone(),
+            Hashing::Here(hasher, _) => hasher.clone(),
             Hashing::Aside(body, _) => {
                 let mut state = lock(&body.state);
                 loop {
@@ -174,7 +176,7 @@ impl Aside {
             && let Some(mut hasher) = state.hasher.take()
         {
             drop(state);
-            hasher.update(&piece);
+            self.meter.time(Part::Hash, || hasher.update(&piece));
             drop(piece);
             state = lock(&self.state);
             state.hasher = Some(hasher);
@@ -197,7 +199,12 @@ mod tests {
     fn bodies_beside_each_other_are_hashed_in_their_order() {
         let hashers = Hashers::start();
         let mut bodies: Vec<_> = (0..20)
-            .map(|_| (hashers.hashing(Algorithm::Sha256.hasher(), None), Algorithm::Sha256.hasher()))
+            .map(|_| {
+                (
+                    hashers.hashing(Algorithm::Sha256.hasher(), None, Arc::default()),
+                    Algorithm::Sha256.hasher(),
+                )
+            })
             .collect();
         for round in 0..50_u8 {
             for (number, (aside, here)) in bodies.iter_mut().enumerate() {
@@ -216,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_is_hashed_is_let_go_of() {
-        let mut hashing = Hashers::start().hashing(Algorithm::Blake3.hasher(), Some(LARGE));
+        let mut hashing = Hashers::start().hashing(Algorithm::Blake3.hasher(), Some(LARGE), Arc::default());
         let (first, second) = Piece::new(vec![1; 100]).split(40);
         assert_eq!((first.len(), second.len()), (40, 60));
         drop(second);

@@ -35,7 +35,7 @@ pub use self::{
 use self::{
     commit::Committer, hashing::Hashers, made::Made, owners::Owners, quotas::Quotas, reads::LongReads,
 };
-use crate::{Ledger, Store, StoreError};
+use crate::{Ledger, Meter, Store, StoreError};
 
 /// Space that bodies leave free, so that the catalogue can still be written when the disk is full: a batch of rows and
 /// the growth of the log that it goes through.
@@ -84,6 +84,8 @@ pub struct Terms {
     pub quota: Option<u64>,
     /// Ends what was handed in and is not done, too.
     pub cut: Cut,
+    /// Counts what the time goes into.
+    pub meter: Arc<Meter>,
 }
 
 /// Cuts a session off from what it has begun. A session that is merely over is not: what has arrived whole is kept.

@@ -12,7 +12,7 @@ use super::{
     owners::{Ownership, hold},
     target::Target,
 };
-use crate::{Checkpoint, Ledger, LedgerError, StageId, Store, StoreError};
+use crate::{Checkpoint, Ledger, LedgerError, Part, StageId, Store, StoreError};
 
 /// Too many open files are a matter of moments: the committer closes those that wait for it. After this long it is
 /// something else, and the body fails.
@@ -22,10 +22,12 @@ const CROWDED: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(10);
 
 impl<S: Store> Shared<S> {
-    /// Begins a body.
-    pub(super) fn stage(&self, target: &Target) -> Result<S::Staged, Fault> {
+    /// Begins a body, which somebody with an ownership may go on with.
+    pub(super) fn stage(&self, target: &Target, ownership: Option<&Ownership>) -> Result<S::Staged, Fault> {
         let id = StageId::random();
-        when_there_is_room(|| Ok(self.store.stage(id)))?.step("begin a body", &target.path)
+        let meter = &target.terms.meter;
+        when_there_is_room(|| Ok(meter.time(Part::Disk, || self.store.stage(id, ownership.is_some()))))?
+            .step("begin a body", &target.path)
     }
 
     /// The staged body that an offer goes on with, and from where. Those of other contents of this client's file are

@@ -120,7 +120,8 @@ fn what_is_given_up_fails_even_where_it_cannot_be_removed() {
     inbox.put(&client, file("name", b"old"), b"old");
     for call in ["discard", "drop_checkpoint"] {
         inbox.script.fail(call, Broken);
-        let mut sending = inbox.open_body(inbox.offer(&client, unhashed("x", b"four")).wanted());
+        // Large enough to be gone on with, so that it has a name in staging.
+        let mut sending = inbox.open_body(inbox.offer(&client, unhashed("x", big())).wanted());
         sending.append(b"one").unwrap();
         assert_failed!(sending.finish(digest(b"one")), SizeMismatch);
         // A twin that is found at the last moment is still one.
@@ -131,7 +132,7 @@ fn what_is_given_up_fails_even_where_it_cannot_be_removed() {
         assert!(matches!(first, Outcome::Stored(_, _, Some(_))), "{first:?}");
         assert!(matches!(second, Outcome::Stored(_, _, Some(_))), "{second:?}");
     }
-    assert_eq!(inbox.staged().len(), 2);
+    assert!(inbox.staged().contains(&3));
     // What could not be removed is removed at the next start.
     assert_goes_on(&inbox.restart());
 }

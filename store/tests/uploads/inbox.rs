@@ -293,6 +293,7 @@ impl Client {
             max_file: limits::FILE,
             quota: None,
             cut: Cut::default(),
+            meter: Arc::default(),
         })
     }
 

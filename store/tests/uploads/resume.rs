@@ -449,9 +449,10 @@ fn stale_bodies_are_swept_and_owned_ones_stay() {
     let small = inbox.open_body(inbox.offer(&client, file("small", b"x")).wanted());
 
     assert_eq!(inbox.uploads.sweep(Duration::from_secs(3600)).unwrap(), 0);
-    assert_eq!(inbox.staged().len(), 3);
+    let large = || inbox.staged().into_iter().filter(|&length| length > 1).count();
+    assert_eq!(large(), 2);
     assert_eq!(inbox.uploads.sweep(Duration::ZERO).unwrap(), 1);
-    assert_eq!(inbox.staged().len(), 2);
+    assert_eq!(large(), 1);
     assert_resumes_at(&inbox.offer(&client, file("stale", big())).wanted(), 0);
 
     owned.append(&big()[first_part().len()..]).unwrap();

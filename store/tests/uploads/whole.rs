@@ -102,15 +102,15 @@ fn hostile_09_no_file_is_larger_than_the_terms_say() {
 fn promise_1_a_body_that_is_given_up_leaves_nothing() {
     let inbox = Inbox::new();
     let client = Client::new();
-    let mut dropped = inbox.open_body(inbox.offer(&client, file("dropped", b"bytes")).wanted());
-    let mut abandoned = inbox.open_body(inbox.offer(&client, file("abandoned", b"bytes")).wanted());
+    let mut dropped = inbox.open_body(inbox.offer(&client, file("dropped", big())).wanted());
+    let mut abandoned = inbox.open_body(inbox.offer(&client, file("abandoned", big())).wanted());
     dropped.append(b"byt").unwrap();
-    abandoned.append(b"bytes").unwrap();
+    abandoned.append(big()).unwrap();
     assert_eq!(inbox.staged().len(), 2);
     drop(dropped);
     abandoned.upload.abandon();
     assert_eq!(inbox.staged(), [0; 0]);
-    assert_failed!(abandoned.finish(digest(b"bytes")), Cancelled);
+    assert_failed!(abandoned.finish(digest(big())), Cancelled);
     assert_eq!(inbox.names(), [""; 0]);
 }
 

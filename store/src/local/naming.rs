@@ -1,0 +1,110 @@
+//! How a staged body, or a link, gets its name: in one step, whole, and in nobody's place unless it may.
+
+use std::sync::Arc;
+
+use ferry_proto::RelPath;
+use rustix::{
+    fs::{self, AtFlags, FileType, OFlags, RenameFlags},
+    io::Errno,
+};
+
+use super::{LocalStaged, LocalStore};
+use crate::{StoreError, folder::Folder, lock::lock};
+
+/// That files can be made without a name here, and be given one when they are whole: half the work in the folders, and
+/// nothing to clear away after a crash.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unnamed;
+
+impl Unnamed {
+    /// Tries it.
+    pub(super) fn can_be(staging: &Folder) -> Option<Self> {
+        const PROBE: &str = "link-probe";
+        let flags = OFlags::TMPFILE | OFlags::RDWR;
+        let file = staging.open_at(b".", flags, fs::Mode::from_raw_mode(0o600)).ok()?;
+        fs::linkat(&file, "", staging, PROBE, AtFlags::EMPTY_PATH).ok()?;
+        fs::unlinkat(staging, PROBE, AtFlags::empty()).ok()?;
+        Some(Unnamed)
+    }
+}
+
+impl LocalStore {
+    /// Refuses to replace what only its owner should remove.
+    fn check_replaceable(folder: &Folder, name: &[u8]) -> Result<(), StoreError> {
+        match folder.stat(name) {
+            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile | FileType::Symlink => Ok(()),
+                _ => Err(StoreError::Kind),
+            },
+            Err(Errno::NOENT) => Ok(()),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    pub(super) fn rename_in(
+        &self,
+        staged: &str,
+        folder: &Folder,
+        name: &[u8],
+        replace: bool,
+    ) -> Result<(), StoreError> {
+        // Most names are free, and then it takes no look at what is there.
+        match self.rename_to_free(staged, folder, name) {
+            // Also where the file system cannot tell that it is free.
+            Err(_) if replace => {
+                Self::check_replaceable(folder, name)?;
+                Ok(fs::renameat(&self.staging, staged, folder, name)?)
+            }
+            result => result,
+        }
+    }
+
+    /// Gives an unnamed body a name that is free, and says whether it was. If something is to be replaced, the body gets
+    /// a name in staging, to be renamed from there.
+    pub(super) fn link_in(
+        &self,
+        staged: &mut LocalStaged,
+        folder: &Folder,
+        key: &RelPath,
+        replace: bool,
+    ) -> Result<bool, StoreError> {
+        let is_free = match fs::linkat(&staged.file, "", folder, key.name(), AtFlags::EMPTY_PATH) {
+            Err(Errno::EXIST) if replace => {
+                fs::linkat(&staged.file, "", &self.staging, staged.id.to_string(), AtFlags::EMPTY_PATH)?;
+                staged.is_named = true;
+                false
+            }
+            result => result.map(|()| true)?,
+        };
+        // That it has a name is written in the file, too, and that was synced before.
+        lock(&self.linked).push((key.clone(), staged.file.try_clone()?));
+        Ok(is_free)
+    }
+
+    fn rename_to_free(&self, staged: &str, folder: &Folder, name: &[u8]) -> Result<(), StoreError> {
+        match fs::renameat_with(&self.staging, staged, folder, name, RenameFlags::NOREPLACE) {
+            // Some file systems (NFS among them) know no such rename. A second name that is not taken does the same.
+            Err(Errno::INVAL) => match fs::linkat(&self.staging, staged, folder, name, AtFlags::empty()) {
+                Ok(()) => Ok(fs::unlinkat(&self.staging, staged, AtFlags::empty())?),
+                // Without links either, it is the name that cannot be.
+                Err(Errno::PERM | Errno::OPNOTSUPP) => Err(Errno::INVAL.into()),
+                Err(other) => Err(other.into()),
+            },
+            result => Ok(result?),
+        }
+    }
+
+    /// The folder that a body or a link is to be published in. In one batch that is the same one again and again, so it
+    /// is kept open until [`Store::settle`], which looks whether its path still leads there.
+    pub(super) fn publish_in(&self, parent: Option<RelPath>) -> Result<Arc<Folder>, StoreError> {
+        let mut last = lock(&self.publishing_in);
+        if let Some((path, folder)) = &*last
+            && *path == parent
+        {
+            return Ok(folder.clone());
+        }
+        let folder = Arc::new(self.root.folder(parent.as_ref())?);
+        *last = Some((parent, folder.clone()));
+        Ok(folder)
+    }
+}
