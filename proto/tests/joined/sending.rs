@@ -119,7 +119,7 @@ impl Sending {
                 }
                 self.settle(seq, Outcome::Failed(code));
             }
-            Progress::Nothing => {}
+            Progress::Nothing | Progress::Spent(_) => {}
             Progress::Done => self.finished = true,
         }
     }
