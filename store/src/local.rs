@@ -8,7 +8,10 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{Read, Write},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     path::Path,
     sync::{
         Arc, Mutex,
@@ -142,7 +145,8 @@ impl Store for LocalStore {
         check_room(&file)?;
         let file = File::from(file);
         let metadata = file.metadata()?;
-        if !metadata.is_file() || metadata.len() < length {
+        // With a second name it is a file that somebody has already, and whole.
+        if !metadata.is_file() || metadata.len() < length || metadata.nlink() > 1 {
             return Err(StoreError::NotFound);
         }
         if metadata.len() > length {

@@ -26,8 +26,9 @@ pub trait Store: Send + Sync + 'static {
     /// dropped. [`StoreError::Crowded`] while too many others are open.
     fn stage(&self, id: StageId, lasting: bool) -> Result<Self::Staged, StoreError>;
 
-    /// Opens a staged body again, cut back to `length` bytes; one of just that length keeps its stamp. [`StoreError::NotFound`] if it does not exist or is
-    /// shorter; [`StoreError::Crowded`] while too many others are open.
+    /// Opens a staged body again, cut back to `length` bytes; one of just that length keeps its stamp.
+    /// [`StoreError::NotFound`] if it does not exist, is shorter, or has a name already, as a cut in the middle of
+    /// publishing may leave it; [`StoreError::Crowded`] while too many others are open.
     fn reopen(&self, id: StageId, length: u64) -> Result<Self::Staged, StoreError>;
 
     /// Removes a staged body; one that does not exist is no error.
