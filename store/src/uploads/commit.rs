@@ -58,6 +58,8 @@ pub(super) enum Work<S: Store> {
     Folder { meta: Meta },
     /// A symbolic link is made.
     Link { link: Vec<u8>, meta: Meta },
+    /// A folder or link that is there, and that no row says to be durable, is made so.
+    Settle { seen: Stamp, outcome: Outcome },
     /// A file that is held gets another time, mode or row.
     Refresh {
         path: RelPath,
@@ -155,13 +157,15 @@ impl Pending {
 
 enum Published {
     New(Pending),
+    /// It was there, and gets no row; whether it is durable is not known.
+    There(RelPath, Stamp, Outcome),
     Already(Outcome),
 }
 
 enum Placed {
     At(RelPath, Stamp),
     /// This sibling holds the same already.
-    Twin(RelPath),
+    Twin(RelPath, Stamp),
 }
 
 impl<S: Store> Worker<S> {
@@ -186,27 +190,30 @@ impl<S: Store> Worker<S> {
     }
 
     fn commit(&self, mut batch: Vec<Job<S>>) {
+        const SETTLE: &str = "sync a folder";
         let (store, ledger) = (&*self.store, &*self.ledger);
         let sealed = self.seal(&mut batch);
-        let mut pending = Vec::with_capacity(batch.len());
+        let (mut pending, mut there) = (Vec::with_capacity(batch.len()), Vec::new());
         for (job, sealed) in batch.into_iter().zip(sealed) {
             self.beat();
             let Job { target, work, reply } = job;
             match sealed.and_then(|()| self.publish(&target, work)) {
                 Ok(Published::New(new)) => pending.push((new, reply)),
+                Ok(Published::There(path, stamp, outcome)) => there.push((path, stamp, outcome, reply)),
                 Ok(Published::Already(outcome)) => reply.give(outcome),
                 Err(fault) => reply.give(fault.into()),
             }
         }
 
-        let names: Vec<_> = pending.iter().map(|(new, _)| (&new.row.path, &new.row.row.stamp)).collect();
+        let names = pending.iter().map(|(new, _)| (&new.row.path, &new.row.row.stamp));
+        let names: Vec<_> = names.chain(there.iter().map(|(path, stamp, ..)| (path, stamp))).collect();
         self.beat();
-        let settled = store.settle(&names);
+        let mut settled = store.settle(&names).into_iter();
         self.beat();
         let (mut rows, mut told) = (Vec::with_capacity(pending.len()), Vec::with_capacity(pending.len()));
         let mut reserved = Vec::new();
-        for ((new, reply), settled) in pending.into_iter().zip(settled) {
-            match settled.step("sync a folder", &new.row.path) {
+        for ((new, reply), settled) in pending.into_iter().zip(settled.by_ref()) {
+            match settled.step(SETTLE, &new.row.path) {
                 Ok(()) => {
                     rows.push(*new.row);
                     reserved.extend(new.reserved);
@@ -214,6 +221,9 @@ impl<S: Store> Worker<S> {
                 }
                 Err(fault) => reply.give(fault.into()),
             }
+        }
+        for ((path, _, outcome, reply), settled) in there.into_iter().zip(settled) {
+            reply.give(settled.step(SETTLE, &path).map_or_else(Outcome::from, |()| outcome));
         }
         if rows.is_empty() {
             return;
@@ -275,7 +285,7 @@ impl<S: Store> Worker<S> {
                 });
                 match placed? {
                     // Its bytes were sent, so it gets a receipt; the twin's row is what it stands on.
-                    Placed::Twin(path) => {
+                    Placed::Twin(path, _) => {
                         Ok(Published::Already(Outcome::Stored(Some(digest), size, target.shown(&path))))
                     }
                     Placed::At(path, stamp) => {
@@ -288,8 +298,10 @@ impl<S: Store> Worker<S> {
             Work::Folder { meta } => {
                 target.refuse_when_cut()?;
                 self.make_folder(target, &target.path)?;
-                if !target.terms.overwrite && !self.has_the_first_word(target)? {
-                    return Ok(Published::Already(Outcome::Held(None, None)));
+                if !target.terms.overwrite
+                    && let Some(entry) = self.made_by_others(target)?
+                {
+                    return Ok(Published::There(target.path.clone(), entry.stamp, Outcome::Held(None, None)));
                 }
                 let stamp =
                     store.set_meta(&target.path, meta, None).step("set a time and mode", &target.path)?;
@@ -302,13 +314,20 @@ impl<S: Store> Worker<S> {
                 match self
                     .place(target, &kind, |path, replace| store.make_link(path, &link, meta, replace))?
                 {
-                    Placed::Twin(path) => Ok(Published::Already(Outcome::Held(None, target.shown(&path)))),
+                    Placed::Twin(path, stamp) => {
+                        let outcome = Outcome::Held(None, target.shown(&path));
+                        Ok(Published::There(path, stamp, outcome))
+                    }
                     Placed::At(path, stamp) => {
                         let outcome = Outcome::Stored(None, 0, target.shown(&path));
                         let row = filed(path, kind, meta, stamp, None);
                         Ok(Published::New(Pending::new(row, outcome)))
                     }
                 }
+            }
+            Work::Settle { seen, outcome } => {
+                target.refuse_when_cut()?;
+                Ok(Published::There(target.path.clone(), seen, outcome))
             }
             Work::Refresh { path, seen, reserved, mut meta, kind, outcome } => {
                 target.refuse_when_cut()?;
@@ -357,7 +376,7 @@ impl<S: Store> Worker<S> {
         for path in std::iter::once(target.path.clone()).chain(target.siblings()) {
             if let Some(entry) = self.store.stat(&path).step("look at a name", &path)? {
                 if holds(&*self.ledger, &path, &entry, kind)? {
-                    return Ok(Placed::Twin(path));
+                    return Ok(Placed::Twin(path, entry.stamp));
                 }
                 continue;
             }
@@ -372,10 +391,11 @@ impl<S: Store> Worker<S> {
         Err(Fault::new(Code::Exists, "every name for another copy is taken"))
     }
 
-    /// Whether a folder was made by this client and nobody has said yet what it is to be like.
-    fn has_the_first_word(&self, target: &Target) -> Result<bool, Fault> {
+    /// A folder on which this client has not the first word: it did not make it, or somebody has said already what it
+    /// is to be like.
+    fn made_by_others(&self, target: &Target) -> Result<Option<Entry>, Fault> {
         let entry = self.store.stat(&target.path).step("look at a name", &target.path)?;
-        Ok(entry.is_some_and(|entry| self.made.is(&target.path, &target.terms.client, &entry)))
+        Ok(entry.filter(|entry| !self.made.is(&target.path, &target.terms.client, entry)))
     }
 
     /// Makes a folder and those above it, on the way to what a target names.

@@ -11,7 +11,7 @@ use super::{
     owners::{Claimed, Question},
     target::Target,
 };
-use crate::{BodyKey, Digests, Entry, EntryKind, Meta, RowKind, StageId, Store};
+use crate::{BodyKey, Digests, Entry, EntryKind, Meta, Row, RowKind, StageId, Store};
 
 /// An offer that can be decided a little later: another connection has its body under way, or too many others are
 /// being read at length.
@@ -273,11 +273,12 @@ impl<S: Store> Shared<S> {
             return Err(Fault::new(Code::KindConflict, "something that is no folder has this name"));
         }
         let row = self.ledger.find(&target.path)?;
+        let row = row.filter(|row| row.stamp == entry.stamp && row.kind == RowKind::Folder);
         let fits = header.modified.is_none_or(|modified| modified == entry.modified)
-            && row.is_some_and(|row| row.kind == RowKind::Folder && row.mode == header.mode);
+            && row.as_ref().is_some_and(|row| row.mode == header.mode);
         let may_set = target.terms.overwrite || self.made.is(&target.path, &target.terms.client, &entry);
         if fits || !may_set {
-            return Ok(Decision::Answer(Outcome::Held(None, None)));
+            return Ok(there(target, entry, row));
         }
         Ok(Decision::Commit(work))
     }
@@ -294,12 +295,13 @@ impl<S: Store> Shared<S> {
             Some(Entry { kind: EntryKind::Folder | EntryKind::Other, .. }) => {
                 return Err(Fault::new(Code::KindConflict, "something that is no link has this name"));
             }
-            Some(Entry { kind: EntryKind::Symlink(held), modified, .. })
-                if held == link
-                    && (header.modified.is_none_or(|offered| offered == modified)
+            Some(entry)
+                if matches!(&entry.kind, EntryKind::Symlink(held) if held == link)
+                    && (header.modified.is_none_or(|offered| offered == entry.modified)
                         || !target.may_replace()) =>
             {
-                return Ok(Decision::Answer(Outcome::Held(None, None)));
+                let row = self.ledger.find(&target.path)?.filter(|row| row.stamp == entry.stamp);
+                return Ok(there(target, entry, row));
             }
             Some(_) => {
                 target.refuse_conflict()?;
@@ -310,4 +312,14 @@ impl<S: Store> Shared<S> {
         }
         Ok(Decision::Commit(Work::Link { link: link.to_vec(), meta: Meta::of(header) }))
     }
+}
+
+/// What is said of a folder or link that is there as it should be: at once if its row says that it is durable, else when
+/// it is, for whoever made it may not have been told so yet.
+fn there<S: Store>(target: &Target, entry: Entry, row: Option<Row>) -> Decision<S> {
+    let outcome = Outcome::Held(None, None);
+    if row.is_some() || target.terms.dry_run {
+        return Decision::Answer(outcome);
+    }
+    Decision::Commit(Work::Settle { seen: entry.stamp, outcome })
 }

@@ -2,13 +2,13 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::Path,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
-use ferry_proto::{Algorithm, Conflict, Header, Mode};
-use ferry_store::{Filed, Ledger, Outcome, RowKind};
+use ferry_proto::{Algorithm, Conflict, Header, Kind, Mode};
+use ferry_store::{Begin, Filed, Ledger, Outcome, RowKind};
 
 use crate::inbox::*;
 
@@ -328,6 +328,93 @@ fn links_are_made_held_and_replaced() {
     fs::remove_file(inbox.on_disk("dir/file")).unwrap();
     fs::write(inbox.on_disk("dir/file"), "other").unwrap();
     inbox.offer(&client, file("dir/file", b"bytes")).wanted();
+}
+
+/// What one client has made is there before it is durable, and another one may ask for it just then.
+#[test]
+fn promise_2_a_folder_or_link_is_held_when_it_is_durable() {
+    let stranger = Client::without_overwrite(Conflict::Replace).with(|terms| terms.client = "berta".into());
+    for (made, asked) in [
+        (file("dir/sub/file", b"bytes"), folder("dir/sub")),
+        (folder("dir/sub"), folder("dir/sub")),
+        (link("dir/link", "x"), link("dir/link", "x")),
+        (link("dir/link", "x"), folder("dir")),
+    ] {
+        let inbox = Inbox::new();
+        let settling = inbox.gate("settle", 0);
+        let (reply_first, first) = reply();
+        let client = Client::new();
+        match inbox.uploads.begin(&client.terms, &client.lease, made, reply_first) {
+            Begin::Send(ticket, reply) => {
+                let mut upload = inbox.uploads.open_body(*ticket, 0).unwrap();
+                upload.append(*b"bytes").unwrap();
+                upload.complete(digest(b"bytes"), reply);
+            }
+            Begin::Answered => {}
+            Begin::Busy(..) => panic!("nobody else sends it"),
+        }
+        settling.wait();
+        let (reply_second, second) = reply();
+        let begun = inbox.uploads.begin(&stranger.terms, &stranger.lease, asked, reply_second);
+        assert!(matches!(begun, Begin::Answered));
+        let early = second.recv_timeout(Duration::from_millis(50));
+        assert!(early.is_err(), "held before it is durable: {early:?}");
+        inbox.script.take_calls();
+        drop(settling);
+        assert!(matches!(answer(&first), Outcome::Stored(..)));
+        assert_eq!(answer(&second), Outcome::Held(None, None));
+        assert_eq!(inbox.script.count("settle"), 1, "its folder was not synced for who asked");
+    }
+}
+
+/// The same where it is made between the offer and its turn, in the very batch.
+#[test]
+fn promise_2_what_a_batch_has_made_already_is_held_when_the_batch_is_durable() {
+    let named =
+        |name: &str| Client::without_overwrite(Conflict::KeepBoth).with(|terms| terms.client = name.into());
+    for (made, asked) in
+        [(link("dir/link", "x"), folder("dir")), (link("taken", "x"), link("taken (2)", "x"))]
+    {
+        let inbox = Inbox::new();
+        inbox.put(&Client::new(), file("taken", b"bytes"), b"bytes");
+        let [first, second] = [0, 1].map(|passes| inbox.gate("settle", passes));
+        let offer = |client: &Client, header| {
+            let (reply, told) = reply();
+            let begun = inbox.uploads.begin(&client.terms, &client.lease, header, reply);
+            assert!(matches!(begun, Begin::Answered));
+            told
+        };
+        let before = offer(&Client::new(), folder("before"));
+        first.wait();
+        let (made, asked) = (offer(&named("anna"), made), offer(&named("berta"), asked));
+        drop(first);
+        second.wait();
+        let early = asked.recv_timeout(Duration::from_millis(50));
+        assert!(early.is_err(), "held before it is durable: {early:?}");
+        drop(second);
+        assert!([before, made].iter().all(|told| matches!(answer(told), Outcome::Stored(..))));
+        assert_eq!(answer(&asked), Outcome::Held(None, None));
+    }
+}
+
+#[test]
+fn a_folder_or_link_with_a_row_is_held_at_once_and_any_other_is_settled_first() {
+    let inbox = Inbox::new();
+    let (client, stranger) = (Client::new(), Client::without_overwrite(Conflict::Replace));
+    for (header, made) in [(folder("folder"), "folder 2"), (link("link", "x"), "link 2")] {
+        inbox.offer(&client, header.clone()).told();
+        match &header.kind {
+            Kind::Folder => fs::create_dir(inbox.on_disk(made)).unwrap(),
+            _ => symlink("x", inbox.on_disk(made)).unwrap(),
+        }
+        inbox.script.take_calls();
+        assert_eq!(inbox.offer(&stranger, header.clone()).told(), Outcome::Held(None, None));
+        assert_eq!(inbox.script.count("settle"), 0);
+        let owners = Header { path: key(made), ..header };
+        assert_eq!(inbox.offer(&stranger, owners).told(), Outcome::Held(None, None));
+        assert_eq!((inbox.script.count("settle"), inbox.script.count("record")), (1, 0));
+        assert_eq!(inbox.row(made), None, "what its owner has made is nobody's upload");
+    }
 }
 
 #[test]
