@@ -3,20 +3,19 @@
 use std::{collections::BTreeSet, sync::Mutex};
 
 use ferry_proto::RelPath;
-use rustix::io::Errno;
 
-use crate::{folder::Folder, lock::lock};
+use crate::lock::lock;
 
 /// A file in such a folder is durable only when the folders above are synced too, up to one that was there.
 #[derive(Debug, Default)]
 pub(crate) struct Fresh(Mutex<BTreeSet<RelPath>>);
 
 impl Fresh {
-    /// Makes `name` in `folder`, which is at `path` below the root. Whether it is fresh: one that was there is not.
-    pub(crate) fn make(&self, folder: &Folder, name: &[u8], path: &RelPath) -> Result<bool, Errno> {
+    /// Makes the folder at `path`; `make` says whether it is new. One that was there is not fresh.
+    pub(crate) fn make<E>(&self, path: &RelPath, make: impl FnOnce() -> Result<bool, E>) -> Result<bool, E> {
         // Held while it is made, so that nobody settles what is in it without knowing that it is fresh.
         let mut fresh = lock(&self.0);
-        let is_fresh = folder.make(name)?;
+        let is_fresh = make()?;
         if is_fresh {
             fresh.insert(path.clone());
         }

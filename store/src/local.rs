@@ -203,7 +203,7 @@ impl Store for LocalStore {
                 Some(above) => above.join(name),
             };
             let path = path.map_err(|_| StoreError::Name)?;
-            if self.fresh.make(&folder, name, &path)? {
+            if self.fresh.make(&path, || folder.make(name))? {
                 new.push(path.clone());
             }
             folder = folder.below(name)?;
