@@ -6,6 +6,7 @@ mod conflicts;
 mod faults;
 mod held;
 mod inbox;
+mod power;
 mod quotas;
 mod resume;
 mod whole;
