@@ -125,9 +125,9 @@ impl Store for LocalStore {
         limits::CHECKPOINT
     }
 
-    fn stage(&self, id: StageId, lasting: bool) -> Result<LocalStaged, StoreError> {
+    fn stage(&self, id: StageId, fleeting: bool) -> Result<LocalStaged, StoreError> {
         let name = id.to_string();
-        let (name, flags) = match self.unnamed.filter(|_| !lasting) {
+        let (name, flags) = match self.unnamed.filter(|_| fleeting) {
             Some(Unnamed) => (".", OFlags::TMPFILE),
             None => (&name[..], OFlags::CREATE | OFlags::EXCL),
         };
@@ -417,7 +417,7 @@ mod tests {
 
     fn put(store: &LocalStore, id: u128, name: &str) -> (RelPath, Stamp) {
         let key = RelPath::new(name).unwrap();
-        let mut staged = store.stage(StageId(id), true).unwrap();
+        let mut staged = store.stage(StageId(id), false).unwrap();
         store.seal(vec![(&mut staged, Meta::default())]).remove(0).unwrap();
         if let Some(parent) = key.parent() {
             store.make_folder(&parent).unwrap();

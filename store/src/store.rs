@@ -22,9 +22,9 @@ pub trait Store: Send + Sync + 'static {
     /// Distance of checkpoints in bytes; a multiple of [`ferry_proto::limits::CHECKPOINT`].
     fn checkpoint_distance(&self) -> u64;
 
-    /// Begins a body of no bytes. One that is not lasting is never asked for by its id, and may be gone when it is
-    /// dropped. [`StoreError::Crowded`] while too many others are open.
-    fn stage(&self, id: StageId, lasting: bool) -> Result<Self::Staged, StoreError>;
+    /// Begins a body of no bytes. A fleeting one is never asked for by its id, is meant for a name that is free, and may be
+    /// gone when it is dropped. [`StoreError::Crowded`] while too many others are open.
+    fn stage(&self, id: StageId, fleeting: bool) -> Result<Self::Staged, StoreError>;
 
     /// Opens a staged body again, cut back to `length` bytes; one of just that length keeps its stamp.
     /// [`StoreError::NotFound`] if it does not exist, is shorter, or has a name already, as a cut in the middle of

@@ -34,8 +34,8 @@ impl Store for Stand {
         DISTANCE
     }
 
-    fn stage(&self, id: StageId, lasting: bool) -> Result<Self::Staged, StoreError> {
-        Ok(StandStaged { inner: self.inner.stage(id, lasting)?, is_slow: self.is_slow })
+    fn stage(&self, id: StageId, fleeting: bool) -> Result<Self::Staged, StoreError> {
+        Ok(StandStaged { inner: self.inner.stage(id, fleeting)?, is_slow: self.is_slow })
     }
 
     fn reopen(&self, id: StageId, length: u64) -> Result<Self::Staged, StoreError> {

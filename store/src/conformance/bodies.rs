@@ -187,7 +187,7 @@ pub(super) fn a_body_that_is_too_short_is_not_found(store: &impl Store) {
 
 pub(super) fn an_id_is_staged_once(store: &impl Store) {
     drop(stage(store, 1, b"first"));
-    assert_fails!(store.stage(StageId(1), true), StoreError::Exists, "an id was staged twice");
+    assert_fails!(store.stage(StageId(1), false), StoreError::Exists, "an id was staged twice");
     let mut staged = store.reopen(StageId(1), 5).expect("the first body is still there");
     assert_eq!(replay(&mut staged), b"first", "staging an id again changed its body");
 }

@@ -61,11 +61,11 @@ fn key(name: &str) -> RelPath {
 }
 
 fn stage<S: Store>(store: &S, id: u128, bytes: &[u8]) -> S::Staged {
-    begin(store, id, bytes, true)
+    begin(store, id, bytes, false)
 }
 
-fn begin<S: Store>(store: &S, id: u128, bytes: &[u8], lasting: bool) -> S::Staged {
-    let mut staged = store.stage(StageId(id), lasting).expect("a body can be begun");
+fn begin<S: Store>(store: &S, id: u128, bytes: &[u8], fleeting: bool) -> S::Staged {
+    let mut staged = store.stage(StageId(id), fleeting).expect("a body can be begun");
     staged.append(bytes).expect("appending works");
     staged
 }

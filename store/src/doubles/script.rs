@@ -110,9 +110,9 @@ impl<S: Store> Store for Scripted<S> {
         self.inner.checkpoint_distance()
     }
 
-    fn stage(&self, id: StageId, lasting: bool) -> Result<Self::Staged, StoreError> {
+    fn stage(&self, id: StageId, fleeting: bool) -> Result<Self::Staged, StoreError> {
         self.script.call("stage", "")?;
-        Ok(Scripted::new(self.inner.stage(id, lasting)?, &self.script))
+        Ok(Scripted::new(self.inner.stage(id, fleeting)?, &self.script))
     }
 
     fn reopen(&self, id: StageId, length: u64) -> Result<Self::Staged, StoreError> {

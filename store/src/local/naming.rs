@@ -59,8 +59,8 @@ impl LocalStore {
         }
     }
 
-    /// Gives an unnamed body a name that is free, and says whether it was. If something is to be replaced, the body gets
-    /// a name in staging, to be renamed from there.
+    /// Gives an unnamed body a name that is free, and says whether it was. If somebody has taken it meanwhile and is to be
+    /// replaced, the body gets a name in staging, to be renamed from there.
     pub(super) fn link_in(
         &self,
         staged: &mut LocalStaged,
@@ -68,17 +68,19 @@ impl LocalStore {
         key: &RelPath,
         replace: bool,
     ) -> Result<bool, StoreError> {
-        let is_free = match fs::linkat(&staged.file, "", folder, key.name(), AtFlags::EMPTY_PATH) {
+        match fs::linkat(&staged.file, "", folder, key.name(), AtFlags::EMPTY_PATH) {
             Err(Errno::EXIST) if replace => {
                 fs::linkat(&staged.file, "", &self.staging, staged.id.to_string(), AtFlags::EMPTY_PATH)?;
                 staged.is_named = true;
-                false
+                // Until the file itself says that it has a name, a cut may take away both this one and the older one.
+                fs::fsync(&staged.file)?;
+                return Ok(false);
             }
-            result => result.map(|()| true)?,
-        };
+            result => result?,
+        }
         // That it has a name is written in the file, too, and that was synced before.
         lock(&self.linked).push((key.clone(), staged.file.try_clone()?));
-        Ok(is_free)
+        Ok(true)
     }
 
     fn rename_to_free(&self, staged: &str, folder: &Folder, name: &[u8]) -> Result<(), StoreError> {

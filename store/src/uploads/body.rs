@@ -19,6 +19,8 @@ use crate::{Checkpoint, Meta, Part, StageId, Staged, Store};
 pub struct Ticket {
     target: Target,
     header: Header,
+    /// Nothing had the name when the body was asked for.
+    is_free: bool,
     /// Present where the body can be gone on with.
     ownership: Option<Ownership>,
     begun: Option<Begun>,
@@ -33,8 +35,13 @@ struct Begun {
 
 impl Ticket {
     /// Nothing of it is here.
-    pub(super) fn fresh(target: Target, header: &Header, ownership: Option<Ownership>) -> Self {
-        Ticket { target, header: header.clone(), ownership, begun: None }
+    pub(super) fn fresh(
+        target: Target,
+        header: &Header,
+        is_free: bool,
+        ownership: Option<Ownership>,
+    ) -> Self {
+        Ticket { target, header: header.clone(), is_free, ownership, begun: None }
     }
 
     /// Goes on with what an earlier run has left, if that can still be read; `None` if that has to wait.
@@ -45,7 +52,7 @@ impl Ticket {
         ownership: Ownership,
     ) -> Result<Option<Self>, Fault> {
         let Some(checkpoint) = shared.find_staged(&ownership)? else {
-            return Ok(Some(Ticket::fresh(target, header, Some(ownership))));
+            return Ok(Some(Ticket::fresh(target, header, false, Some(ownership))));
         };
         let Checkpoint { id, offset, .. } = checkpoint;
         let hasher = match shared.reopen(&target, &ownership, id, offset) {
@@ -68,7 +75,7 @@ impl Ticket {
                 None
             }
         };
-        Ok(Some(Ticket { target, header: header.clone(), ownership: Some(ownership), begun }))
+        Ok(Some(Ticket { target, header: header.clone(), is_free: false, ownership: Some(ownership), begun }))
     }
 
     /// Where the body should begin, in bytes.
@@ -108,7 +115,7 @@ impl<S: Store> Uploads<S> {
 
 impl<S: Store> Upload<S> {
     fn open(shared: Arc<Shared<S>>, ticket: Ticket, offset: u64) -> Result<Self, Fault> {
-        let Ticket { target, header, ownership, begun } = ticket;
+        let Ticket { target, header, is_free, ownership, begun } = ticket;
         let mut saved = None;
         let (staged, hasher) = match (begun, &ownership) {
             (Some(begun), Some(ownership)) if begun.offset == offset => {
@@ -120,7 +127,7 @@ impl<S: Store> Upload<S> {
                     // The sender's bytes are others than the staged ones.
                     shared.discard(ownership.as_ref(), begun.id);
                 }
-                (shared.stage(&target, ownership.as_ref())?, target.terms.digest.hasher())
+                (shared.stage(&target, is_free && ownership.is_none())?, target.terms.digest.hasher())
             }
         };
         let hashing = shared.hashers.hashing(hasher, header.size, target.terms.meter.clone());

@@ -44,7 +44,8 @@ impl<S: Store> Uploads<S> {
 enum Decision<S: Store> {
     Answer(Outcome),
     Commit(Work<S>),
-    Want,
+    /// Whether its name is free.
+    Want(bool),
     Later,
 }
 
@@ -66,10 +67,10 @@ impl<S: Store> Shared<S> {
             Ok((_, Decision::Answer(outcome))) => reply.give(outcome),
             Ok((_, Decision::Later)) => return Begin::Busy(Busy { header, asked }, reply),
             Ok((target, _)) if terms.dry_run => {
-                return Begin::Send(Box::new(Ticket::fresh(target, &header, None)), reply);
+                return Begin::Send(Box::new(Ticket::fresh(target, &header, false, None)), reply);
             }
             Ok((target, Decision::Commit(work))) => self.committer.hand_in(Job { target, work, reply }),
-            Ok((target, Decision::Want)) => {
+            Ok((target, Decision::Want(is_free))) => {
                 let claimed = self
                     .can_be_gone_on_with(&target, &header)
                     .map(|key| self.owners.claim(&key, lease, asked));
@@ -78,7 +79,7 @@ impl<S: Store> Shared<S> {
                         return Begin::Busy(Busy { header, asked: Some(asked) }, reply);
                     }
                     Some(Claimed::Ours(ownership)) => Ticket::to_go_on(self, target, &header, ownership),
-                    Some(Claimed::Taken) | None => Ok(Some(Ticket::fresh(target, &header, None))),
+                    Some(Claimed::Taken) | None => Ok(Some(Ticket::fresh(target, &header, is_free, None))),
                 };
                 match ticket {
                     Ok(Some(ticket)) => return Begin::Send(Box::new(ticket), reply),
@@ -116,7 +117,7 @@ impl<S: Store> Shared<S> {
         header.size.map_or(Ok(()), |size| target.refuse_size(size))?;
         let Some(entry) = entry else {
             self.take_a_name(target)?;
-            return self.want(target, header);
+            return self.want(target, header, true);
         };
         match entry.kind {
             EntryKind::Folder | EntryKind::Other => {
@@ -137,7 +138,7 @@ impl<S: Store> Shared<S> {
             }
             self.take_a_name(target)?;
         }
-        self.want(target, header)
+        self.want(target, header, false)
     }
 
     fn take_a_name(&self, target: &Target) -> Result<(), Fault> {
@@ -155,9 +156,9 @@ impl<S: Store> Shared<S> {
         Ok(())
     }
 
-    fn want(&self, target: &Target, header: &Header) -> Result<Decision<S>, Fault> {
+    fn want(&self, target: &Target, header: &Header, is_free: bool) -> Result<Decision<S>, Fault> {
         self.quotas.check(&*self.ledger, &target.terms, &target.path, header.size.unwrap_or(0))?;
-        Ok(Decision::Want)
+        Ok(Decision::Want(is_free))
     }
 
     /// Whether the file at `path`, which has the offered size, has the offered digest; by its row, or by reading

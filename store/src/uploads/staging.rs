@@ -22,11 +22,11 @@ const CROWDED: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(10);
 
 impl<S: Store> Shared<S> {
-    /// Begins a body, which somebody with an ownership may go on with.
-    pub(super) fn stage(&self, target: &Target, ownership: Option<&Ownership>) -> Result<S::Staged, Fault> {
+    /// Begins a body; a fleeting one is nobody's to go on with, and replaces nothing that is known of.
+    pub(super) fn stage(&self, target: &Target, fleeting: bool) -> Result<S::Staged, Fault> {
         let id = StageId::random();
         let meter = &target.terms.meter;
-        when_there_is_room(|| Ok(meter.time(Part::Disk, || self.store.stage(id, ownership.is_some()))))?
+        when_there_is_room(|| Ok(meter.time(Part::Disk, || self.store.stage(id, fleeting))))?
             .step("begin a body", &target.path)
     }
 

@@ -98,7 +98,7 @@ fn hostile_06_links_swapped_in_by_a_racing_thread_lead_nowhere() {
         for round in 0..ROUNDS {
             for name in ["folder/victim", "folder/deep/victim", "calm/file"] {
                 let path = key(name);
-                let mut staged = store.stage(StageId(round.into()), true).unwrap();
+                let mut staged = store.stage(StageId(round.into()), false).unwrap();
                 staged.append(b"inside").unwrap();
                 match store.publish(&mut staged, &path, true) {
                     Ok(stamp) if round % 50 == 0 => count(store.settle(&[(&path, &stamp)]).remove(0)),
@@ -207,7 +207,7 @@ fn hostile_07_a_fifo_in_staging_holds_nobody_up() {
     let reopened = in_time(move || store.reopen(StageId(7), 0).map(drop));
     assert!(matches!(reopened, Err(StoreError::NotFound)), "{reopened:?}");
     let store = inbox.store.clone();
-    let staged = in_time(move || store.stage(StageId(7), true).map(drop));
+    let staged = in_time(move || store.stage(StageId(7), false).map(drop));
     assert!(matches!(staged, Err(StoreError::Exists)), "{staged:?}");
     inbox.store.discard(StageId(7)).unwrap();
 }

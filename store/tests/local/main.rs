@@ -53,7 +53,7 @@ impl Inbox {
 
     fn put(&self, path: &RelPath, bytes: &[u8], meta: Meta) -> Result<Stamp, StoreError> {
         let id = StageId(self.ids.fetch_add(1, Ordering::Relaxed).into());
-        let mut staged = self.store.stage(id, true).unwrap();
+        let mut staged = self.store.stage(id, false).unwrap();
         staged.append(bytes).unwrap();
         self.store.seal(vec![(&mut staged, meta)]).remove(0).unwrap();
         let made = path.parent().map_or(Ok(Vec::new()), |parent| self.store.make_folder(&parent));
@@ -114,7 +114,7 @@ fn opening_tidies_up_what_a_kill_left_and_nothing_else() {
     let inbox = Inbox::new();
     fs::write(inbox.on_disk("file"), "owner's").unwrap();
     symlink("x", inbox.on_disk(".ferry/staging/link-7")).unwrap();
-    drop(inbox.store.stage(StageId(1), true).unwrap());
+    drop(inbox.store.stage(StageId(1), false).unwrap());
     let Inbox { dir, store, .. } = inbox;
     drop(store);
     let root = dir.path().join("root");
@@ -235,7 +235,7 @@ fn hostile_03_nothing_leads_to_what_the_server_keeps_for_itself() {
     assert_eq!(inbox.store.list(None).unwrap(), []);
     // A body that is staged has no name that could be asked for.
     let id = StageId(u128::MAX);
-    drop(inbox.store.stage(id, true).unwrap());
+    drop(inbox.store.stage(id, false).unwrap());
     assert_eq!(inbox.store.stat(&key(id.to_string())).unwrap(), None);
     assert!(matches!(inbox.store.remove(&key("staging")), Err(StoreError::NotFound)));
 }
@@ -271,7 +271,7 @@ fn hostile_08_special_bits_never_reach_the_disk_and_the_owner_keeps_access() {
 fn hostile_19_without_permission_nothing_is_done_and_that_is_said() {
     let inbox = Inbox::new();
     inbox.put(&key("file"), b"secret", mode(0o600)).unwrap();
-    let mut staged = inbox.store.stage(StageId(7), true).unwrap();
+    let mut staged = inbox.store.stage(StageId(7), false).unwrap();
     let other_root = inbox.dir.path().join("other");
     fs::create_dir(&other_root).unwrap();
     // Neither the owner nor anybody else may do anything that is tried below.
@@ -285,7 +285,7 @@ fn hostile_19_without_permission_nothing_is_done_and_that_is_said() {
         let denied = |result: Result<(), StoreError>| {
             assert!(matches!(result, Err(StoreError::Denied(_))), "{result:?}");
         };
-        denied(store.stage(StageId(8), true).map(drop));
+        denied(store.stage(StageId(8), false).map(drop));
         denied(store.publish(&mut staged, &key("file"), true).map(drop));
         denied(store.make_folder(&key("folder")).map(drop));
         denied(store.make_link(&key("link"), b"x", Meta::default(), false).map(drop));

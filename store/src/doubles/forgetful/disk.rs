@@ -49,6 +49,8 @@ struct Attributes {
     modified: Timestamp,
     mode: Mode,
     changed: u64,
+    /// Whether a name was given to it. What says of itself that it has none is lost in a cut, whatever folders say.
+    is_named: bool,
 }
 
 impl Disk {
@@ -76,7 +78,10 @@ impl Disk {
     fn make(&mut self, content: Content, mode: u32) -> Number {
         let number = Number(self.next);
         self.next += 1;
-        let now = Attributes { modified: time(), mode: Mode::from_bits(mode), changed: self.tick() };
+        // What is no file is made with its name.
+        let is_named = !matches!(content, Content::File(_));
+        let now =
+            Attributes { modified: time(), mode: Mode::from_bits(mode), changed: self.tick(), is_named };
         self.nodes.insert(number, Node { content, now, durable: now });
         number
     }
@@ -109,7 +114,7 @@ impl Disk {
         let changed = self.tick();
         // Whatever is named or loses a name has changed, too.
         if let Some(node) = to.and_then(|to| self.nodes.get_mut(&to)) {
-            node.now.changed = changed;
+            (node.now.changed, node.now.is_named) = (changed, true);
         }
         let folder = self.node_mut(folder);
         (folder.now.modified, folder.now.changed) = (time(), changed);
@@ -164,16 +169,17 @@ impl Disk {
         node.now.changed = changed;
     }
 
-    /// Makes time, mode and, of a file, the bytes durable.
-    pub(super) fn sync(&mut self, number: Number) {
+    /// Makes time, mode and, of a file, the bytes durable. Returns whether it came to that before the power went.
+    pub(super) fn sync(&mut self, number: Number) -> bool {
         if self.fails() {
-            return;
+            return false;
         }
         let node = self.node_mut(number);
         node.durable = node.now;
         if let Content::File(data) = &mut node.content {
             data.sync();
         }
+        true
     }
 
     /// Makes the names in a folder durable.
@@ -234,8 +240,20 @@ impl Disk {
             found.insert(*number, Node { content, now, durable: now });
         }
         let mut disk = Disk { nodes: found, next: self.next, clock: self.clock, failing: None };
+        disk.forget_names_of_what_has_none();
         disk.forget_what_has_no_name();
         disk
+    }
+
+    /// As a check of the file system does.
+    fn forget_names_of_what_has_none(&mut self) {
+        let unnamed = self.nodes.iter().filter(|(_, node)| !node.now.is_named);
+        let unnamed: BTreeSet<_> = unnamed.map(|(number, _)| *number).collect();
+        for node in self.nodes.values_mut() {
+            if let Content::Folder(names) = &mut node.content {
+                names.forget(&unnamed);
+            }
+        }
     }
 
     fn forget_what_has_no_name(&mut self) {

@@ -48,6 +48,12 @@ impl Names {
         self.changes.push(change);
     }
 
+    /// Forgets, durably, the names of these.
+    pub(super) fn forget(&mut self, gone: &BTreeSet<Number>) {
+        self.now.retain(|_, to| !gone.contains(to));
+        self.sync();
+    }
+
     pub(super) fn sync(&mut self) {
         self.durable = self.now.clone();
         self.changes.clear();

@@ -1,6 +1,9 @@
 //! A store on the disk of a machine whose power can be cut.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Mutex,
+    time::{Duration, SystemTime},
+};
 
 use ferry_proto::RelPath;
 
@@ -8,13 +11,15 @@ use super::{
     Machine, PowerOff,
     disk::{Disk, Number, STAGING},
 };
-use crate::{Entry, EntryKind, Meta, StageId, Staged, Stamp, Store, StoreError, fresh::Fresh};
+use crate::{Entry, EntryKind, Meta, StageId, Staged, Stamp, Store, StoreError, fresh::Fresh, lock::lock};
 
 /// See the module.
 pub struct ForgetfulStore {
     machine: Machine,
     /// The very thing that the local store knows by which folders it has to sync.
     fresh: Fresh,
+    /// Files that got their first name, and are not settled yet.
+    linked: Mutex<Vec<Number>>,
 }
 
 /// A body in such a store.
@@ -22,11 +27,12 @@ pub struct ForgetfulStaged {
     machine: Machine,
     id: StageId,
     file: Number,
+    is_named: bool,
 }
 
 impl ForgetfulStore {
     pub(super) fn new(machine: Machine) -> Self {
-        ForgetfulStore { machine, fresh: Fresh::default() }
+        ForgetfulStore { machine, fresh: Fresh::default(), linked: Mutex::default() }
     }
 }
 
@@ -37,16 +43,18 @@ impl Store for ForgetfulStore {
         self.machine.distance()
     }
 
-    fn stage(&self, id: StageId) -> Result<ForgetfulStaged, StoreError> {
+    fn stage(&self, id: StageId, fleeting: bool) -> Result<ForgetfulStaged, StoreError> {
         let file = self.machine.during("stage", |disk| {
             if find_staged(disk, id)?.is_some() {
                 return Err(StoreError::Exists);
             }
             let file = disk.make_file();
-            disk.set_name(STAGING, &staged_name(id), Some(file));
+            if !fleeting {
+                disk.set_name(STAGING, &staged_name(id), Some(file));
+            }
             Ok(file)
         })?;
-        Ok(ForgetfulStaged { machine: self.machine.clone(), id, file })
+        Ok(ForgetfulStaged { machine: self.machine.clone(), id, file, is_named: !fleeting })
     }
 
     fn reopen(&self, id: StageId, length: u64) -> Result<ForgetfulStaged, StoreError> {
@@ -62,7 +70,7 @@ impl Store for ForgetfulStore {
             }
             Ok(file)
         })?;
-        Ok(ForgetfulStaged { machine: self.machine.clone(), id, file })
+        Ok(ForgetfulStaged { machine: self.machine.clone(), id, file, is_named: true })
     }
 
     fn discard(&self, id: StageId) -> Result<(), StoreError> {
@@ -88,7 +96,7 @@ impl Store for ForgetfulStore {
     fn seal(&self, bodies: Vec<(&mut ForgetfulStaged, Meta)>) -> Vec<Result<(), StoreError>> {
         let sealed = self.machine.during("seal", |disk| {
             bodies.iter().for_each(|(staged, meta)| disk.set_meta(staged.file, *meta));
-            bodies.iter().for_each(|(staged, _)| disk.sync(staged.file));
+            bodies.iter().for_each(|(staged, _)| _ = disk.sync(staged.file));
             Ok::<_, PowerOff>(())
         });
         bodies.iter().map(|_| if sealed.is_ok() { Ok(()) } else { Err(PowerOff.into()) }).collect()
@@ -102,10 +110,23 @@ impl Store for ForgetfulStore {
     ) -> Result<Stamp, StoreError> {
         self.machine.during("publish", |disk| {
             let folder = place_for(disk, key, replace)?;
-            if find_staged(disk, staged.id)? != Some(staged.file) {
+            if staged.is_named && find_staged(disk, staged.id)? != Some(staged.file) {
                 return Err(StoreError::NotFound);
             }
-            disk.set_name(STAGING, &staged_name(staged.id), None);
+            let is_taken = disk.names(folder)?.get(key.name()).is_some();
+            if is_taken && !staged.is_named {
+                // As the local store does, which cannot put what has no name in the place of something.
+                disk.set_name(STAGING, &staged_name(staged.id), Some(staged.file));
+                if !disk.sync(staged.file) {
+                    return Err(PowerOff.into());
+                }
+                staged.is_named = true;
+            }
+            if staged.is_named {
+                disk.set_name(STAGING, &staged_name(staged.id), None);
+            } else {
+                lock(&self.linked).push(staged.file);
+            }
             disk.set_name(folder, key.name(), Some(staged.file));
             Ok(disk.stamp(staged.file))
         })
@@ -167,6 +188,7 @@ impl Store for ForgetfulStore {
         let settled = self.machine.during("settle", |disk| {
             let (to_sync, now_durable) = self.fresh.to_sync(published.iter().map(|(key, _)| *key));
             let mut are_all_there = true;
+            std::mem::take(&mut *lock(&self.linked)).into_iter().for_each(|file| _ = disk.sync(file));
             for path in to_sync {
                 match disk.find(path.as_ref()) {
                     Ok(folder) => disk.sync_names(folder),

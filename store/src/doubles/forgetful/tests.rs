@@ -26,7 +26,7 @@ fn seal(store: &ForgetfulStore, staged: &mut ForgetfulStaged) {
 }
 
 fn publish(store: &ForgetfulStore, name: &str, bytes: &[u8]) -> Stamp {
-    let mut staged = store.stage(StageId(1)).unwrap();
+    let mut staged = store.stage(StageId(1), false).unwrap();
     staged.append(bytes).unwrap();
     seal(store, &mut staged);
     store.publish(&mut staged, &key(name), true).unwrap()
@@ -95,7 +95,7 @@ fn a_name_that_is_not_settled_is_found_old_or_new_and_a_body_in_staging_whatever
 #[test]
 fn bytes_that_are_not_synced_are_found_in_part() {
     let deed = |machine: &Machine| {
-        let mut staged = machine.store().stage(StageId(1)).unwrap();
+        let mut staged = machine.store().stage(StageId(1), false).unwrap();
         staged.append(&[1; 4000]).unwrap();
         staged.sync().unwrap();
         staged.append(&[2; 4000]).unwrap();
@@ -138,7 +138,7 @@ fn a_call_at_which_the_power_goes_is_done_or_not_and_later_ones_fail() {
     let (mut recorded, mut sealed) = (BTreeSet::new(), BTreeSet::new());
     for machine in (0..SEEDS).map(machine) {
         let (store, ledger) = (machine.store(), machine.ledger());
-        let mut bodies: Vec<_> = (0..2).map(|id| store.stage(StageId(id)).unwrap()).collect();
+        let mut bodies: Vec<_> = (0..2).map(|id| store.stage(StageId(id), false).unwrap()).collect();
         bodies.iter_mut().for_each(|body| body.append(b"x").unwrap());
         machine.cut_at(Some(PowerCut { passes: 0, call: Some("seal") }));
         let failed = store.seal(bodies.iter_mut().map(|body| (body, Meta::default())).collect());
