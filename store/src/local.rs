@@ -126,18 +126,23 @@ impl Store for LocalStore {
     }
 
     fn stage(&self, id: StageId, fleeting: bool) -> Result<LocalStaged, StoreError> {
-        let name = id.to_string();
-        let (name, flags) = match self.unnamed.filter(|_| fleeting) {
-            Some(Unnamed) => (".", OFlags::TMPFILE),
-            None => (&name[..], OFlags::CREATE | OFlags::EXCL),
+        let unnamed = self.unnamed.filter(|_| fleeting).and_then(|unnamed| unnamed.make(&self.staging).ok());
+        let (file, is_named) = match unnamed {
+            Some(file) => (file, false),
+            // Where it failed, this tells why.
+            None => {
+                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR;
+                (
+                    self.staging.open_at(id.to_string().as_bytes(), flags, fs::Mode::from_raw_mode(0o600))?,
+                    true,
+                )
+            }
         };
-        let mode = fs::Mode::from_raw_mode(0o600);
-        let file = self.staging.open_at(name.as_bytes(), flags | OFlags::RDWR, mode)?;
         if let Err(error) = check_room(&file) {
             self.discard(id)?;
             return Err(error);
         }
-        Ok(LocalStaged { id, file: file.into(), is_named: !flags.contains(OFlags::TMPFILE) })
+        Ok(LocalStaged { id, file: file.into(), is_named })
     }
 
     fn reopen(&self, id: StageId, length: u64) -> Result<LocalStaged, StoreError> {

@@ -116,8 +116,8 @@ impl Teller for Bars {
 
     fn summary(&mut self, totals: &Totals, stages: Option<&Stages>, _exit: Exit) -> io::Result<()> {
         self.clear();
-        to_stderr(&totals.sentence());
         stages.and_then(Stages::sentence).iter().for_each(|sentence| to_stderr(sentence));
+        to_stderr(&totals.sentence());
         Ok(())
     }
 }

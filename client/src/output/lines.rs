@@ -83,8 +83,8 @@ impl Teller for Lines {
     }
 
     fn summary(&mut self, totals: &Totals, stages: Option<&Stages>, _exit: Exit) -> io::Result<()> {
-        to_stderr(&totals.sentence());
         stages.and_then(Stages::sentence).iter().for_each(|sentence| to_stderr(sentence));
+        to_stderr(&totals.sentence());
         Ok(())
     }
 }

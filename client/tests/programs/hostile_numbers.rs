@@ -47,7 +47,7 @@ fn hostile_09_frames_that_claim_too_much_end_the_session_at_their_first_bytes() 
     assert_eq!(server.log().matches("session ended").count(), too_long.len());
     assert_eq!(server.log().matches("no hello").count(), too_long.len());
     let mut peer = Peer::sending(&server);
-    peer.raw(&frame(128, 5, b"later"));
+    peer.raw(&frame(129, 5, b"later"));
     peer.raw(&frame(255, 0, b""));
     peer.send(0, "after", b"frames of later versions are passed over");
 }

@@ -202,7 +202,7 @@ fn promise_3_a_stopped_server_ends_well_and_keeps_what_can_be_gone_on_with() {
 fn a_client_learns_that_the_server_stops() {
     let mut server = Server::start();
     let client = Client::paired(&server);
-    let source = write(server.beside().join("large"), noise(20_000_000, 1));
+    let source = write(server.beside().join("large"), noise(40_000_000, 1));
     let running = client.send(&source).args(["--retry", "0", "--limit-rate", "1MB"]).start();
     eventually("a body under way", || (!server.staged().is_empty()).then_some(()));
     assert_eq!(server.stop().code(), Some(0));
@@ -266,7 +266,7 @@ fn what_nobody_can_go_on_with_is_gone_after_a_restart() {
     let proxy = Proxy::to(server.address());
     let client = Client::new();
     client.pair(&server.invite_at(proxy.address()));
-    let source = write(server.beside().join("medium"), noise(20_000_000, 1));
+    let source = write(server.beside().join("medium"), noise(40_000_000, 1));
     proxy.set(Plan::SilentAfter(10_000_000));
     let running = client.send(&source).start();
     eventually("a body in staging", || (server.staged().len() == 1).then_some(()));

@@ -1,6 +1,6 @@
 //! How a staged body, or a link, gets its name: in one step, whole, and in nobody's place unless it may.
 
-use std::sync::Arc;
+use std::{os::fd::OwnedFd, sync::Arc};
 
 use ferry_proto::RelPath;
 use rustix::{
@@ -20,11 +20,14 @@ impl Unnamed {
     /// Tries it.
     pub(super) fn can_be(staging: &Folder) -> Option<Self> {
         const PROBE: &str = "link-probe";
-        let flags = OFlags::TMPFILE | OFlags::RDWR;
-        let file = staging.open_at(b".", flags, fs::Mode::from_raw_mode(0o600)).ok()?;
+        let file = Unnamed.make(staging).ok()?;
         fs::linkat(&file, "", staging, PROBE, AtFlags::EMPTY_PATH).ok()?;
         fs::unlinkat(staging, PROBE, AtFlags::empty()).ok()?;
         Some(Unnamed)
+    }
+
+    pub(super) fn make(self, staging: &Folder) -> Result<OwnedFd, Errno> {
+        staging.open_at(b".", OFlags::TMPFILE | OFlags::RDWR, fs::Mode::from_raw_mode(0o600))
     }
 }
 

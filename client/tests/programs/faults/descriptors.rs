@@ -54,13 +54,13 @@ fn hostile_19_a_server_whose_open_files_were_all_taken_serves_on_when_they_are_f
     let client = Client::paired(&server);
     let file = write(server.beside().join("file"), "content");
     // Connections alone may not take all of them. Bodies that stand still take the others.
-    let with_body = |_| {
+    let with_body = |number| {
         let mut peer = Peer::sending(&server);
-        peer.offer(0, format!("body-{}", server.staged().len()), 2, None);
+        peer.offer(0, format!("body-{number}"), 2, None);
         peer.asked(0);
-        let before = server.staged().len();
+        let before = server.open_files();
         peer.say(Body { seq: Seq(0), offset: 0 });
-        eventually("a body in staging", || (server.staged().len() > before).then_some(()));
+        eventually("an open body", || (server.open_files() > before).then_some(()));
         peer
     };
     let peers: Vec<_> = (0..).take_while(|_| server.open_files() < CROWDED - 2).map(with_body).collect();

@@ -193,7 +193,7 @@ pub(super) fn visible(inbox: &Path) -> Vec<String> {
 }
 
 fn rows(catalogue: &Connection) -> BTreeMap<String, Digest> {
-    let query = "SELECT CAST(path AS TEXT), digest FROM files WHERE kind = 'file' AND until IS NULL";
+    let query = "SELECT CAST(path AS TEXT), sha256 FROM files WHERE kind = 'file' AND until IS NULL";
     let mut statement = catalogue.prepare(query).expect("the catalogue can be read");
     let rows = statement
         .query_map([], |row| Ok((row.get(0)?, Digest::new(Algorithm::Sha256, row.get::<_, [u8; 32]>(1)?))));

@@ -98,7 +98,7 @@ impl Wire {
     pub(crate) fn message(&mut self) -> Message {
         loop {
             match self.hear() {
-                Some(Frame::Control(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Frame::Control(Message::Ping(_) | Message::Pong(_) | Message::Spent(_))) => {}
                 Some(Frame::Control(message)) => return message,
                 Some(Frame::Chunk(bytes)) => panic!("a chunk of {} bytes and no message", bytes.len()),
                 None => panic!("the stream has ended"),
