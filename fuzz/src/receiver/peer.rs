@@ -315,7 +315,7 @@ impl Peer<'_> {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Ping(_) | Message::Pong(_) => {}
+            Message::Ping(_) | Message::Pong(_) | Message::Spent(_) => {}
             Message::Goodbye(goodbye) => {
                 assert_ne!(goodbye.code, Code::Internal, "{}", goodbye.detail);
                 self.is_over = true;
