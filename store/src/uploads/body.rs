@@ -13,7 +13,7 @@ use super::{
     quotas::Reserved,
     target::Target,
 };
-use crate::{Checkpoint, Meta, Part, StageId, Staged, Store};
+use crate::{Checkpoint, Ledger, Meta, Part, StageId, Staged, Store};
 
 /// A body that is wanted and has not begun.
 pub struct Ticket {
@@ -207,14 +207,12 @@ impl<S: Store> Upload<S> {
 
     fn checkpoint(&mut self) -> Result<(), Fault> {
         let (Some(ownership), Some(staged)) = (&self.ownership, &mut self.staged) else { return Ok(()) };
-        let (id, offset, key) = (staged.id(), self.length, ownership.key().clone());
-        let ledger = &self.shared.ledger;
+        let offset = self.length;
         let state = hold(Some(ownership), || {
             let meter = &self.target.terms.meter;
             meter.time(Part::Sync, || staged.sync()).step("sync a body", &self.target.path)?;
             let state = self.hashing.so_far().state(offset);
-            let kept = state.clone().zip(staged.stamp().ok());
-            ledger.save_checkpoint(&Checkpoint { id, key, offset, kept, at: SystemTime::now() })?;
+            save(&*self.shared.ledger, ownership, staged, offset, state.clone())?;
             Ok(state)
         })?;
         self.saved = Some((offset, state));
@@ -225,7 +223,7 @@ impl<S: Store> Upload<S> {
     fn cut_back(&mut self) -> Result<(), Fault> {
         let Some((offset, state)) = self.saved.take() else { return Ok(()) };
         let (Some(ownership), Some(staged)) = (&self.ownership, self.staged.take()) else { return Ok(()) };
-        let (id, key) = (staged.id(), ownership.key().clone());
+        let id = staged.id();
         drop(staged);
         if self.length == offset {
             return Ok(());
@@ -233,8 +231,7 @@ impl<S: Store> Upload<S> {
         let Shared { store, ledger, .. } = &*self.shared;
         hold(Some(ownership), || {
             let staged = store.reopen(id, offset).step("open a body again", &self.target.path)?;
-            let kept = state.zip(staged.stamp().ok());
-            Ok(ledger.save_checkpoint(&Checkpoint { id, key, offset, kept, at: SystemTime::now() })?)
+            save(&**ledger, ownership, &staged, offset, state)
         })
     }
 
@@ -292,6 +289,19 @@ impl<S: Store> Drop for Upload<S> {
             tracing::debug!(path = %self.target.path, error = fault.detail, "a body stays as it is");
         }
     }
+}
+
+/// Writes down how far a body has come, with a state that is good for it as it is now.
+fn save(
+    ledger: &dyn Ledger,
+    ownership: &Ownership,
+    staged: &impl Staged,
+    offset: u64,
+    state: Option<HasherState>,
+) -> Result<(), Fault> {
+    let kept = state.zip(staged.stamp().ok());
+    let (id, key, at) = (staged.id(), ownership.key().clone(), SystemTime::now());
+    Ok(ledger.save_checkpoint(&Checkpoint { id, key, offset, kept, at })?)
 }
 
 /// The hasher as it was kept at a checkpoint, if nobody has touched the body since.
