@@ -142,12 +142,15 @@ impl Outbox {
         Duration::from_micros(self.state.writing.load(Ordering::Relaxed))
     }
 
-    /// Waits until no more than this many bytes are queued, or the stream has failed.
-    pub async fn drained_to(&self, bytes: usize) {
+    /// Waits until no more than this many bytes are queued. When the stream has failed they never will be.
+    pub async fn drained_to(&self, bytes: usize) -> Result<(), SessionError> {
         loop {
             let drained = self.state.drained.notified();
-            if self.queued() <= bytes || self.state.is_closed.load(Ordering::Relaxed) {
-                return;
+            if self.queued() <= bytes {
+                return Ok(());
+            }
+            if self.state.is_closed.load(Ordering::Relaxed) {
+                return Err(SessionError::Cut);
             }
             drained.await;
         }
@@ -351,7 +354,7 @@ mod tests {
                 // The writer has its turn after each.
                 tokio::task::yield_now().await;
             }
-            outbox.drained_to(0).await;
+            outbox.drained_to(0).await.unwrap();
         });
         let writes = lock(&writes.0);
         assert_eq!(writes.concat(), expected);

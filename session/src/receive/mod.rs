@@ -109,7 +109,7 @@ async fn take_in<S: Store>(
         };
         // Before there is room for anything of it: nobody waits for room that a deaf peer holds.
         if outbox.queued() > ANSWERS {
-            incoming.meanwhile(tick, outbox.drained_to(ANSWERS)).await?;
+            incoming.meanwhile(tick, outbox.drained_to(ANSWERS)).await??;
         }
         match incoming.next(tick).await? {
             Arrived::Chunk(length) => {

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ferry_proto::{Code, Digest, FrameHeader, Limits, Message, Progress, Sender, Seq, Spent, Violation};
+use ferry_proto::{
+    Code, Digest, FrameHeader, Limits, Message, Progress, Sender, Seq, Spent, Violation, limits,
+};
 use ferry_store::source::SourceError;
 use tokio::{
     runtime::Handle,
@@ -14,7 +16,7 @@ use tokio::{
         mpsc::{self, error::TryRecvError},
         oneshot,
     },
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -30,7 +32,7 @@ const PACK: usize = 128 * 1024;
 
 /// Bytes on their way to the stream beyond which nothing more is read from the disk: a few milliseconds of work for the
 /// writer. What is here when a connection breaks is sent again.
-const AHEAD: usize = 2 * 1024 * 1024;
+pub(super) const AHEAD: usize = 2 * 1024 * 1024;
 
 /// Prepared tasks between the scout and the core: a quarter of a window. The bodies among them have a bound of their
 /// own.
@@ -41,7 +43,7 @@ const CHUNKS: usize = 4;
 
 /// Messages from the receiver that the core has not looked at: more than two for every offer in the window mean
 /// that the peer does not keep the protocol.
-const REPLIES: usize = 4 * ferry_proto::limits::OFFERS;
+const REPLIES: usize = 4 * limits::OFFERS;
 
 pub(super) async fn run(
     incoming: Incoming,
@@ -51,7 +53,7 @@ pub(super) async fn run(
     manifest: Arc<dyn Manifest>,
     pace: Arc<dyn Pace>,
 ) -> (Result<(), SessionError>, Option<Incoming>) {
-    let (replies_in, replies) = mpsc::channel(REPLIES);
+    let (replies_in, mut replies) = mpsc::channel(REPLIES);
     let (heard_enough, enough) = oneshot::channel();
     let listener = tokio::spawn(listen(incoming, replies_in, enough));
     let (prepared_in, prepared) = mpsc::channel(PREPARED);
@@ -82,7 +84,11 @@ pub(super) async fn run(
         left: None,
         spending: Spending::default(),
     };
-    let result = core.work(replies, prepared, events).await;
+    let mut result = core.work(&mut replies, prepared, events).await;
+    if let Err(SessionError::Cut) = result {
+        let last_words = core.last_words(&mut replies);
+        result = timeout(limits::GOODBYE_DRAIN, last_words).await.unwrap_or(Err(SessionError::Cut));
+    }
     drop(heard_enough);
     (result, listener.await.ok())
 }
@@ -159,7 +165,7 @@ struct Outstanding {
 impl Core {
     async fn work(
         &mut self,
-        mut replies: mpsc::Receiver<Result<Message, SessionError>>,
+        replies: &mut mpsc::Receiver<Result<Message, SessionError>>,
         mut prepared: mpsc::Receiver<Prepared>,
         mut events: mpsc::Receiver<Event>,
     ) -> Result<(), SessionError> {
@@ -230,9 +236,22 @@ impl Core {
                     Some(prepared) => self.offer_prepared(prepared),
                     None => scout_is_done = true,
                 },
-                () = self.outbox.drained_to(AHEAD / 2), if !may_send => {}
+                drained = self.outbox.drained_to(AHEAD / 2), if !may_send => drained?,
             }
         }
+    }
+
+    /// A stream that can be written no more may still hold receipts, and the reason.
+    async fn last_words(
+        &mut self,
+        replies: &mut mpsc::Receiver<Result<Message, SessionError>>,
+    ) -> Result<(), SessionError> {
+        while let Some(reply) = replies.recv().await {
+            if self.heard(reply?)? {
+                return Ok(());
+            }
+        }
+        Err(SessionError::Cut)
     }
 
     fn is_settled(&self) -> bool {

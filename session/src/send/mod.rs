@@ -11,6 +11,8 @@ mod core;
 mod reader;
 mod scout;
 mod task;
+#[cfg(test)]
+mod tests;
 
 pub use self::{
     scout::source_failure,
