@@ -260,31 +260,32 @@ class Netcat(Contestant):
 
     name = "nc"
     does_not = "No encryption, no digest, no name and no time of the file, no sync: bytes through a socket."
-    receives = 'nc.openbsd -d -l 127.0.0.1 "$1" > "$2/$3"'
-    sends = 'nc.openbsd -N 127.0.0.1 "$1" < "$2"'
+    receives = 'nc.openbsd -d -l "$1" "$2" > "$3/$4"'
+    sends = 'nc.openbsd -N "$1" "$2" < "$3"'
 
     def prepare(self, run, source):
         (self.inbox / run).mkdir()
 
     def receiver(self, run, source):
         self.port = free_port()
-        return pipeline(self.receives, self.port, self.inbox / run, source.path.name), self.port
+        receive = pipeline(self.receives, self.way.address, self.port, self.inbox / run, source.path.name)
+        return self.way.at_server(receive), self.port
 
     def commands(self, run, source):
-        yield pipeline(self.sends, self.port, source.path), {}
+        yield self.way.at_client(pipeline(self.sends, self.way.address, self.port, source.path)), {}
 
 
 class TarNetcat(Netcat):
     name = "tar, nc, tar"
     does_not = "No encryption, no digest, no sync."
-    receives = 'nc.openbsd -d -l 127.0.0.1 "$1" | tar -x -C "$2"'
-    sends = 'tar -c -C "$2" . | nc.openbsd -N 127.0.0.1 "$1"'
+    receives = 'nc.openbsd -d -l "$1" "$2" | tar -x -C "$3"'
+    sends = 'tar -c -C "$3" . | nc.openbsd -N "$1" "$2"'
 
 
 class TarNetcatSync(TarNetcat):
     name = "tar, nc, tar, sync"
     does_not = "No encryption, no digest. All of it is synced at once, at the end."
-    receives = f'{TarNetcat.receives} && sync -f "$2"'
+    receives = f'{TarNetcat.receives} && sync -f "$3"'
 
 
 class Copy(Contestant):
