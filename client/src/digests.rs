@@ -22,8 +22,8 @@ use crate::exit::Failure;
 /// A file that was touched this shortly before it was read may change again without its times showing it.
 const TOO_FRESH: Duration = Duration::from_secs(2);
 
-/// Digests written at a time.
-const BATCH: usize = 512;
+/// Digests written at a time, and look-ups that are one reading for the database.
+const BATCH: usize = 2048;
 
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -70,6 +70,9 @@ pub(crate) struct Digests {
 struct Inner {
     connection: Connection,
     fresh: Vec<(Identity, Digest)>,
+    /// Look-ups in the transaction that is open for them: beginning one for each costs more than finding a row does.
+    /// What other processes learn meanwhile is found a little later.
+    looked_up: usize,
     /// The first thing that went wrong. It costs time only, so the run goes on.
     problem: Option<rusqlite::Error>,
 }
@@ -101,13 +104,16 @@ impl Digests {
                 (in_memory.map_err(|_| failed(&error))?, Some(error))
             }
         };
-        Ok(Digests { path, inner: Mutex::new(Inner { connection, fresh: Vec::new(), problem }) })
+        Ok(Digests {
+            path,
+            inner: Mutex::new(Inner { connection, fresh: Vec::new(), looked_up: 0, problem }),
+        })
     }
 
     /// The digest of a file that is still the same.
     pub(crate) fn find(&self, identity: &Identity, algorithm: Algorithm) -> Option<Digest> {
         let mut inner = self.lock();
-        let found = inner.find(identity, algorithm);
+        let found = inner.reading().and_then(|()| inner.find(identity, algorithm));
         inner.note(found).flatten()
     }
 
@@ -129,7 +135,7 @@ impl Digests {
             return;
         }
         let mut inner = self.lock();
-        let kept = states::keep(&mut inner.connection, identity, state, SystemTime::now());
+        let kept = inner.writing().and_then(|db| states::keep(db, identity, state, SystemTime::now()));
         inner.note(kept);
     }
 
@@ -149,10 +155,10 @@ impl Digests {
     pub(crate) fn forget(&self, identity: &Identity) {
         let mut inner = self.lock();
         inner.fresh.retain(|(known, _)| known != identity);
-        let forgotten = inner.connection.execute(
-            "DELETE FROM digests WHERE device = ?1 AND inode = ?2",
-            params![identity.device as i64, identity.inode as i64],
-        );
+        let version = params![identity.device as i64, identity.inode as i64];
+        let forgotten = inner
+            .writing()
+            .and_then(|db| db.execute("DELETE FROM digests WHERE device = ?1 AND inode = ?2", version));
         inner.note(forgotten);
     }
 
@@ -176,6 +182,27 @@ impl Digests {
 impl Inner {
     fn note<T>(&mut self, result: rusqlite::Result<T>) -> Option<T> {
         result.map_err(|error| self.problem.get_or_insert(error)).ok()
+    }
+
+    /// Before a look-up.
+    fn reading(&mut self) -> rusqlite::Result<()> {
+        if self.looked_up == BATCH {
+            self.writing()?;
+        }
+        if self.looked_up == 0 {
+            self.connection.execute_batch("BEGIN")?;
+        }
+        self.looked_up += 1;
+        Ok(())
+    }
+
+    /// The database without a reading in it, which what is written would have to be younger than.
+    fn writing(&mut self) -> rusqlite::Result<&mut Connection> {
+        if self.looked_up > 0 {
+            self.connection.execute_batch("COMMIT")?;
+            self.looked_up = 0;
+        }
+        Ok(&mut self.connection)
     }
 
     fn find(&self, identity: &Identity, algorithm: Algorithm) -> rusqlite::Result<Option<Digest>> {
@@ -209,7 +236,7 @@ impl Inner {
 
     fn write(&mut self, fresh: &[(Identity, Digest)]) -> rusqlite::Result<()> {
         let transaction =
-            self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            self.writing()?.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         {
             let mut statement = transaction.prepare_cached(
                 "INSERT OR REPLACE INTO digests VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",

@@ -57,7 +57,7 @@ pub struct LocalStore {
     /// Whether bodies that nobody goes on with can do without a name.
     unnamed: Option<Unnamed>,
     /// Files that got their first name, and are not settled yet.
-    linked: Mutex<Vec<(RelPath, File)>>,
+    linked: Mutex<Vec<(RelPath, Arc<File>)>>,
     links: AtomicU64,
     _lock: OwnedFd,
 }
@@ -66,7 +66,7 @@ pub struct LocalStore {
 #[derive(Debug)]
 pub struct LocalStaged {
     id: StageId,
-    file: File,
+    file: Arc<File>,
     is_named: bool,
 }
 
@@ -142,7 +142,7 @@ impl Store for LocalStore {
             self.discard(id)?;
             return Err(error);
         }
-        Ok(LocalStaged { id, file: file.into(), is_named })
+        Ok(LocalStaged { id, file: Arc::new(file.into()), is_named })
     }
 
     fn reopen(&self, id: StageId, length: u64) -> Result<LocalStaged, StoreError> {
@@ -158,7 +158,7 @@ impl Store for LocalStore {
             file.set_len(length)?;
         }
         fs::seek(&file, fs::SeekFrom::End(0))?;
-        Ok(LocalStaged { id, file, is_named: true })
+        Ok(LocalStaged { id, file: Arc::new(file), is_named: true })
     }
 
     fn discard(&self, id: StageId) -> Result<(), StoreError> {
@@ -317,12 +317,12 @@ impl Store for LocalStore {
         offset: u64,
         sink: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(), StoreError> {
-        let mut file = File::from(self.open_meta(key)?);
+        let file = File::from(self.open_meta(key)?);
         if !file.metadata()?.is_file() {
             return Err(StoreError::Kind);
         }
         fs::seek(&file, fs::SeekFrom::Start(offset))?;
-        read_all(&mut file, sink)
+        read_all(&file, sink)
     }
 
     fn list(&self, key: Option<&RelPath>) -> Result<Vec<(Vec<u8>, Entry)>, StoreError> {
@@ -363,13 +363,13 @@ impl Staged for LocalStaged {
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        Ok(self.file.write_all(bytes)?)
+        Ok((&*self.file).write_all(bytes)?)
     }
 
     fn replay(&mut self, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
         fs::seek(&self.file, fs::SeekFrom::Start(0))?;
         // Reading to the end leaves the descriptor where appending goes on.
-        read_all(&mut self.file, sink)
+        read_all(&self.file, sink)
     }
 
     fn stamp(&self) -> Result<Stamp, StoreError> {
@@ -399,7 +399,7 @@ fn names(folder: &Folder) -> Result<Vec<Vec<u8>>, StoreError> {
     Ok(names)
 }
 
-fn read_all(file: &mut File, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
+fn read_all(mut file: &File, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
     let mut buffer = vec![0; READ];
     loop {
         match file.read(&mut buffer) {
