@@ -47,6 +47,7 @@ class Section:
     claims: list
     peers: list = field(default_factory=list)  # the contestants beside ferry
     notes: list = field(default_factory=list)
+    tables: str = ""  # of a row whose figures are others than times and ratios
 
 
 @dataclass
@@ -78,7 +79,7 @@ class Claim:
 
 
 def section(course, row, told):
-    claims = [
+    claims = told.claims and [
         "| | measured | by round | must be | | ratio of CPU |",
         "| --- | --: | --- | --- | --- | --: |",
         *(claim.line() for claim in told.claims),
@@ -86,15 +87,16 @@ def section(course, row, told):
     parts = [
         f"### {row.name}: {told.title}",
         circumstances(course, row),
-        table(told.results),
+        table(told.results) if told.results else "",
         "\n".join(claims),
+        told.tables,
     ]
     remarks = [f"- {note}" for note in told.notes]
     remarks += [f"- Disturbed ({times} ×): {trouble}." for trouble, times in Counter(course.troubles).items()]
     remarks += [f"- {peer.name}: {peer.does_not}" for peer in told.peers]
     if remarks:
         parts.append("\n".join(remarks))
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
 
 
 def circumstances(course, row):

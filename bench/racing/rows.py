@@ -11,6 +11,7 @@ from .contestants import (
 )
 from .measure import Lane, race
 from .network import Gigabit
+from .profile import profile
 from .report import Claim, Section
 from .resume import resume
 from .tools import GIB, MIB, human
@@ -179,4 +180,5 @@ ROWS = [
     Row("link", "through 1 Gbit/s, beside iperf3", link, ("iperf3", "nc.openbsd", "ip", "tc"), needs_root=True),
     Row("million", "a million tiny files, to a disk", million, ("rsync",), rounds=1, warm_up=0),
     Row("senders", "sixteen senders at once", senders),
+    Row("profile", "what the processors do meanwhile", profile, ("perf",), rounds=3, warm_up=0, needs_root=True),
 ]

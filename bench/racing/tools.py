@@ -18,6 +18,7 @@ PACKAGES = {
     "iperf3": "iperf3",
     "ip": "iproute2",
     "tc": "iproute2",
+    "perf": "linux-perf",
 }
 
 
