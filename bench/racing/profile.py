@@ -19,7 +19,7 @@ KERNEL = [
     ("page faults", re.compile(r"exc_page_fault|do_user_addr_fault")),
     ("waiting and waking up", re.compile(r"futex|epoll|eventfd|nanosleep|^schedule$|halt")),
     ("network", re.compile(r"tcp_|inet_|sock_|net_rx_action|__sys_(send|recv)")),
-    ("files and folders", re.compile(r"_sys_")),
+    ("files and folders", re.compile(r"sys_|vfs_")),
 ]
 PROGRAM = [
     ("SHA-256", re.compile(r"sha2::|sha256")),
