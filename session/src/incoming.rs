@@ -1,10 +1,11 @@
 //! What comes in on a stream, and the signs of life that go with it.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io::ErrorKind,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -150,6 +151,9 @@ impl Incoming {
         deed: impl Future<Output = T>,
     ) -> Result<T, SessionError> {
         let mut deed = pin!(deed);
+        if let Some(done) = at_once(deed.as_mut()).await {
+            return Ok(done);
+        }
         loop {
             tokio::select! {
                 biased;
@@ -178,24 +182,27 @@ impl Incoming {
         let mut head = [0; FrameHeader::LEN];
         {
             let mut read = pin!(self.reader.read_exact(&mut head));
-            let since = Instant::now();
-            loop {
-                tokio::select! {
-                    biased;
-                    read = &mut read => {
-                        read.map_err(cut)?;
-                        break;
-                    }
-                    () = sleep(TICK) => {
-                        self.ticked = Instant::now();
-                        tick()?;
-                        if since.elapsed() >= limits::SILENCE {
-                            return Err(SessionError::Silent);
+            let read = match at_once(read.as_mut()).await {
+                Some(read) => read,
+                None => {
+                    let since = Instant::now();
+                    loop {
+                        tokio::select! {
+                            biased;
+                            read = &mut read => break read,
+                            () = sleep(TICK) => {
+                                self.ticked = Instant::now();
+                                tick()?;
+                                if since.elapsed() >= limits::SILENCE {
+                                    return Err(SessionError::Silent);
+                                }
+                                self.outbox.stay_alive();
+                            }
                         }
-                        self.outbox.stay_alive();
                     }
                 }
-            }
+            };
+            read.map_err(cut)?;
         }
         Ok(FrameHeader::parse(head)?)
     }
@@ -207,6 +214,10 @@ async fn patiently<T>(
     outbox: &Outbox,
     read: impl Future<Output = std::io::Result<T>>,
 ) -> Result<T, SessionError> {
+    let mut read = pin!(read);
+    if let Some(read) = at_once(read.as_mut()).await {
+        return read.map_err(cut);
+    }
     let since = Instant::now();
     let read = timeout(*patience, while_alive(outbox, read)).await;
     *patience = patience.saturating_sub(since.elapsed());
@@ -223,6 +234,16 @@ async fn while_alive<T>(outbox: &Outbox, deed: impl Future<Output = T>) -> T {
             () = sleep(TICK) => outbox.stay_alive(),
         }
     }
+}
+
+/// What a future comes to without waiting, if it does. A clock that is set for each of many small frames costs more than
+/// they do.
+pub(crate) async fn at_once<T>(mut deed: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    poll_fn(|context| match deed.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 fn cut(error: std::io::Error) -> SessionError {

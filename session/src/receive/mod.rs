@@ -6,6 +6,7 @@
 mod desk;
 
 use std::{
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -17,7 +18,7 @@ use ferry_proto::{Arrival, Code, Digest, Piece, Put, Receiver, RelPath, Spent};
 use ferry_store::{Lease, Meter, Part, Store, Terms, Uploads, lock};
 
 use self::desk::{Desk, Work};
-use crate::{Arrived, Buffers, Incoming, Outbox, Room, SessionError};
+use crate::{Arrived, Buffers, Incoming, Outbox, Room, SessionError, incoming::at_once};
 
 /// Bytes that one session may have between the stream and the disk: some milliseconds of a fast network, for the disk
 /// half to work on while the other waits for bytes.
@@ -159,6 +160,10 @@ struct Spending<'a> {
 
 impl Spending<'_> {
     async fn stall<T>(&self, wait: impl Future<Output = T>) -> T {
+        let mut wait = pin!(wait);
+        if let Some(done) = at_once(wait.as_mut()).await {
+            return done;
+        }
         let begin = Instant::now();
         let done = wait.await;
         self.stalled.fetch_add(micros(begin.elapsed()), Ordering::Relaxed);
