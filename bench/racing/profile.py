@@ -25,9 +25,9 @@ PROGRAM = [
     ("SHA-256", re.compile(r"sha2::|sha256")),
     ("BLAKE3", re.compile(r"blake3")),
     ("AES-GCM", re.compile(r"aes_|gcm")),
-    ("SQLite", re.compile(r"sqlite3|btree|vdbe|pager|wal[A-Z]", re.IGNORECASE)),
+    ("SQLite", re.compile(r"^sqlite3|^(btree|vdbe|pager|pcache1|wal)[A-Z]|^balance_")),
     ("copying, program", re.compile(r"memmove|memcpy|memset")),
-    ("allocating", re.compile(r"malloc|calloc|realloc|free|_int_")),
+    ("allocating", re.compile(r"^_*(GI_+)?(libc_|int_)?(malloc|calloc|realloc|c?free)|^unlink_chunk")),
 ]
 KINDS = [
     "SHA-256", "BLAKE3", "AES-GCM", "copying, kernel", "copying, program", "network", "files and folders",
@@ -65,8 +65,8 @@ def profile(course):
     ]:
         for number in range(course.rounds):
             say(f"  sampling {name}, {number + 1}")
-            for end, kinds in sample(course, source, flags).items():
-                columns.setdefault((name, end), Counter()).update(kinds)
+            for end, seconds in sample(course, source, flags).items():
+                columns.setdefault((name, end), Counter()).update(seconds)
     return Section(
         "what the processors do meanwhile",
         {},
@@ -112,9 +112,9 @@ def kind(frames):
         if COPY.search(innermost):
             return "copying, kernel"
         called = [function for function, where in frames if "kernel" in where]
-        found = (kind for kind, sign in KERNEL if any(sign.search(function) for function in called))
+        found = (name for name, sign in KERNEL if any(sign.search(function) for function in called))
         return next(found, "the rest of the kernel")
-    return next((kind for kind, sign in PROGRAM if sign.search(innermost)), "the rest of the program")
+    return next((name for name, sign in PROGRAM if sign.search(innermost)), "the rest of the program")
 
 
 def table(columns, rounds):

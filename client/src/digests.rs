@@ -155,10 +155,10 @@ impl Digests {
     pub(crate) fn forget(&self, identity: &Identity) {
         let mut inner = self.lock();
         inner.fresh.retain(|(known, _)| known != identity);
-        let version = params![identity.device as i64, identity.inode as i64];
+        let file = params![identity.device as i64, identity.inode as i64];
         let forgotten = inner
             .writing()
-            .and_then(|db| db.execute("DELETE FROM digests WHERE device = ?1 AND inode = ?2", version));
+            .and_then(|db| db.execute("DELETE FROM digests WHERE device = ?1 AND inode = ?2", file));
         inner.note(forgotten);
     }
 

@@ -150,20 +150,7 @@ impl Incoming {
         mut tick: impl FnMut() -> Result<(), SessionError>,
         deed: impl Future<Output = T>,
     ) -> Result<T, SessionError> {
-        let mut deed = pin!(deed);
-        if let Some(done) = at_once(deed.as_mut()).await {
-            return Ok(done);
-        }
-        loop {
-            tokio::select! {
-                biased;
-                done = &mut deed => return Ok(done),
-                () = sleep(TICK) => {
-                    tick()?;
-                    self.outbox.stay_alive();
-                }
-            }
-        }
+        while_alive(&self.outbox, |_| tick(), deed).await
     }
 
     /// Reads on until the peer closes, so that its last words are not lost to a reset.
@@ -180,30 +167,12 @@ impl Incoming {
         tick: &mut impl FnMut() -> Result<(), SessionError>,
     ) -> Result<FrameHeader, SessionError> {
         let mut head = [0; FrameHeader::LEN];
-        {
-            let mut read = pin!(self.reader.read_exact(&mut head));
-            let read = match at_once(read.as_mut()).await {
-                Some(read) => read,
-                None => {
-                    let since = Instant::now();
-                    loop {
-                        tokio::select! {
-                            biased;
-                            read = &mut read => break read,
-                            () = sleep(TICK) => {
-                                self.ticked = Instant::now();
-                                tick()?;
-                                if since.elapsed() >= limits::SILENCE {
-                                    return Err(SessionError::Silent);
-                                }
-                                self.outbox.stay_alive();
-                            }
-                        }
-                    }
-                }
-            };
-            read.map_err(cut)?;
-        }
+        let tick = |waited| {
+            self.ticked = Instant::now();
+            tick()?;
+            if waited >= limits::SILENCE { Err(SessionError::Silent) } else { Ok(()) }
+        };
+        while_alive(&self.outbox, tick, self.reader.read_exact(&mut head)).await?.map_err(cut)?;
         Ok(FrameHeader::parse(head)?)
     }
 }
@@ -219,19 +188,31 @@ async fn patiently<T>(
         return read.map_err(cut);
     }
     let since = Instant::now();
-    let read = timeout(*patience, while_alive(outbox, read)).await;
+    let read = timeout(*patience, while_alive(outbox, |_| Ok(()), read)).await;
     *patience = patience.saturating_sub(since.elapsed());
-    read.map_err(|_| SessionError::Silent)?.map_err(cut)
+    read.map_err(|_| SessionError::Silent)??.map_err(cut)
 }
 
-/// Does something that takes its time, telling the peer meanwhile that this side lives.
-async fn while_alive<T>(outbox: &Outbox, deed: impl Future<Output = T>) -> T {
+/// Does something that takes its time, telling the peer meanwhile that this side lives. `tick` is called about once a
+/// second with the time that it has taken so far, and may end it.
+async fn while_alive<T>(
+    outbox: &Outbox,
+    mut tick: impl FnMut(Duration) -> Result<(), SessionError>,
+    deed: impl Future<Output = T>,
+) -> Result<T, SessionError> {
     let mut deed = pin!(deed);
+    if let Some(done) = at_once(deed.as_mut()).await {
+        return Ok(done);
+    }
+    let since = Instant::now();
     loop {
         tokio::select! {
             biased;
-            done = &mut deed => return done,
-            () = sleep(TICK) => outbox.stay_alive(),
+            done = &mut deed => return Ok(done),
+            () = sleep(TICK) => {
+                tick(since.elapsed())?;
+                outbox.stay_alive();
+            }
         }
     }
 }
