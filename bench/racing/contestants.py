@@ -60,6 +60,10 @@ class Contestant:
     def prepare(self, run, source):
         """What has to be there before a run, or must not be."""
 
+    def to_write(self, source):
+        """How many bytes a run stores."""
+        return source.payload
+
     def receiver(self, run, source):
         """What receives this run alone, and the port that it listens on, if there is such a thing."""
         return None

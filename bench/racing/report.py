@@ -21,10 +21,11 @@ Each part below is one row of `bench/race`, measured by itself, with its own dat
   (unless the row says otherwise). What arrived is compared with what was sent after each run, byte by byte or by a digest
   taken when it was made, and removed.
 - Contents are random bytes. Sources always lie on a tmpfs. Where a row does not name a disk, what arrives and all state
-  lie there too: no disk plays a part, and syncing is free. Where it does, what arrives and all state of both ends lie on
-  that disk. Each run goes into a new folder; before it, the file system is synced, and the disk has been quiet for a
-  second. There nothing is removed before the end, because the runs after that would pay for it (but photos, which are
-  few and large, go after each run).
+  lie there too: no disk plays a part, and syncing is free. Before each run as much memory as it will store is written
+  and freed, because a virtual machine may hand free memory back to its host, and gets it again more slowly than ferry or
+  rsync fills it. Where a row names a disk, what arrives and all state of both ends lie on that disk. Each run goes into a
+  new folder; before it, the file system is synced, and the disk has been quiet for a second. There nothing is removed
+  before the end, because the runs after that would pay for it (but photos, which are few and large, go after each run).
 - ferry sends to a ferryd that runs on, into a new folder, without its digest cache (but in `unchanged`). It encrypts
   (TLS 1.3), compares a digest of each file at both ends, and its receipts are durable: synced and catalogued. There is no
   other way to run it.

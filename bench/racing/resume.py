@@ -108,6 +108,9 @@ class CutFerry(Ferry):
                     pass  # it has just got its name
         return max(sizes, default=0)
 
+    def to_write(self, source):
+        return self.missing
+
     def under_way(self, began):
         self.first_byte = math.inf
         self.ended.clear()
@@ -142,3 +145,6 @@ class CutRsync(Rsync):
             left = self.ferry.length
             while left:
                 left -= os.copy_file_range(whole.fileno(), cut.fileno(), left)
+
+    def to_write(self, source):
+        return self.ferry.missing
