@@ -32,5 +32,5 @@ pub use ledger::{BodyKey, Checkpoint, Filed, Held, Ledger, LedgerError, Row, Row
 pub use local::LocalStore;
 pub use lock::lock;
 pub use meter::{Meter, Part};
-pub use store::{Entry, EntryKind, Meta, StageId, Staged, Stamp, Store};
+pub use store::{Entry, EntryKind, Meta, Results, StageId, Staged, Stamp, Store};
 pub use uploads::{Begin, Busy, Cut, Lease, Outcome, Reply, Terms, Ticket, Upload, Uploads};

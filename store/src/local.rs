@@ -3,9 +3,9 @@
 //! Bodies are staged in `.ferry/staging` below it, on the same file system, so that publishing is a rename.
 
 mod naming;
+mod settling;
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::{Read, Write},
     os::{
@@ -29,7 +29,7 @@ use rustix::{
 
 use self::naming::Unnamed;
 use crate::{
-    Entry, Meta, StageId, Staged, Stamp, Store, StoreError,
+    Entry, Meta, Results, StageId, Staged, Stamp, Store, StoreError,
     attributes::{apply, entry, stamp, timestamps},
     durable::Durable,
     folder::Folder,
@@ -56,8 +56,10 @@ pub struct LocalStore {
     publishing_in: Mutex<Option<(Option<RelPath>, Arc<Folder>)>>,
     /// Whether bodies that nobody goes on with can do without a name.
     unnamed: Option<Unnamed>,
-    /// Files that got their first name, and are not settled yet.
-    linked: Mutex<Vec<(RelPath, Arc<File>)>>,
+    /// What got its first name, or another time or mode, and is not settled yet.
+    touched: Mutex<Vec<(RelPath, Arc<File>)>>,
+    /// How many files may be open.
+    most_open: Option<u64>,
     links: AtomicU64,
     _lock: OwnedFd,
 }
@@ -106,10 +108,17 @@ impl LocalStore {
             fresh: Fresh::default(),
             publishing_in: Mutex::default(),
             unnamed,
-            linked: Mutex::default(),
+            touched: Mutex::default(),
+            most_open: getrlimit(Resource::Nofile).current,
             links: AtomicU64::new(0),
             _lock: lock,
         })
+    }
+
+    /// Whether enough others can still be opened beside this one: the system hands out the lowest free number.
+    fn check_room(&self, file: &OwnedFd) -> Result<(), StoreError> {
+        let is_crowded = self.most_open.is_some_and(|most| file.as_raw_fd() as u64 + SPARE >= most);
+        if is_crowded { Err(StoreError::Crowded) } else { Ok(()) }
     }
 
     fn open_meta(&self, key: &RelPath) -> Result<OwnedFd, StoreError> {
@@ -138,7 +147,7 @@ impl Store for LocalStore {
                 )
             }
         };
-        if let Err(error) = check_room(&file) {
+        if let Err(error) = self.check_room(&file) {
             self.discard(id)?;
             return Err(error);
         }
@@ -147,7 +156,7 @@ impl Store for LocalStore {
 
     fn reopen(&self, id: StageId, length: u64) -> Result<LocalStaged, StoreError> {
         let file = self.staging.open_at(id.to_string().as_bytes(), OFlags::RDWR, fs::Mode::empty())?;
-        check_room(&file)?;
+        self.check_room(&file)?;
         let file = File::from(file);
         let metadata = file.metadata()?;
         // With a second name it is a file that somebody has already, and whole.
@@ -179,14 +188,21 @@ impl Store for LocalStore {
         Ok(found)
     }
 
-    fn seal(&self, bodies: Vec<(&mut LocalStaged, Meta)>) -> Vec<Result<(), StoreError>> {
+    fn make_durable(
+        &self,
+        bodies: Vec<(&mut LocalStaged, Meta)>,
+        published: &[(&RelPath, &Stamp)],
+    ) -> (Results, Results) {
         let applied: Vec<_> = bodies.iter().map(|(staged, meta)| apply(&staged.file, *meta, 0o600)).collect();
+        let settling = self.settling(published);
+        // Of a body not only the data: time and mode are part of what the receipt says.
         let well = bodies.iter().zip(&applied).filter(|(_, applied)| applied.is_ok());
-        let files: Vec<_> = well.map(|((staged, _), _)| staged.file.as_fd()).collect();
-        // Not only the data: time and mode are part of what the receipt says.
-        let mut synced = self.durable.sync(&files).into_iter();
+        let whole = well.map(|((staged, _), _)| staged.file.as_fd());
+        let all: Vec<_> = whole.chain(settling.to_sync()).collect();
+        let mut synced = self.durable.sync(&all).into_iter();
         let mut next = || synced.next().unwrap_or(Err(Errno::IO)).map_err(StoreError::from);
-        applied.into_iter().map(|applied| applied.and_then(|()| next())).collect()
+        let sealed = applied.into_iter().map(|applied| applied.and_then(|()| next())).collect();
+        (sealed, self.settled(published, settling, synced))
     }
 
     fn publish(&self, staged: &mut LocalStaged, key: &RelPath, replace: bool) -> Result<Stamp, StoreError> {
@@ -253,52 +269,9 @@ impl Store for LocalStore {
             return Err(StoreError::Moved);
         }
         apply(&file, meta, keep)?;
-        fs::fsync(&file)?;
-        Ok(stamp(&fs::fstat(&file)?))
-    }
-
-    fn settle(&self, published: &[(&RelPath, &Stamp)]) -> Vec<Result<(), StoreError>> {
-        *lock(&self.publishing_in) = None;
-        let (to_sync, now_durable) = self.fresh.to_sync(published.iter().map(|(key, _)| *key));
-        let (mut folders, mut failed) = (BTreeMap::new(), Vec::new());
-        for path in to_sync {
-            match self.root.folder(path.as_ref()) {
-                Ok(folder) => drop(folders.insert(path, folder)),
-                Err(errno) => failed.push((path, errno)),
-            }
-        }
-        let linked = std::mem::take(&mut *lock(&self.linked));
-        let files = linked.iter().map(|(_, file)| file.as_fd());
-        let all: Vec<_> = folders.values().map(Folder::as_fd).chain(files).collect();
-        let mut synced = self.durable.sync(&all).into_iter();
-        for (path, synced) in folders.keys().zip(synced.by_ref()) {
-            failed.extend(synced.err().map(|errno| (path.clone(), errno)));
-        }
-        let files_failed: BTreeMap<_, _> =
-            linked.iter().zip(synced).filter_map(|((key, _), synced)| Some((key, synced.err()?))).collect();
-        if failed.is_empty() {
-            self.fresh.are_durable(&now_durable);
-        }
-        published
-            .iter()
-            .map(|(key, expected)| {
-                let is_above = |path: &Option<RelPath>| path.as_ref().is_none_or(|path| key.is_below(path));
-                if let Some((_, errno)) = failed.iter().find(|(path, _)| is_above(path)) {
-                    return Err(match (*errno).into() {
-                        // The folder is gone, or something else has its name.
-                        StoreError::NotFound | StoreError::Kind => StoreError::Moved,
-                        other => other,
-                    });
-                }
-                files_failed.get(key).map_or(Ok(()), |errno| Err(*errno))?;
-                let folder = folders.get(&key.parent()).ok_or(StoreError::Moved)?;
-                match folder.stat(key.name()) {
-                    Ok(stat) if stamp(&stat) == **expected => Ok(()),
-                    Ok(_) | Err(Errno::NOENT) => Err(StoreError::Moved),
-                    Err(other) => Err(other.into()),
-                }
-            })
-            .collect()
+        let stamp = stamp(&fs::fstat(&file)?);
+        lock(&self.touched).push((key.clone(), Arc::new(file.into())));
+        Ok(stamp)
     }
 
     fn stat(&self, key: &RelPath) -> Result<Option<Entry>, StoreError> {
@@ -379,13 +352,6 @@ impl Staged for LocalStaged {
     fn sync(&mut self) -> Result<(), StoreError> {
         Ok(fs::fdatasync(&self.file)?)
     }
-}
-
-/// Whether enough others can still be opened beside this one: the system hands out the lowest free number.
-fn check_room(file: &OwnedFd) -> Result<(), StoreError> {
-    let most = getrlimit(Resource::Nofile).current;
-    let is_crowded = most.is_some_and(|most| file.as_raw_fd() as u64 + SPARE >= most);
-    if is_crowded { Err(StoreError::Crowded) } else { Ok(()) }
 }
 
 fn names(folder: &Folder) -> Result<Vec<Vec<u8>>, StoreError> {

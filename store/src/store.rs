@@ -14,7 +14,8 @@ use crate::StoreError;
 /// a file system.
 ///
 /// The order that makes a file durable is [`seal`](Store::seal), [`publish`](Store::publish),
-/// [`settle`](Store::settle); after `settle` a power cut loses none of it.
+/// [`settle`](Store::settle); after `settle` a power cut loses none of it. What one batch needs first and another one last
+/// goes together: [`make_durable`](Store::make_durable).
 pub trait Store: Send + Sync + 'static {
     /// A staged body that is open for writing.
     type Staged: Staged;
@@ -37,9 +38,17 @@ pub trait Store: Send + Sync + 'static {
     /// Every staged body, with the time of its last change.
     fn staged(&self) -> Result<Vec<(StageId, SystemTime)>, StoreError>;
 
-    /// Gives staged bodies their times and modes and makes their bytes durable, all in one go. Returns what became of
-    /// each.
-    fn seal(&self, bodies: Vec<(&mut Self::Staged, Meta)>) -> Vec<Result<(), StoreError>>;
+    /// Seals bodies and settles names, which are those of others, all in one go. Returns what became of each.
+    fn make_durable(
+        &self,
+        bodies: Vec<(&mut Self::Staged, Meta)>,
+        published: &[(&RelPath, &Stamp)],
+    ) -> (Results, Results);
+
+    /// Gives staged bodies their times and modes and makes their bytes durable.
+    fn seal(&self, bodies: Vec<(&mut Self::Staged, Meta)>) -> Results {
+        self.make_durable(bodies, &[]).0
+    }
 
     /// Gives a sealed body its name in a folder that is there, else [`StoreError::NotFound`]. With `replace` it takes
     /// the place of a file or link, else [`StoreError::Exists`]; never that of anything else ([`StoreError::Kind`]).
@@ -53,13 +62,15 @@ pub trait Store: Send + Sync + 'static {
     fn make_link(&self, key: &RelPath, target: &[u8], meta: Meta, replace: bool)
     -> Result<Stamp, StoreError>;
 
-    /// Sets time and mode of a file or folder; with `seen`, only if that is still its stamp, else
-    /// [`StoreError::Moved`].
+    /// Sets time and mode of a file or folder, durably when it is settled; with `seen`, only if that is still its stamp,
+    /// else [`StoreError::Moved`].
     fn set_meta(&self, key: &RelPath, meta: Meta, seen: Option<&Stamp>) -> Result<Stamp, StoreError>;
 
     /// Makes names durable, and says of each whether it still leads to what has this stamp
     /// ([`StoreError::Moved`] if not).
-    fn settle(&self, published: &[(&RelPath, &Stamp)]) -> Vec<Result<(), StoreError>>;
+    fn settle(&self, published: &[(&RelPath, &Stamp)]) -> Results {
+        self.make_durable(Vec::new(), published).1
+    }
 
     /// What has this name; `None` if nothing has.
     fn stat(&self, key: &RelPath) -> Result<Option<Entry>, StoreError>;
@@ -77,6 +88,9 @@ pub trait Store: Send + Sync + 'static {
     /// Bytes that can still be written, where the store knows.
     fn free_space(&self) -> Option<u64>;
 }
+
+/// What became of each, in the order in which they were given.
+pub type Results = Vec<Result<(), StoreError>>;
 
 /// A staged body that is open for writing.
 pub trait Staged: Send + 'static {

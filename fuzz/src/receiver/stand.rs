@@ -7,7 +7,7 @@ use std::{
 };
 
 use ferry_proto::RelPath;
-use ferry_store::{Entry, LocalStore, Meta, StageId, Staged, Stamp, Store, StoreError};
+use ferry_store::{Entry, LocalStore, Meta, Results, StageId, Staged, Stamp, Store, StoreError};
 
 /// Bytes between two checkpoints.
 const DISTANCE: u64 = 4096;
@@ -50,8 +50,13 @@ impl Store for Stand {
         self.inner.staged()
     }
 
-    fn seal(&self, bodies: Vec<(&mut Self::Staged, Meta)>) -> Vec<Result<(), StoreError>> {
-        self.inner.seal(bodies.into_iter().map(|(staged, meta)| (&mut staged.inner, meta)).collect())
+    fn make_durable(
+        &self,
+        bodies: Vec<(&mut Self::Staged, Meta)>,
+        published: &[(&RelPath, &Stamp)],
+    ) -> (Results, Results) {
+        let bodies = bodies.into_iter().map(|(staged, meta)| (&mut staged.inner, meta)).collect();
+        self.inner.make_durable(bodies, published)
     }
 
     fn publish(&self, staged: &mut Self::Staged, key: &RelPath, replace: bool) -> Result<Stamp, StoreError> {
@@ -74,10 +79,6 @@ impl Store for Stand {
 
     fn set_meta(&self, key: &RelPath, meta: Meta, seen: Option<&Stamp>) -> Result<Stamp, StoreError> {
         self.inner.set_meta(key, meta, seen)
-    }
-
-    fn settle(&self, published: &[(&RelPath, &Stamp)]) -> Vec<Result<(), StoreError>> {
-        self.inner.settle(published)
     }
 
     fn stat(&self, key: &RelPath) -> Result<Option<Entry>, StoreError> {

@@ -240,3 +240,22 @@ pub(super) fn settling_notices_what_moved(store: &impl Store) {
     kept.expect("what moved made settle fail for what did not");
     assert!(store.settle(&[]).is_empty(), "settle answered for what nobody asked");
 }
+
+pub(super) fn sealing_and_settling_go_together(store: &impl Store) {
+    let first = put(store, 1, b"first", "first", false).expect("publishing works");
+    let moved = put(store, 2, b"moved", "moved", false).expect("publishing works");
+    store.remove(&key("moved")).expect("a file can be removed");
+    let (mut next, mut last) = (stage(store, 3, b"next"), begin(store, 4, b"last", true));
+    let bodies = vec![(&mut next, Meta::default()), (&mut last, Meta::default())];
+    let (sealed, settled) = store.make_durable(bodies, &[(&key("first"), &first), (&key("moved"), &moved)]);
+    assert_eq!(sealed.len(), 2, "each body has one answer");
+    sealed.into_iter().for_each(|sealed| sealed.expect("what moved made sealing fail"));
+    let [first, moved] = <[_; 2]>::try_from(settled).expect("each name has one answer");
+    first.expect("what is there is settled");
+    assert_fails!(moved, StoreError::Moved, "it was not noticed that a file was removed");
+    for (staged, name) in [(&mut next, "next"), (&mut last, "last")] {
+        let stamp = store.publish(staged, &key(name), false).expect("what was sealed is published");
+        settle(store, &[(name, &stamp)]).remove(0).expect("and settled");
+        assert_eq!(read(store, name), name.as_bytes());
+    }
+}

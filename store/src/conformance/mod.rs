@@ -11,7 +11,7 @@ use crate::{Entry, EntryKind, Meta, StageId, Staged, Stamp, Store, StoreError};
 
 /// Checks a store; `make` makes an empty one for each of the cases.
 pub fn check<S: Store>(make: impl Fn() -> S) {
-    let cases: [fn(&S); 21] = [
+    let cases: [fn(&S); 22] = [
         bodies::a_body_is_published_whole,
         bodies::many_are_sealed_in_one_go_and_each_as_it_says,
         bodies::an_empty_body_is_a_file,
@@ -24,6 +24,7 @@ pub fn check<S: Store>(make: impl Fn() -> S) {
         bodies::an_id_is_staged_once,
         bodies::discarded_bodies_are_gone,
         bodies::settling_notices_what_moved,
+        bodies::sealing_and_settling_go_together,
         names::folders_are_made_with_those_above,
         names::links_are_kept_verbatim,
         names::links_are_never_followed,

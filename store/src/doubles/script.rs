@@ -10,7 +10,7 @@ use std::{
 use ferry_proto::RelPath;
 
 use crate::{
-    Checkpoint, Entry, Filed, Held, Ledger, LedgerError, Meta, Row, StageId, Staged, Stamp, Store,
+    Checkpoint, Entry, Filed, Held, Ledger, LedgerError, Meta, Results, Row, StageId, Staged, Stamp, Store,
     StoreError, lock::lock,
 };
 
@@ -130,14 +130,26 @@ impl<S: Store> Store for Scripted<S> {
         self.inner.staged()
     }
 
-    fn seal(&self, bodies: Vec<(&mut Self::Staged, Meta)>) -> Vec<Result<(), StoreError>> {
-        let called: Vec<Result<(), StoreError>> =
-            bodies.iter().map(|_| Ok(self.script.call("seal", "")?)).collect();
+    fn make_durable(
+        &self,
+        bodies: Vec<(&mut Self::Staged, Meta)>,
+        published: &[(&RelPath, &Stamp)],
+    ) -> (Results, Results) {
+        let called: Results = bodies.iter().map(|_| Ok(self.script.call("seal", "")?)).collect();
         let well = bodies.into_iter().zip(&called).filter(|(_, called)| called.is_ok());
         let inner = well.map(|((staged, meta), _)| (&mut staged.inner, meta)).collect();
-        let mut sealed = self.inner.seal(inner).into_iter();
+        let names: Vec<String> = published.iter().map(|(key, _)| key.to_string()).collect();
+        let settling = if names.is_empty() { Ok(()) } else { self.script.call("settle", names.join(" ")) };
+        let (sealed, settled) =
+            self.inner.make_durable(inner, if settling.is_ok() { published } else { &[] });
+        let mut sealed = sealed.into_iter();
         let mut next = || sealed.next().expect("each has its result");
-        called.into_iter().map(|called| called.and_then(|()| next())).collect()
+        let sealed = called.into_iter().map(|called| called.and_then(|()| next())).collect();
+        let settled = match settling {
+            Ok(()) => settled,
+            Err(trouble) => published.iter().map(|_| Err(trouble.into())).collect(),
+        };
+        (sealed, settled)
     }
 
     fn publish(&self, staged: &mut Self::Staged, key: &RelPath, replace: bool) -> Result<Stamp, StoreError> {
@@ -164,14 +176,6 @@ impl<S: Store> Store for Scripted<S> {
     fn set_meta(&self, key: &RelPath, meta: Meta, seen: Option<&Stamp>) -> Result<Stamp, StoreError> {
         self.script.call("set_meta", key)?;
         self.inner.set_meta(key, meta, seen)
-    }
-
-    fn settle(&self, published: &[(&RelPath, &Stamp)]) -> Vec<Result<(), StoreError>> {
-        let names: Vec<String> = published.iter().map(|(key, _)| key.to_string()).collect();
-        match self.script.call("settle", names.join(" ")) {
-            Ok(()) => self.inner.settle(published),
-            Err(trouble) => published.iter().map(|_| Err(trouble.into())).collect(),
-        }
     }
 
     fn stat(&self, key: &RelPath) -> Result<Option<Entry>, StoreError> {

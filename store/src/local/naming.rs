@@ -82,7 +82,7 @@ impl LocalStore {
             result => result?,
         }
         // That it has a name is written in the file, too, and that was synced before.
-        lock(&self.linked).push((key.clone(), staged.file.clone()));
+        lock(&self.touched).push((key.clone(), staged.file.clone()));
         Ok(true)
     }
 

@@ -1,7 +1,8 @@
 //! The committer: turns complete bodies into durable files, as many at a time as have come in meanwhile.
 //!
 //! The order is the promise: bytes synced, then renamed, then the folders synced, then the rows, then the
-//! replies. A lone file is committed at once; grouping waits for nothing but the disk.
+//! replies. A lone file is committed at once; grouping waits for nothing but the disk. Where more has come in meanwhile,
+//! one sync does for the names of one batch and for the bytes of the next one.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -139,28 +140,43 @@ struct Worker<S: Store> {
     beats: Arc<AtomicU64>,
 }
 
-/// What has its name and is not durable yet.
-struct Pending {
-    row: Box<Filed>,
+/// What has its name, which is not known to be durable yet; then it is answered.
+struct Named {
+    what: What,
     outcome: Outcome,
     /// Kept until the row is written, so that nobody goes on with a body that is a file already.
     ownership: Option<Ownership>,
     reserved: Option<Reserved>,
 }
 
-impl Pending {
-    /// Of something that has no staged body.
-    fn new(row: Box<Filed>, outcome: Outcome) -> Self {
-        Pending { row, outcome, ownership: None, reserved: None }
+enum What {
+    New(Box<Filed>),
+    /// It was there, and gets no row.
+    There(RelPath, Stamp),
+}
+
+impl Named {
+    /// Something that had no staged body.
+    fn new(what: What, outcome: Outcome) -> Self {
+        Named { what, outcome, ownership: None, reserved: None }
+    }
+
+    fn name(&self) -> (&RelPath, &Stamp) {
+        match &self.what {
+            What::New(row) => (&row.path, &row.row.stamp),
+            What::There(path, stamp) => (path, stamp),
+        }
     }
 }
 
-enum Published {
-    New(Pending),
-    /// It was there, and gets no row; whether it is durable is not known.
-    There(RelPath, Stamp, Outcome),
-    Already(Outcome),
+/// Somebody who waits for an answer, and what counts how long.
+struct Asker {
+    reply: Reply,
+    meter: Arc<Meter>,
 }
+
+/// Which may go on, and what became of the others.
+type Faults = Vec<Result<(), Fault>>;
 
 enum Placed {
     At(RelPath, Stamp),
@@ -170,17 +186,21 @@ enum Placed {
 
 impl<S: Store> Worker<S> {
     fn run(&self) {
-        while let Some(batch) = self.line.next(BATCH) {
+        let mut before: Vec<(Named, Asker)> = Vec::new();
+        while let Some(batch) =
+            if before.is_empty() { self.line.next(BATCH) } else { Some(self.line.next_if_any(BATCH)) }
+        {
             self.beat();
-            if batch.is_empty() {
-                continue;
-            }
-            let meters: Vec<_> = batch.iter().map(|job| job.target.terms.meter.clone()).collect();
+            let meters = batch.iter().map(|job| &job.target.terms.meter);
+            let meters: Vec<_> =
+                meters.chain(before.iter().map(|(_, asker)| &asker.meter)).cloned().collect();
             let begin = Instant::now();
-            // A panic here is a fault of ours; the jobs in the batch fail by dropping their replies, the server lives.
-            if catch_unwind(AssertUnwindSafe(|| self.commit(batch))).is_err() {
+            // A panic here is a fault of ours; those who wait are told that they failed when their replies are dropped,
+            // and the server lives.
+            before = catch_unwind(AssertUnwindSafe(|| self.turn(batch, before))).unwrap_or_else(|_| {
                 tracing::error!("a batch ended in a panic");
-            }
+                Vec::new()
+            });
             count_once(meters, begin.elapsed());
         }
     }
@@ -189,46 +209,78 @@ impl<S: Store> Worker<S> {
         self.beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn commit(&self, mut batch: Vec<Job<S>>) {
-        const SETTLE: &str = "sync a folder";
-        let (store, ledger) = (&*self.store, &*self.ledger);
-        let sealed = self.seal(&mut batch);
-        let (mut pending, mut there) = (Vec::with_capacity(batch.len()), Vec::new());
+    /// Ends what was named before, and brings a batch so far that it has its names. Returns those.
+    fn turn(&self, mut batch: Vec<Job<S>>, before: Vec<(Named, Asker)>) -> Vec<(Named, Asker)> {
+        if batch.is_empty() && before.is_empty() {
+            return Vec::new();
+        }
+        let (sealed, settled) = self.make_durable(&mut batch, &before);
+        self.record(before, settled);
+        let mut named = Vec::with_capacity(batch.len());
         for (job, sealed) in batch.into_iter().zip(sealed) {
             self.beat();
             let Job { target, work, reply } = job;
-            match sealed.and_then(|()| self.publish(&target, work)) {
-                Ok(Published::New(new)) => pending.push((new, reply)),
-                Ok(Published::There(path, stamp, outcome)) => there.push((path, stamp, outcome, reply)),
-                Ok(Published::Already(outcome)) => reply.give(outcome),
-                Err(fault) => reply.give(fault.into()),
+            match sealed.map_err(Outcome::from).and_then(|()| self.publish(&target, work)) {
+                Ok(new) => named.push((new, Asker { reply, meter: target.terms.meter.clone() })),
+                Err(outcome) => reply.give(outcome),
             }
         }
+        named
+    }
 
-        let names = pending.iter().map(|(new, _)| (&new.row.path, &new.row.row.stamp));
-        let names: Vec<_> = names.chain(there.iter().map(|(path, stamp, ..)| (path, stamp))).collect();
-        self.beat();
-        let mut settled = store.settle(&names).into_iter();
-        self.beat();
-        let (mut rows, mut told) = (Vec::with_capacity(pending.len()), Vec::with_capacity(pending.len()));
-        let mut reserved = Vec::new();
-        for ((new, reply), settled) in pending.into_iter().zip(settled.by_ref()) {
-            match settled.step(SETTLE, &new.row.path) {
-                Ok(()) => {
-                    rows.push(*new.row);
-                    reserved.extend(new.reserved);
-                    told.push((new.outcome, reply, new.ownership));
-                }
-                Err(fault) => reply.give(fault.into()),
-            }
+    /// Makes the bodies of a batch durable, and what was named before, all in one go. Returns which may go on.
+    fn make_durable(&self, batch: &mut [Job<S>], before: &[(Named, Asker)]) -> (Faults, Faults) {
+        let room = self.ledger.check_room().map_err(Fault::from);
+        let (mut may_go_on, mut bodies, mut whose) =
+            (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
+        for (index, job) in batch.iter_mut().enumerate() {
+            let Work::Body { staged, ownership, meta, .. } = &mut job.work else {
+                may_go_on.push(room.clone());
+                continue;
+            };
+            // Until all of them are sealed, so that nobody takes one over meanwhile.
+            may_go_on.push(holding(ownership.as_ref()).map(|held| {
+                whose.push((index, staged.id(), &job.target.path, held));
+                bodies.push((staged, *meta));
+            }));
         }
-        for ((path, _, outcome, reply), settled) in there.into_iter().zip(settled) {
-            reply.give(settled.step(SETTLE, &path).map_or_else(Outcome::from, |()| outcome));
+        let names: Vec<_> = before.iter().map(|(named, _)| named.name()).collect();
+        self.beat();
+        if room.is_err() {
+            bodies.clear();
+        }
+        let (sealed, settled) = self.store.make_durable(bodies, &names);
+        self.beat();
+        let mut sealed = sealed.into_iter();
+        for (index, id, path, _held) in whose {
+            let sealed = room
+                .clone()
+                .and_then(|()| sealed.next().unwrap_or(Err(StoreError::Moved)).step("sync a body", path));
+            may_go_on[index] = sealed.inspect_err(|_| discard(&*self.store, &*self.ledger, id));
+        }
+        let settled = settled.into_iter().zip(names);
+        (may_go_on, settled.map(|(settled, (path, _))| settled.step("sync a folder", path)).collect())
+    }
+
+    /// Writes the rows of what is durable, and gives the answers.
+    fn record(&self, named: Vec<(Named, Asker)>, settled: Faults) {
+        let (mut rows, mut told, mut reserved) = (Vec::with_capacity(named.len()), Vec::new(), Vec::new());
+        for ((new, asker), settled) in named.into_iter().zip(settled) {
+            match (settled, new.what) {
+                (Ok(()), What::New(row)) => {
+                    rows.push(*row);
+                    reserved.extend(new.reserved);
+                    told.push((new.outcome, asker.reply, new.ownership));
+                }
+                (Ok(()), What::There(..)) => asker.reply.give(new.outcome),
+                (Err(fault), _) => asker.reply.give(fault.into()),
+            }
         }
         if rows.is_empty() {
             return;
         }
-        let recorded = self.quotas.while_recording(reserved, || ledger.record(&rows)).map_err(Fault::from);
+        let recorded =
+            self.quotas.while_recording(reserved, || self.ledger.record(&rows)).map_err(Fault::from);
         for (outcome, reply, ownership) in told {
             drop(ownership);
             reply.give(match &recorded {
@@ -238,38 +290,15 @@ impl<S: Store> Worker<S> {
         }
     }
 
-    /// Makes the bodies of a batch durable, all in one go. Returns which jobs may go on.
-    fn seal(&self, batch: &mut [Job<S>]) -> Vec<Result<(), Fault>> {
-        let room = self.ledger.check_room().map_err(Fault::from);
-        let (mut results, mut bodies, mut whose) = (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
-        for (index, job) in batch.iter_mut().enumerate() {
-            let Work::Body { staged, ownership, meta, .. } = &mut job.work else {
-                results.push(room.clone());
-                continue;
-            };
-            // Until all of them are sealed, so that nobody takes one over meanwhile.
-            results.push(holding(ownership.as_ref()).map(|held| {
-                whose.push((index, staged.id(), &job.target.path, held));
-                bodies.push((staged, *meta));
-            }));
-        }
-        let mut sealed = room.clone().map(|()| self.store.seal(bodies).into_iter());
-        for (index, id, path, _held) in whose {
-            let result = match &mut sealed {
-                Ok(sealed) => sealed.next().unwrap_or(Err(StoreError::Moved)).step("sync a body", path),
-                Err(fault) => Err(fault.clone()),
-            };
-            results[index] = result.inspect_err(|_| discard(&*self.store, &*self.ledger, id));
-        }
-        results
-    }
-
-    fn publish(&self, target: &Target, work: Work<S>) -> Result<Published, Fault> {
+    /// Gives something its name. What needs none, or cannot have it, is answered at once.
+    fn publish(&self, target: &Target, work: Work<S>) -> Result<Named, Outcome> {
         let (store, ledger) = (&*self.store, &*self.ledger);
         let filed = |path, kind, meta: Meta, stamp, staged| {
             let row = Row { kind, modified: meta.modified, mode: meta.mode, stamp };
             Box::new(Filed { path, row, client: target.terms.client.clone(), staged })
         };
+        let new = |row, outcome| Named::new(What::New(row), outcome);
+        let there = |path, stamp, outcome| Named::new(What::There(path, stamp), outcome);
         match work {
             Work::Body { mut staged, ownership, reserved, meta, size, digest } => {
                 let id = staged.id();
@@ -285,13 +314,11 @@ impl<S: Store> Worker<S> {
                 });
                 match placed? {
                     // Its bytes were sent, so it gets a receipt; the twin's row is what it stands on.
-                    Placed::Twin(path, _) => {
-                        Ok(Published::Already(Outcome::Stored(Some(digest), size, target.shown(&path))))
-                    }
+                    Placed::Twin(path, _) => Err(Outcome::Stored(Some(digest), size, target.shown(&path))),
                     Placed::At(path, stamp) => {
                         let outcome = Outcome::Stored(Some(digest), size, target.shown(&path));
                         let row = filed(path, kind, meta, stamp, Some(id));
-                        Ok(Published::New(Pending { row, outcome, ownership, reserved }))
+                        Ok(Named { what: What::New(row), outcome, ownership, reserved })
                     }
                 }
             }
@@ -301,13 +328,13 @@ impl<S: Store> Worker<S> {
                 if !target.terms.overwrite
                     && let Some(entry) = self.made_by_others(target)?
                 {
-                    return Ok(Published::There(target.path.clone(), entry.stamp, Outcome::Held(None, None)));
+                    return Ok(there(target.path.clone(), entry.stamp, Outcome::Held(None, None)));
                 }
                 let stamp =
                     store.set_meta(&target.path, meta, None).step("set a time and mode", &target.path)?;
                 self.made.forget(&target.path, &target.terms.client);
                 let row = filed(target.path.clone(), RowKind::Folder, meta, stamp, None);
-                Ok(Published::New(Pending::new(row, Outcome::Stored(None, 0, None))))
+                Ok(new(row, Outcome::Stored(None, 0, None)))
             }
             Work::Link { link, meta } => {
                 let kind = RowKind::Symlink(link.clone());
@@ -316,25 +343,29 @@ impl<S: Store> Worker<S> {
                 {
                     Placed::Twin(path, stamp) => {
                         let outcome = Outcome::Held(None, target.shown(&path));
-                        Ok(Published::There(path, stamp, outcome))
+                        Ok(there(path, stamp, outcome))
                     }
                     Placed::At(path, stamp) => {
                         let outcome = Outcome::Stored(None, 0, target.shown(&path));
                         let row = filed(path, kind, meta, stamp, None);
-                        Ok(Published::New(Pending::new(row, outcome)))
+                        Ok(new(row, outcome))
                     }
                 }
             }
             Work::Settle { seen, outcome } => {
                 target.refuse_when_cut()?;
-                Ok(Published::There(target.path.clone(), seen, outcome))
+                Ok(there(target.path.clone(), seen, outcome))
             }
             Work::Refresh { path, seen, reserved, mut meta, kind, outcome } => {
                 target.refuse_when_cut()?;
                 let stamp = match store.set_meta(&path, meta, Some(&seen)) {
                     // Touched since it was looked at. If it was an upload of the same content, its row says so.
                     Err(StoreError::Moved) => {
-                        match ledger.find(&path)?.filter(|row| row.kind.is_same_as(&kind)) {
+                        match ledger
+                            .find(&path)
+                            .map_err(Fault::from)?
+                            .filter(|row| row.kind.is_same_as(&kind))
+                        {
                             Some(row) => {
                                 if !target.terms.overwrite {
                                     meta = Meta { modified: row.modified, mode: row.mode };
@@ -348,7 +379,7 @@ impl<S: Store> Worker<S> {
                 }
                 .step("set a time and mode", &path)?;
                 let row = filed(path, kind, meta, stamp, None);
-                Ok(Published::New(Pending { reserved, ..Pending::new(row, outcome) }))
+                Ok(Named { reserved, ..new(row, outcome) })
             }
         }
     }

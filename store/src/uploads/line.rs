@@ -68,7 +68,8 @@ impl<T> Line<T> {
     }
 
     /// Waits for something, and takes up to `most` things, one of each client in turn. No two are about one name, so
-    /// that the later one sees the earlier one done: the client whose turn that would be waits for the next time. None at all after a nudge; `None` when the line is closed and empty.
+    /// that the later one sees the earlier one done: the client whose turn that would be waits for the next time. None at
+    /// all after a nudge; `None` when the line is closed and empty.
     pub(super) fn next(&self, most: usize) -> Option<Vec<T>> {
         let mut waiting = lock(&self.waiting);
         loop {
@@ -81,6 +82,11 @@ impl<T> Line<T> {
             }
             waiting = self.changed.wait(waiting).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
+    }
+
+    /// The same, but waits for nothing.
+    pub(super) fn next_if_any(&self, most: usize) -> Vec<T> {
+        lock(&self.waiting).take(most)
     }
 }
 

@@ -11,15 +11,17 @@ use super::{
     Machine, PowerOff,
     disk::{Disk, Number, STAGING},
 };
-use crate::{Entry, EntryKind, Meta, StageId, Staged, Stamp, Store, StoreError, fresh::Fresh, lock::lock};
+use crate::{
+    Entry, EntryKind, Meta, Results, StageId, Staged, Stamp, Store, StoreError, fresh::Fresh, lock::lock,
+};
 
 /// See the module.
 pub struct ForgetfulStore {
     machine: Machine,
     /// The very thing that the local store knows by which folders it has to sync.
     fresh: Fresh,
-    /// Files that got their first name, and are not settled yet.
-    linked: Mutex<Vec<Number>>,
+    /// What got its first name, or another time or mode, and is not settled yet.
+    touched: Mutex<Vec<Number>>,
 }
 
 /// A body in such a store.
@@ -32,7 +34,29 @@ pub struct ForgetfulStaged {
 
 impl ForgetfulStore {
     pub(super) fn new(machine: Machine) -> Self {
-        ForgetfulStore { machine, fresh: Fresh::default(), linked: Mutex::default() }
+        ForgetfulStore { machine, fresh: Fresh::default(), touched: Mutex::default() }
+    }
+
+    /// Whether each name still leads to what it is to lead to.
+    fn settle_on(&self, disk: &mut Disk, published: &[(&RelPath, &Stamp)]) -> Vec<bool> {
+        if published.is_empty() {
+            return Vec::new();
+        }
+        let (to_sync, now_durable) = self.fresh.to_sync(published.iter().map(|(key, _)| *key));
+        let mut are_all_there = true;
+        std::mem::take(&mut *lock(&self.touched)).into_iter().for_each(|file| _ = disk.sync(file));
+        for path in to_sync {
+            match disk.find(path.as_ref()) {
+                Ok(folder) => disk.sync_names(folder),
+                Err(_) => are_all_there = false,
+            }
+        }
+        if are_all_there {
+            self.fresh.are_durable(&now_durable);
+        }
+        let leads_to =
+            |key, stamp: &Stamp| disk.find(Some(key)).is_ok_and(|found| disk.stamp(found) == *stamp);
+        published.iter().map(|(key, stamp)| leads_to(*key, stamp)).collect()
     }
 }
 
@@ -93,13 +117,23 @@ impl Store for ForgetfulStore {
         })
     }
 
-    fn seal(&self, bodies: Vec<(&mut ForgetfulStaged, Meta)>) -> Vec<Result<(), StoreError>> {
-        let sealed = self.machine.during("seal", |disk| {
+    fn make_durable(
+        &self,
+        bodies: Vec<(&mut ForgetfulStaged, Meta)>,
+        published: &[(&RelPath, &Stamp)],
+    ) -> (Results, Results) {
+        let call = if bodies.is_empty() { "settle" } else { "seal" };
+        let durable = self.machine.during(call, |disk| {
             bodies.iter().for_each(|(staged, meta)| disk.set_meta(staged.file, *meta));
             bodies.iter().for_each(|(staged, _)| _ = disk.sync(staged.file));
-            Ok::<_, PowerOff>(())
+            Ok::<_, PowerOff>(self.settle_on(disk, published))
         });
-        bodies.iter().map(|_| if sealed.is_ok() { Ok(()) } else { Err(PowerOff.into()) }).collect()
+        let sealed = bodies.iter().map(|_| if durable.is_ok() { Ok(()) } else { Err(PowerOff.into()) });
+        let settled = match &durable {
+            Ok(there) => there.iter().map(|there| there.then_some(()).ok_or(StoreError::Moved)).collect(),
+            Err(PowerOff) => published.iter().map(|_| Err(PowerOff.into())).collect(),
+        };
+        (sealed.collect(), settled)
     }
 
     fn publish(
@@ -125,7 +159,7 @@ impl Store for ForgetfulStore {
             if staged.is_named {
                 disk.set_name(STAGING, &staged_name(staged.id), None);
             } else {
-                lock(&self.linked).push(staged.file);
+                lock(&self.touched).push(staged.file);
             }
             disk.set_name(folder, key.name(), Some(staged.file));
             Ok(disk.stamp(staged.file))
@@ -176,38 +210,9 @@ impl Store for ForgetfulStore {
                 return Err(StoreError::Moved);
             }
             disk.set_meta(number, meta);
-            disk.sync(number);
+            lock(&self.touched).push(number);
             Ok(disk.stamp(number))
         })
-    }
-
-    fn settle(&self, published: &[(&RelPath, &Stamp)]) -> Vec<Result<(), StoreError>> {
-        if published.is_empty() {
-            return Vec::new();
-        }
-        let settled = self.machine.during("settle", |disk| {
-            let (to_sync, now_durable) = self.fresh.to_sync(published.iter().map(|(key, _)| *key));
-            let mut are_all_there = true;
-            std::mem::take(&mut *lock(&self.linked)).into_iter().for_each(|file| _ = disk.sync(file));
-            for path in to_sync {
-                match disk.find(path.as_ref()) {
-                    Ok(folder) => disk.sync_names(folder),
-                    Err(_) => are_all_there = false,
-                }
-            }
-            if are_all_there {
-                self.fresh.are_durable(&now_durable);
-            }
-            let is_there =
-                |key, stamp: &Stamp| disk.find(Some(key)).is_ok_and(|found| disk.stamp(found) == *stamp);
-            Ok::<Vec<_>, PowerOff>(published.iter().map(|(key, stamp)| is_there(*key, stamp)).collect())
-        });
-        match settled {
-            Ok(there) => {
-                there.into_iter().map(|there| there.then_some(()).ok_or(StoreError::Moved)).collect()
-            }
-            Err(PowerOff) => published.iter().map(|_| Err(PowerOff.into())).collect(),
-        }
     }
 
     fn stat(&self, key: &RelPath) -> Result<Option<Entry>, StoreError> {
