@@ -17,8 +17,9 @@ use crate::lock::lock;
 /// Below this the files of a batch are synced by themselves: nobody else's data is worth the wait.
 const FEW: usize = 4;
 
-/// Batches after which the way that was slower is tried again: what others write has changed meanwhile.
-const AGAIN: u32 = 64;
+/// The whole file system is tried again when syncing one by one has taken this many times as long as it would have: what
+/// others write has changed meanwhile.
+const AGAIN: u32 = 4;
 
 /// File systems whose `syncfs` is known to write and flush everything, by the magic number in `statfs`: ext2 to ext4,
 /// XFS, Btrfs, F2FS and tmpfs.
@@ -37,7 +38,8 @@ pub(crate) struct Durable {
 struct Costs {
     one: Duration,
     whole: Duration,
-    batches_one_by_one: u32,
+    /// Since the whole was last tried.
+    spent_one_by_one: Duration,
 }
 
 impl Durable {
@@ -70,29 +72,27 @@ impl Durable {
         if let Ok(count) = u32::try_from(files.len())
             && count > 0
         {
-            lock(&self.costs).note_one(begin.elapsed() / count);
+            lock(&self.costs).note_one_by_one(begin.elapsed(), count);
         }
         synced
     }
 }
 
 impl Costs {
-    fn is_whole_better(&mut self, files: usize) -> bool {
+    fn is_whole_better(&self, files: usize) -> bool {
         let one_by_one = self.one.saturating_mul(files.try_into().unwrap_or(u32::MAX));
-        if self.whole <= one_by_one || self.batches_one_by_one >= AGAIN {
-            self.batches_one_by_one = 0;
-            return true;
-        }
-        self.batches_one_by_one += 1;
-        false
+        self.whole <= one_by_one || self.spent_one_by_one >= self.whole.saturating_mul(AGAIN)
     }
 
+    /// A slow one may have written what others left; a quick one shows what is possible.
     fn note_whole(&mut self, took: Duration) {
-        self.whole = blend(self.whole, took);
+        self.whole = blend(self.whole, took).min(took);
+        self.spent_one_by_one = Duration::ZERO;
     }
 
-    fn note_one(&mut self, took: Duration) {
-        self.one = blend(self.one, took);
+    fn note_one_by_one(&mut self, took: Duration, files: u32) {
+        self.one = blend(self.one, took / files);
+        self.spent_one_by_one += took;
     }
 }
 
@@ -117,20 +117,21 @@ mod tests {
 
     #[test]
     fn the_way_that_was_slower_is_left_and_tried_again() {
-        let mut costs = Costs::default();
+        let (mut costs, ms) = (Costs::default(), Duration::from_millis);
         assert!(costs.is_whole_better(FEW), "the first batch tries it");
-        costs.note_whole(Duration::from_millis(100));
-        costs.note_one(Duration::from_millis(1));
+        costs.note_whole(ms(100));
+        costs.note_one_by_one(ms(10), 10);
         assert!(costs.is_whole_better(100));
-        for _ in 0..AGAIN {
-            assert!(!costs.is_whole_better(99));
+        for batch in 1..=4 {
+            assert!(!costs.is_whole_better(99), "batch {batch}");
+            costs.note_one_by_one(ms(99), 99);
         }
-        assert!(costs.is_whole_better(99));
-        assert!(!costs.is_whole_better(99));
+        assert!(costs.is_whole_better(99), "it has not been tried for long enough");
+        costs.note_whole(ms(400));
+        assert!(!costs.is_whole_better(174), "175 ms is what it is taken to need");
+        assert!(costs.is_whole_better(175));
         // A disk that is no longer busy.
-        for _ in 0..20 {
-            costs.note_whole(Duration::from_millis(2));
-        }
+        costs.note_whole(ms(2));
         assert!(costs.is_whole_better(FEW));
     }
 
