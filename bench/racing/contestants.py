@@ -308,6 +308,9 @@ class Iperf(Contestant):
 
     name = "iperf3"
 
+    def to_write(self, source):
+        return 0
+
     def __init__(self, course, seconds, **where):
         super().__init__(course, **where)
         self.seconds = seconds

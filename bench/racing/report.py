@@ -21,8 +21,8 @@ Each part below is one row of `bench/race`, measured by itself, with its own dat
   (unless the row says otherwise). What arrived is compared with what was sent after each run, byte by byte or by a digest
   taken when it was made, and removed.
 - Contents are random bytes. Sources always lie on a tmpfs. Where a row does not name a disk, what arrives and all state
-  lie there too: no disk plays a part, and syncing is free. Before each run as much memory as it will store is written
-  and freed, because a virtual machine may hand free memory back to its host, and gets it again more slowly than ferry or
+  lie there too: no disk plays a part, and syncing is free. Before each run as many bytes as it will store are written
+  and removed, because a virtual machine may hand free memory back to its host, and gets it again more slowly than ferry or
   rsync fills it. Where a row names a disk, what arrives and all state of both ends lie on that disk. Each run goes into a
   new folder; before it, the file system is synced, and the disk has been quiet for a second. There nothing is removed
   before the end, because the runs after that would pay for it (but photos, which are few and large, go after each run).

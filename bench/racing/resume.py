@@ -83,7 +83,8 @@ class CutFerry(Ferry):
         finally:
             client.kill()
             client.wait()
-        self.length, self.missing = self.at_rest(), source.payload - self.at_rest()
+        self.length = self.at_rest()
+        self.missing = source.payload - self.length
         # A body whose connection ends is cut back to its last checkpoint.
         if not CUT * source.payload - CHECKPOINT <= self.length < source.payload:
             self.log.fail(f"ferry was not cut: {self.length} bytes of {source.payload} are staged")
