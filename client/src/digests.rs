@@ -151,14 +151,15 @@ impl Digests {
         }
     }
 
-    /// Forgets a file.
+    /// Forgets a file that has changed without showing it: its digest, and how far it was hashed.
     pub(crate) fn forget(&self, identity: &Identity) {
         let mut inner = self.lock();
         inner.fresh.retain(|(known, _)| known != identity);
         let file = params![identity.device as i64, identity.inode as i64];
-        let forgotten = inner
-            .writing()
-            .and_then(|db| db.execute("DELETE FROM digests WHERE device = ?1 AND inode = ?2", file));
+        let forgotten = inner.writing().and_then(|db| {
+            db.execute("DELETE FROM digests WHERE device = ?1 AND inode = ?2", file)?;
+            states::forget(db, identity)
+        });
         inner.note(forgotten);
     }
 

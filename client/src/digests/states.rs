@@ -147,6 +147,18 @@ mod tests {
     }
 
     #[test]
+    fn promise_3_a_file_that_changed_without_showing_it_keeps_no_state() {
+        let folder = tempfile::tempdir().unwrap();
+        let digests = Digests::open(folder.path()).unwrap();
+        let file = identity(1, 1000);
+        digests.learn(&file, Algorithm::Blake3.digest(b"what it was"));
+        digests.save().unwrap();
+        states(2).iter().for_each(|state| digests.keep_state(&file, state));
+        digests.forget(&file);
+        assert_eq!(digests.find_state(&file, Algorithm::Blake3, u64::MAX), None);
+    }
+
+    #[test]
     fn states_that_nobody_comes_back_for_go() {
         let mut db = Connection::open_in_memory().unwrap();
         db.execute_batch(super::super::SCHEMA).unwrap();
