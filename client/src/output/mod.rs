@@ -213,8 +213,16 @@ impl Narrator {
         ferry_store::lock(&self.inner)
     }
 
+    /// What holds the run up at the moment.
+    fn look(&self, inner: &mut Inner) {
+        if self.output.verbose {
+            inner.totals.slowest = inner.slowest.look(&self.stages);
+        }
+    }
+
     fn tell(&self, entry: &Entry<'_>) {
         let mut inner = self.lock();
+        self.look(&mut inner);
         let Inner { teller, totals, .. } = &mut *inner;
         match entry.status {
             Status::Sent | Status::WouldSend => totals.sent += 1,
@@ -257,11 +265,9 @@ impl Report for Narrator {
 
     fn advanced(&self, task: &Task, bytes: u64) {
         let mut inner = self.lock();
-        let Inner { teller, totals, slowest, .. } = &mut *inner;
+        self.look(&mut inner);
+        let Inner { teller, totals, .. } = &mut *inner;
         totals.bytes += bytes;
-        if self.output.verbose {
-            totals.slowest = slowest.look(&self.stages);
-        }
         let told = teller.advanced(task, bytes, totals);
         inner.wrote(told);
     }

@@ -204,17 +204,12 @@ impl Reading<'_> {
             let wanted = left.min(self.chunk as u64).min(to_checkpoint) as usize;
             let mut frame = self.buffers.take(FrameHeader::LEN + wanted);
             frame.resize(FrameHeader::LEN + wanted, 0);
-            let begin = Instant::now();
-            let read = fill(source, &mut frame[FrameHeader::LEN..])?;
-            let was_read = Instant::now();
-            self.manifest.spent(Stage::DiskRead, was_read.duration_since(begin));
+            let read = self.read(source, &mut frame[FrameHeader::LEN..], hasher)?;
             if read == 0 {
                 return Ok(offset);
             }
             frame.truncate(FrameHeader::LEN + read);
             frame[..FrameHeader::LEN].copy_from_slice(&FrameHeader::chunk(read).to_bytes());
-            hasher.update(&frame[FrameHeader::LEN..]);
-            self.manifest.spent(Stage::Hash, was_read.elapsed());
             offset += read as u64;
             self.tell(Event::Chunk(self.deed.seq, frame))?;
         }
@@ -236,15 +231,25 @@ impl Reading<'_> {
         while left > 0 {
             self.check()?;
             let wanted = left.min(CHUNK as u64) as usize;
-            let read = fill(source, &mut buffer[..wanted])?;
+            let read = self.read(source, &mut buffer[..wanted], hasher)?;
             if read == 0 {
                 return Err(SourceError::Changed.into());
             }
-            hasher.update(&buffer[..read]);
             left -= read as u64;
             self.manifest.digested(read as u64);
         }
         Ok(())
+    }
+
+    /// Reads and hashes what comes next: as much as there is room for, or is there.
+    fn read(&self, source: &mut impl Read, bytes: &mut [u8], hasher: &mut Hasher) -> Result<usize, Stop> {
+        let begin = Instant::now();
+        let read = fill(source, bytes)?;
+        let was_read = Instant::now();
+        hasher.update(&bytes[..read]);
+        self.manifest.spent(Stage::DiskRead, was_read.duration_since(begin));
+        self.manifest.spent(Stage::Hash, was_read.elapsed());
+        Ok(read)
     }
 
     /// Waits until there is something to read. Whoever writes it may take long, and a session that ends meanwhile must

@@ -11,7 +11,7 @@ use super::{
     owners::{Claimed, Question},
     target::Target,
 };
-use crate::{BodyKey, Digests, Entry, EntryKind, Meta, Row, RowKind, StageId, Store};
+use crate::{BodyKey, Digests, Entry, EntryKind, Meta, Part, Row, RowKind, StageId, Store};
 
 /// An offer that can be decided a little later: another connection has its body under way, or too many others are
 /// being read at length.
@@ -229,10 +229,14 @@ impl<S: Store> Shared<S> {
         let mut hasher = target.terms.digest.hasher();
         let others = known.iter().flat_map(Digests::iter);
         let mut others: Vec<_> = others.map(|digest| digest.algorithm().hasher()).collect();
-        let read = self.store.read(path, 0, &mut |bytes| {
-            hasher.update(bytes);
-            others.iter_mut().for_each(|other| other.update(bytes));
-            !target.lease.is_over()
+        let read = target.terms.meter.time_reading(|meter| {
+            self.store.read(path, 0, &mut |bytes| {
+                meter.time(Part::Hash, || {
+                    hasher.update(bytes);
+                    others.iter_mut().for_each(|other| other.update(bytes));
+                });
+                !target.lease.is_over()
+            })
         });
         read.step("read a file again", path)?;
         target.refuse_when_over()?;
