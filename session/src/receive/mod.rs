@@ -20,9 +20,9 @@ use ferry_store::{Lease, Meter, Part, Store, Terms, Uploads, lock};
 use self::desk::{Desk, Work};
 use crate::{Arrived, Buffers, Incoming, Outbox, Room, SessionError, incoming::at_once};
 
-/// Bytes that one session may have between the stream and the disk: some milliseconds of a fast network, for the disk
-/// half to work on while the other waits for bytes.
-const SESSION_ROOM: usize = 4 * 1024 * 1024;
+/// Bytes that one session may have between the stream and the disk: what a fast network brings while either half waits
+/// for its turn on a busy processor.
+const SESSION_ROOM: usize = 8 * 1024 * 1024;
 
 /// Bytes of answers that wait to be read, beyond which nothing more is read either.
 const ANSWERS: usize = 256 * 1024;
