@@ -42,7 +42,7 @@ const DISK_THREADS: usize = 8;
 /// for the catalogue's disk.
 const DOOR_THREADS: usize = 2;
 
-/// Room for bytes between the network and the disk, all sessions together: four that are faster than the disk can fill
+/// Room for bytes between the network and the disk, all sessions together: two that are faster than the disk can fill
 /// what each may have.
 const ROOM: usize = 16 * 1024 * 1024;
 
@@ -79,13 +79,14 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         .max_blocking_threads(DOOR_THREADS)
         .build()
         .context("cannot start the threads that look clients up")?;
-    runtime.block_on(run(config, passed, confinement, door.handle().clone()))
+    runtime.block_on(run(config, passed, confinement, cores, door.handle().clone()))
 }
 
 async fn run(
     config: Config,
     passed: Vec<std::net::TcpListener>,
     confinement: Result<Confinement, ConfineError>,
+    cores: usize,
     door: Handle,
 ) -> anyhow::Result<()> {
     let state = state::open(&config)?;
@@ -113,7 +114,8 @@ async fn run(
     welcome_first_client(&config, &state, &listeners)?;
 
     let catalogue = Arc::new(state.catalogue);
-    let uploads = Uploads::open(store, catalogue.clone()).context("cannot go on with what is in staging")?;
+    let uploads =
+        Uploads::open(store, catalogue.clone(), cores).context("cannot go on with what is in staging")?;
     let sweeper = tokio::spawn(sweep(uploads.clone(), catalogue.clone(), settings.clone()));
     let (standings, watcher) = watch_clients(catalogue.clone(), door.clone());
     let sessions = Sessions {

@@ -101,7 +101,7 @@ impl Inbox {
         let folder =
             tempfile::tempdir_in(Path::new(env!("CARGO_TARGET_TMPDIR"))).expect("a folder can be made");
         let store = LocalStore::open(folder.path()).expect("a new folder is a store");
-        let uploads = Uploads::open(Arc::new(store), Arc::new(MemoryLedger::default()));
+        let uploads = Uploads::open(Arc::new(store), Arc::new(MemoryLedger::default()), 2);
         let terms = Terms {
             client: "bench".into(),
             folder: None,

@@ -68,7 +68,7 @@ fn play(data: &[u8]) -> Story {
     let store =
         Arc::new(Stand { inner: LocalStore::open(&root).expect("an empty folder"), is_slow: script.is_slow });
     let ledger = Arc::new(MemoryLedger::default());
-    let uploads = Uploads::open(store.clone(), ledger.clone()).expect("nothing to go on with");
+    let uploads = Uploads::open(store.clone(), ledger.clone(), 1).expect("nothing to go on with");
     let mut account = Account::default();
     connections(&script, folder.as_ref(), &uploads, &mut account);
     uploads.close();

@@ -211,7 +211,7 @@ impl<S: Store> Upload<S> {
         let state = hold(Some(ownership), || {
             let meter = &self.target.terms.meter;
             meter.time(Part::Sync, || staged.sync()).step("sync a body", &self.target.path)?;
-            let state = self.hashing.so_far().state(offset);
+            let state = self.hashing.so_far()?.state(offset);
             save(&*self.shared.ledger, ownership, staged, offset, state.clone())?;
             Ok(state)
         })?;
@@ -262,7 +262,7 @@ impl<S: Store> Upload<S> {
         if self.header.size.is_some_and(|announced| announced != self.length) {
             return Err(Fault::new(Code::SizeMismatch, "the body is shorter than announced"));
         }
-        let actual = self.hashing.so_far().finish();
+        let actual = self.hashing.so_far()?.finish();
         if actual != sent || self.header.digest.is_some_and(|announced| announced != sent) {
             return Err(Fault::new(
                 Code::DigestMismatch,
@@ -314,10 +314,12 @@ fn kept_hasher(staged: &impl Staged, checkpoint: &Checkpoint, algorithm: Algorit
 /// The hasher after reading what is staged.
 fn replay(staged: &mut impl Staged, target: &Target) -> Result<Hasher, Fault> {
     let mut hasher = target.terms.digest.hasher();
-    let mut sink = |bytes: &[u8]| {
-        hasher.update(bytes);
-        !target.lease.is_over()
-    };
-    staged.replay(&mut sink).step("read a body again", &target.path)?;
+    let read = target.terms.meter.time_reading(|meter| {
+        staged.replay(&mut |bytes: &[u8]| {
+            meter.time(Part::Hash, || hasher.update(bytes));
+            !target.lease.is_over()
+        })
+    });
+    read.step("read a body again", &target.path)?;
     Ok(hasher)
 }

@@ -4,25 +4,24 @@
 use std::{
     collections::VecDeque,
     ops::{Deref, Range},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
 };
 
-use ferry_proto::Hasher;
+use ferry_proto::{Code, Hasher};
 
+use super::fault::Fault;
 use crate::{Meter, Part, lock::lock};
 
 /// Bodies from here on are hashed aside: less is done before another thread has woken up.
 const LARGE: u64 = 1024 * 1024;
 
-/// Threads that hash, for all bodies together. The last handle ends them.
-#[derive(Clone)]
-pub(super) struct Hashers(Arc<Handle>);
-
-struct Handle(Arc<Pool>);
+/// Threads that hash, for all bodies together. They end with it.
+pub(super) struct Hashers(Arc<Pool>);
 
 #[derive(Default)]
-struct Pool {
+pub(super) struct Pool {
     bodies: Mutex<Bodies>,
     has_work: Condvar,
 }
@@ -39,7 +38,7 @@ pub(super) enum Hashing {
     /// In the thread that writes.
     Here(Hasher, Arc<Meter>),
     /// By the pool.
-    Aside(Arc<Aside>, Hashers),
+    Aside(Arc<Aside>, Arc<Pool>),
 }
 
 pub(super) struct Aside {
@@ -50,10 +49,11 @@ pub(super) struct Aside {
 
 struct State {
     pieces: VecDeque<Piece>,
-    /// Absent while a thread hashes a piece.
+    /// Absent while a thread hashes a piece, and when that has gone wrong.
     hasher: Option<Hasher>,
     /// Whether it waits for a thread, or has one.
     is_taken_up: bool,
+    has_failed: bool,
 }
 
 /// Bytes that two threads read, or a part of them. They are let go of when both are done.
@@ -86,14 +86,14 @@ impl Deref for Piece {
 }
 
 impl Hashers {
-    /// As many threads as there are processors.
-    pub(super) fn start() -> Self {
+    /// That many threads.
+    pub(super) fn start(threads: usize) -> Self {
         let pool = Arc::<Pool>::default();
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+        for _ in 0..threads {
             let pool = pool.clone();
             thread::spawn(move || pool.work());
         }
-        Hashers(Arc::new(Handle(pool)))
+        Hashers(pool)
     }
 
     /// For a body of this size, which has been hashed so far.
@@ -101,13 +101,14 @@ impl Hashers {
         if size.is_some_and(|size| size < LARGE) {
             return Hashing::Here(hasher, meter);
         }
-        let state = State { pieces: VecDeque::new(), hasher: Some(hasher), is_taken_up: false };
+        let state =
+            State { pieces: VecDeque::new(), hasher: Some(hasher), is_taken_up: false, has_failed: false };
         let (state, is_done) = (Mutex::new(state), Condvar::new());
-        Hashing::Aside(Arc::new(Aside { state, is_done, meter }), self.clone())
+        Hashing::Aside(Arc::new(Aside { state, is_done, meter }), self.0.clone())
     }
 }
 
-impl Drop for Handle {
+impl Drop for Hashers {
     fn drop(&mut self) {
         lock(&self.0.bodies).is_closed = true;
         self.0.has_work.notify_all();
@@ -119,26 +120,29 @@ impl Hashing {
     pub(super) fn update(&mut self, piece: Piece) {
         match self {
             Hashing::Here(hasher, meter) => meter.time(Part::Hash, || hasher.update(&piece)),
-            Hashing::Aside(body, hashers) => {
+            Hashing::Aside(body, pool) => {
                 let mut state = lock(&body.state);
                 state.pieces.push_back(piece);
                 if !std::mem::replace(&mut state.is_taken_up, true) {
                     drop(state);
-                    hashers.0.0.take_up(body.clone());
+                    pool.take_up(body.clone());
                 }
             }
         }
     }
 
     /// The hasher after all bytes taken so far; waits for the last of them.
-    pub(super) fn so_far(&self) -> Hasher {
+    pub(super) fn so_far(&self) -> Result<Hasher, Fault> {
         match self {
-            Hashing::Here(hasher, _) => hasher.clone(),
+            Hashing::Here(hasher, _) => Ok(hasher.clone()),
             Hashing::Aside(body, _) => {
                 let mut state = lock(&body.state);
                 loop {
                     match &state.hasher {
-                        Some(hasher) if state.pieces.is_empty() => return hasher.clone(),
+                        Some(hasher) if state.pieces.is_empty() => return Ok(hasher.clone()),
+                        None if state.has_failed => {
+                            return Err(Fault::new(Code::Internal, "the bytes could not be digested"));
+                        }
                         _ => state = body.is_done.wait(state).unwrap_or_else(PoisonError::into_inner),
                     }
                 }
@@ -176,10 +180,15 @@ impl Aside {
             && let Some(mut hasher) = state.hasher.take()
         {
             drop(state);
-            self.meter.time(Part::Hash, || hasher.update(&piece));
+            // A fault of ours that is met here is told to whoever waits for the digest.
+            let hashed = catch_unwind(AssertUnwindSafe(|| {
+                self.meter.time(Part::Hash, || hasher.update(&piece));
+                hasher
+            }));
             drop(piece);
             state = lock(&self.state);
-            state.hasher = Some(hasher);
+            state.has_failed = hashed.is_err();
+            state.hasher = hashed.ok();
         }
         state.is_taken_up = !state.pieces.is_empty();
         if !state.is_taken_up {
@@ -197,7 +206,7 @@ mod tests {
 
     #[test]
     fn bodies_beside_each_other_are_hashed_in_their_order() {
-        let hashers = Hashers::start();
+        let hashers = Hashers::start(2);
         let mut bodies: Vec<_> = (0..20)
             .map(|_| {
                 (
@@ -212,23 +221,47 @@ mod tests {
                 here.update(&piece);
                 aside.update(Piece::new(piece));
                 if round % 20 == 7 {
-                    assert_eq!(aside.so_far().finish(), here.so_far());
+                    assert_eq!(aside.so_far().unwrap().finish(), here.so_far());
                 }
             }
         }
         for (aside, here) in bodies {
-            assert_eq!(aside.so_far().finish(), here.finish());
+            assert_eq!(aside.so_far().unwrap().finish(), here.finish());
         }
     }
 
     #[test]
     fn what_is_hashed_is_let_go_of() {
-        let mut hashing = Hashers::start().hashing(Algorithm::Blake3.hasher(), Some(LARGE), Arc::default());
+        let mut hashing = Hashers::start(2).hashing(Algorithm::Blake3.hasher(), Some(LARGE), Arc::default());
         let (first, second) = Piece::new(vec![1; 100]).split(40);
         assert_eq!((first.len(), second.len()), (40, 60));
         drop(second);
         hashing.update(first.clone());
-        hashing.so_far();
+        hashing.so_far().unwrap();
         assert_eq!(Arc::strong_count(&first.bytes), 1);
+    }
+
+    /// Bytes that can be seen once.
+    struct Torn(std::sync::atomic::AtomicBool);
+
+    impl AsRef<[u8]> for Torn {
+        fn as_ref(&self) -> &[u8] {
+            assert!(!self.0.swap(true, std::sync::atomic::Ordering::Relaxed), "torn on purpose");
+            b"bytes"
+        }
+    }
+
+    #[test]
+    fn hostile_20_a_panic_while_hashing_fails_that_body_and_no_other() {
+        let hashers = Hashers::start(1);
+        let start = || hashers.hashing(Algorithm::Sha256.hasher(), None, Arc::default());
+        let (mut torn, mut well) = (start(), start());
+        torn.update(Piece::new(Torn(false.into())));
+        torn.update(Piece::new("more"));
+        well.update(Piece::new("bytes"));
+        assert_eq!(torn.so_far().unwrap_err().code, Code::Internal);
+        assert_eq!(well.so_far().unwrap().finish(), Algorithm::Sha256.digest(b"bytes"));
+        torn.update(Piece::new("more"));
+        assert!(torn.so_far().is_err());
     }
 }

@@ -159,8 +159,9 @@ impl Drop for Reply {
 }
 
 impl<S: Store> Uploads<S> {
-    /// Begins with what an earlier process left: bodies with a checkpoint stay, cut back to it; others go.
-    pub fn open(store: Arc<S>, ledger: Arc<dyn Ledger>) -> Result<Self, StoreError> {
+    /// Begins with what an earlier process left: bodies with a checkpoint stay, cut back to it; others go. Large bodies
+    /// are hashed by that many threads.
+    pub fn open(store: Arc<S>, ledger: Arc<dyn Ledger>, hashers: usize) -> Result<Self, StoreError> {
         staging::recover(&*store, &*ledger)?;
         let owners = Arc::new(Owners::default());
         let quotas = Arc::new(Quotas::default());
@@ -172,7 +173,7 @@ impl<S: Store> Uploads<S> {
                 ledger,
                 owners,
                 committer,
-                hashers: Hashers::start(),
+                hashers: Hashers::start(hashers),
                 reads: LongReads::default(),
                 quotas,
                 made,

@@ -40,7 +40,7 @@ impl Inbox {
 
     fn open(dir: TempDir, script: Script, ledger: Arc<Scripted<MemoryLedger>>) -> Self {
         let store = Arc::new(Scripted::new(LocalStore::open(dir.path()).unwrap(), &script));
-        let uploads = Uploads::open(store, ledger.clone()).unwrap();
+        let uploads = Uploads::open(store, ledger.clone(), 2).unwrap();
         Inbox { dir, script, ledger, uploads }
     }
 

@@ -179,7 +179,7 @@ impl<'a> Story<'a> {
 
     /// `None` if the power goes meanwhile.
     fn open(&self) -> Option<Uploads<ForgetfulStore>> {
-        let opened = Uploads::open(Arc::new(self.machine.store()), Arc::new(self.machine.ledger()));
+        let opened = Uploads::open(Arc::new(self.machine.store()), Arc::new(self.machine.ledger()), 1);
         assert!(opened.is_ok() || self.machine.is_off(), "what a cut has left cannot be opened");
         opened.ok()
     }
