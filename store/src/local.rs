@@ -1,6 +1,6 @@
 //! The store that is a folder.
 //!
-//! Bodies are staged in `.ferry/staging` below it, on the same file system, so that publishing is a rename.
+//! Bodies are staged in `.ferry/staging` below it, on the same file system, so that publishing is a rename or a link.
 
 mod naming;
 mod settling;
@@ -58,8 +58,8 @@ pub struct LocalStore {
     unnamed: Option<Unnamed>,
     /// What got its first name, or another time or mode, and is not settled yet.
     touched: Mutex<Vec<(RelPath, Arc<File>)>>,
-    /// How many files may be open.
-    most_open: Option<u64>,
+    /// How many files may be open, as was last asked.
+    most_open: AtomicU64,
     links: AtomicU64,
     _lock: OwnedFd,
 }
@@ -69,7 +69,8 @@ pub struct LocalStore {
 pub struct LocalStaged {
     id: StageId,
     file: Arc<File>,
-    is_named: bool,
+    /// How it gets its first name, if it has none.
+    unnamed: Option<Unnamed>,
 }
 
 impl LocalStore {
@@ -109,16 +110,20 @@ impl LocalStore {
             publishing_in: Mutex::default(),
             unnamed,
             touched: Mutex::default(),
-            most_open: getrlimit(Resource::Nofile).current,
+            most_open: AtomicU64::new(0),
             links: AtomicU64::new(0),
             _lock: lock,
         })
     }
 
     /// Whether enough others can still be opened beside this one: the system hands out the lowest free number.
-    fn check_room(&self, file: &OwnedFd) -> Result<(), StoreError> {
-        let is_crowded = self.most_open.is_some_and(|most| file.as_raw_fd() as u64 + SPARE >= most);
-        if is_crowded { Err(StoreError::Crowded) } else { Ok(()) }
+    fn has_room_beside(&self, file: impl AsFd) -> bool {
+        let taken = file.as_fd().as_raw_fd() as u64 + SPARE;
+        taken < self.most_open.load(Ordering::Relaxed) || {
+            let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+            self.most_open.store(most, Ordering::Relaxed);
+            taken < most
+        }
     }
 
     fn open_meta(&self, key: &RelPath) -> Result<OwnedFd, StoreError> {
@@ -135,28 +140,28 @@ impl Store for LocalStore {
     }
 
     fn stage(&self, id: StageId, fleeting: bool) -> Result<LocalStaged, StoreError> {
-        let unnamed = self.unnamed.filter(|_| fleeting).and_then(|unnamed| unnamed.make(&self.staging).ok());
-        let (file, is_named) = match unnamed {
-            Some(file) => (file, false),
+        let unnamed = self.unnamed.filter(|_| fleeting);
+        let (file, unnamed) = match unnamed.and_then(|_| Unnamed::make(&self.staging).ok()) {
+            Some(file) => (file, unnamed),
             // Where it failed, this tells why.
             None => {
-                let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR;
-                (
-                    self.staging.open_at(id.to_string().as_bytes(), flags, fs::Mode::from_raw_mode(0o600))?,
-                    true,
-                )
+                let (flags, mode) =
+                    (OFlags::CREATE | OFlags::EXCL | OFlags::RDWR, fs::Mode::from_raw_mode(0o600));
+                (self.staging.open_at(id.to_string().as_bytes(), flags, mode)?, None)
             }
         };
-        if let Err(error) = self.check_room(&file) {
+        if !self.has_room_beside(&file) {
             self.discard(id)?;
-            return Err(error);
+            return Err(StoreError::Crowded);
         }
-        Ok(LocalStaged { id, file: Arc::new(file.into()), is_named })
+        Ok(LocalStaged { id, file: Arc::new(file.into()), unnamed })
     }
 
     fn reopen(&self, id: StageId, length: u64) -> Result<LocalStaged, StoreError> {
         let file = self.staging.open_at(id.to_string().as_bytes(), OFlags::RDWR, fs::Mode::empty())?;
-        self.check_room(&file)?;
+        if !self.has_room_beside(&file) {
+            return Err(StoreError::Crowded);
+        }
         let file = File::from(file);
         let metadata = file.metadata()?;
         // With a second name it is a file that somebody has already, and whole.
@@ -167,7 +172,7 @@ impl Store for LocalStore {
             file.set_len(length)?;
         }
         fs::seek(&file, fs::SeekFrom::End(0))?;
-        Ok(LocalStaged { id, file: Arc::new(file), is_named: true })
+        Ok(LocalStaged { id, file: Arc::new(file), unnamed: None })
     }
 
     fn discard(&self, id: StageId) -> Result<(), StoreError> {
@@ -207,7 +212,7 @@ impl Store for LocalStore {
 
     fn publish(&self, staged: &mut LocalStaged, key: &RelPath, replace: bool) -> Result<Stamp, StoreError> {
         let folder = self.publish_in(key.parent())?;
-        if staged.is_named || !self.link_in(staged, &folder, key, replace)? {
+        if !self.link_in(staged, &folder, key, replace)? {
             self.rename_in(&staged.id.to_string(), &folder, key.name(), replace)?;
         }
         // Renaming may have changed its ctime, so the stamp is taken after it.
@@ -270,7 +275,11 @@ impl Store for LocalStore {
         }
         apply(&file, meta, keep)?;
         let stamp = stamp(&fs::fstat(&file)?);
-        lock(&self.touched).push((key.clone(), Arc::new(file.into())));
+        if self.has_room_beside(&file) {
+            lock(&self.touched).push((key.clone(), Arc::new(file.into())));
+        } else {
+            fs::fsync(&file)?;
+        }
         Ok(stamp)
     }
 

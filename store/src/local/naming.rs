@@ -1,6 +1,9 @@
 //! How a staged body, or a link, gets its name: in one step, whole, and in nobody's place unless it may.
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::{
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    sync::Arc,
+};
 
 use ferry_proto::RelPath;
 use rustix::{
@@ -14,20 +17,38 @@ use crate::{StoreError, folder::Folder, lock::lock};
 /// That files can be made without a name here, and be given one when they are whole: half the work in the folders, and
 /// nothing to clear away after a crash.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Unnamed;
+pub(super) enum Unnamed {
+    /// By its descriptor, which before Linux 6.10 takes a privilege.
+    ByDescriptor,
+    /// By what `/proc` calls the descriptor, which takes `/proc`.
+    ByProc,
+}
 
 impl Unnamed {
-    /// Tries it.
+    /// The way that works here, if one does.
     pub(super) fn can_be(staging: &Folder) -> Option<Self> {
-        const PROBE: &str = "link-probe";
-        let file = Unnamed.make(staging).ok()?;
-        fs::linkat(&file, "", staging, PROBE, AtFlags::EMPTY_PATH).ok()?;
-        fs::unlinkat(staging, PROBE, AtFlags::empty()).ok()?;
-        Some(Unnamed)
+        [Unnamed::ByDescriptor, Unnamed::ByProc].into_iter().find(|way| way.works(staging).is_ok())
     }
 
-    pub(super) fn make(self, staging: &Folder) -> Result<OwnedFd, Errno> {
+    fn works(self, staging: &Folder) -> Result<(), Errno> {
+        const PROBE: &str = "link-probe";
+        let file = Unnamed::make(staging)?;
+        self.link(&file, staging, PROBE.as_bytes())?;
+        fs::unlinkat(staging, PROBE, AtFlags::empty())
+    }
+
+    pub(super) fn make(staging: &Folder) -> Result<OwnedFd, Errno> {
         staging.open_at(b".", OFlags::TMPFILE | OFlags::RDWR, fs::Mode::from_raw_mode(0o600))
+    }
+
+    fn link(self, file: impl AsFd, folder: &Folder, name: &[u8]) -> Result<(), Errno> {
+        match self {
+            Unnamed::ByDescriptor => fs::linkat(file, "", folder, name, AtFlags::EMPTY_PATH),
+            Unnamed::ByProc => {
+                let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+                fs::linkat(fs::CWD, path, folder, name, AtFlags::SYMLINK_FOLLOW)
+            }
+        }
     }
 }
 
@@ -62,8 +83,8 @@ impl LocalStore {
         }
     }
 
-    /// Gives an unnamed body a name that is free, and says whether it was. If somebody has taken it meanwhile and is to be
-    /// replaced, the body gets a name in staging, to be renamed from there.
+    /// Gives an unnamed body a name that is free, and says whether it could. If somebody has taken it meanwhile and is to
+    /// be replaced, the body gets a name in staging, to be renamed from there.
     pub(super) fn link_in(
         &self,
         staged: &mut LocalStaged,
@@ -71,10 +92,11 @@ impl LocalStore {
         key: &RelPath,
         replace: bool,
     ) -> Result<bool, StoreError> {
-        match fs::linkat(&staged.file, "", folder, key.name(), AtFlags::EMPTY_PATH) {
+        let Some(unnamed) = staged.unnamed else { return Ok(false) };
+        match unnamed.link(&staged.file, folder, key.name()) {
             Err(Errno::EXIST) if replace => {
-                fs::linkat(&staged.file, "", &self.staging, staged.id.to_string(), AtFlags::EMPTY_PATH)?;
-                staged.is_named = true;
+                unnamed.link(&staged.file, &self.staging, staged.id.to_string().as_bytes())?;
+                staged.unnamed = None;
                 // Until the file itself says that it has a name, a cut may take away both this one and the older one.
                 fs::fsync(&staged.file)?;
                 return Ok(false);
@@ -100,7 +122,7 @@ impl LocalStore {
     }
 
     /// The folder that a body or a link is to be published in. In one batch that is the same one again and again, so it
-    /// is kept open until [`Store::settle`], which looks whether its path still leads there.
+    /// is kept open until the batch is made durable, when it is looked whether its path still leads there.
     pub(super) fn publish_in(&self, parent: Option<RelPath>) -> Result<Arc<Folder>, StoreError> {
         let mut last = lock(&self.publishing_in);
         if let Some((path, folder)) = &*last
@@ -111,5 +133,28 @@ impl LocalStore {
         let folder = Arc::new(self.root.folder(parent.as_ref())?);
         *last = Some((parent, folder.clone()));
         Ok(folder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_file_without_a_name_gets_one_in_either_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        for way in [Unnamed::ByDescriptor, Unnamed::ByProc] {
+            let name = format!("{way:?}");
+            let mut file = std::fs::File::from(Unnamed::make(&folder).unwrap());
+            file.write_all(name.as_bytes()).unwrap();
+            assert_eq!(way.link(&file, &folder, name.as_bytes()), Ok(()));
+            assert_eq!(way.link(&file, &folder, name.as_bytes()), Err(Errno::EXIST));
+            assert_eq!(std::fs::read(dir.path().join(&name)).unwrap(), name.as_bytes());
+        }
+        assert!(Unnamed::can_be(&folder).is_some());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "what was tried is not cleared away");
     }
 }

@@ -36,7 +36,8 @@ impl LocalStore {
         let (mut folders, mut failed) = (BTreeMap::new(), Vec::new());
         for path in to_sync {
             match self.root.folder(path.as_ref()) {
-                Ok(folder) => drop(folders.insert(path, folder)),
+                Ok(folder) if self.has_room_beside(&folder) => drop(folders.insert(path, folder)),
+                Ok(folder) => failed.extend(folder.sync().err().map(|errno| (path, errno))),
                 Err(errno) => failed.push((path, errno)),
             }
         }
@@ -66,20 +67,30 @@ impl LocalStore {
             .map(|(key, expected)| {
                 let is_above = |path: &Option<RelPath>| path.as_ref().is_none_or(|path| key.is_below(path));
                 if let Some((_, errno)) = failed.iter().find(|(path, _)| is_above(path)) {
-                    return Err(match (*errno).into() {
-                        // The folder is gone, or something else has its name.
-                        StoreError::NotFound | StoreError::Kind => StoreError::Moved,
-                        other => other,
-                    });
+                    return Err(moved(*errno));
                 }
                 files_failed.get(key).map_or(Ok(()), |errno| Err(*errno))?;
-                let folder = folders.get(&key.parent()).ok_or(StoreError::Moved)?;
-                match folder.stat(key.name()) {
+                let looked = match folders.get(&key.parent()) {
+                    Some(folder) => folder.stat(key.name()),
+                    // Too many were open to keep it.
+                    None => {
+                        self.root.folder(key.parent().as_ref()).and_then(|folder| folder.stat(key.name()))
+                    }
+                };
+                match looked {
                     Ok(stat) if stamp(&stat) == **expected => Ok(()),
-                    Ok(_) | Err(Errno::NOENT) => Err(StoreError::Moved),
-                    Err(other) => Err(other.into()),
+                    Ok(_) => Err(StoreError::Moved),
+                    Err(errno) => Err(moved(errno)),
                 }
             })
             .collect()
+    }
+}
+
+/// What has a name no more, or something else has it, was moved.
+fn moved(errno: Errno) -> StoreError {
+    match errno.into() {
+        StoreError::NotFound | StoreError::Kind => StoreError::Moved,
+        other => other,
     }
 }

@@ -1,6 +1,6 @@
 //! A server that runs out of open files.
 
-use std::net::TcpStream;
+use std::{net::TcpStream, os::unix::fs::PermissionsExt};
 
 use ferry_proto::{Body, Seq};
 
@@ -46,6 +46,27 @@ fn hostile_19_with_too_few_open_files_everything_arrives_a_little_later() {
         assert_same_tree(tree, &server.inbox().join(tree.file_name().unwrap()));
     }
     assert_eq!(server.staged(), []);
+}
+
+#[test]
+fn hostile_19_with_too_few_open_files_a_file_in_each_of_many_folders_arrives() {
+    let server = Server::setup().wrapped(FEW).start();
+    let client = Client::paired(&server);
+    let tree = server.beside().join("source/tree");
+    for folder in 0..400 {
+        write(tree.join(format!("{folder}/file")), noise(1000, folder));
+    }
+    client.send(&tree).run().code(0);
+    assert_same_tree(&tree, &server.inbox().join("tree"));
+    // What is there gets other times and modes alone.
+    for folder in 0..400 {
+        let file = std::fs::File::open(tree.join(format!("{folder}/file"))).unwrap();
+        file.set_permissions(std::fs::Permissions::from_mode(0o600)).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000 + folder))
+            .unwrap();
+    }
+    client.send(&tree).run().code(0);
+    assert_same_tree(&tree, &server.inbox().join("tree"));
 }
 
 #[test]
