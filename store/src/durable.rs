@@ -101,12 +101,12 @@ fn blend(before: Duration, now: Duration) -> Duration {
     if before.is_zero() { now } else { (before * 3 + now) / 4 }
 }
 
-/// `syncfs` tells of failed writes since Linux 5.8.
+/// `syncfs` tells of data that could not be written since Linux 5.8, and of a journal that could not since 5.17.
 fn tells_errors() -> bool {
     let name = rustix::system::uname();
     let mut numbers = name.release().to_bytes().split(|byte| !byte.is_ascii_digit());
     let mut next = || std::str::from_utf8(numbers.next()?).ok()?.parse::<u32>().ok();
-    next().zip(next()).is_some_and(|release| release >= (5, 8))
+    next().zip(next()).is_some_and(|release| release >= (5, 17))
 }
 
 #[cfg(test)]
