@@ -2,7 +2,7 @@
 //!
 //! The order is the promise: bytes synced, then renamed, then the folders synced, then the rows, then the
 //! replies. A lone file is committed at once; grouping waits for nothing but the disk. Where more has come in meanwhile,
-//! one sync does for the names of one batch and for the bytes of the next one.
+//! one sync does for the names of one batch and for the bytes of the next one, and replies wait for both.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -31,7 +31,7 @@ use crate::{
     lock::lock,
 };
 
-/// Jobs in one batch: each holds an open file, and none of them is answered before all are durable.
+/// Jobs in one batch: each holds an open file until the next batch is durable, too, and none of them is answered before.
 const BATCH: usize = 256;
 
 /// Jobs of one client that wait, beyond which it is behind: the next batch and the one after it.
@@ -175,7 +175,7 @@ struct Asker {
     meter: Arc<Meter>,
 }
 
-/// Which may go on, and what became of the others.
+/// What became of each.
 type Faults = Vec<Result<(), Fault>>;
 
 enum Placed {
@@ -216,50 +216,66 @@ impl<S: Store> Worker<S> {
         }
         let (sealed, settled) = self.make_durable(&mut batch, &before);
         self.record(before, settled);
+        if batch.is_empty() { Vec::new() } else { self.name_all(batch, sealed) }
+    }
+
+    /// Gives what is sealed its names, if there is room for their rows.
+    fn name_all(&self, batch: Vec<Job<S>>, sealed: Faults) -> Vec<(Named, Asker)> {
+        let room = self.ledger.check_room().map_err(Fault::from);
         let mut named = Vec::with_capacity(batch.len());
         for (job, sealed) in batch.into_iter().zip(sealed) {
             self.beat();
             let Job { target, work, reply } = job;
-            match sealed.map_err(Outcome::from).and_then(|()| self.publish(&target, work)) {
+            let published = sealed.and_then(|()| match &room {
+                Ok(()) => self.publish(&target, work),
+                Err(fault) => {
+                    self.give_up(work);
+                    Err(fault.clone())
+                }
+            });
+            match published {
                 Ok(new) => named.push((new, Asker { reply, meter: target.terms.meter.clone() })),
-                Err(outcome) => reply.give(outcome),
+                Err(fault) => reply.give(fault.into()),
             }
         }
         named
     }
 
-    /// Makes the bodies of a batch durable, and what was named before, all in one go. Returns which may go on.
+    /// Makes the bodies of a batch durable, and what was named before, all in one go. Returns what became of each.
     fn make_durable(&self, batch: &mut [Job<S>], before: &[(Named, Asker)]) -> (Faults, Faults) {
-        let room = self.ledger.check_room().map_err(Fault::from);
-        let (mut may_go_on, mut bodies, mut whose) =
-            (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
+        let (mut sealed, mut bodies, mut whose) = (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
         for (index, job) in batch.iter_mut().enumerate() {
             let Work::Body { staged, ownership, meta, .. } = &mut job.work else {
-                may_go_on.push(room.clone());
+                sealed.push(Ok(()));
                 continue;
             };
             // Until all of them are sealed, so that nobody takes one over meanwhile.
-            may_go_on.push(holding(ownership.as_ref()).map(|held| {
+            sealed.push(holding(ownership.as_ref()).map(|held| {
                 whose.push((index, staged.id(), &job.target.path, held));
                 bodies.push((staged, *meta));
             }));
         }
         let names: Vec<_> = before.iter().map(|(named, _)| named.name()).collect();
         self.beat();
-        if room.is_err() {
-            bodies.clear();
-        }
-        let (sealed, settled) = self.store.make_durable(bodies, &names);
+        let (results, settled) = self.store.make_durable(bodies, &names);
         self.beat();
-        let mut sealed = sealed.into_iter();
-        for (index, id, path, _held) in whose {
-            let sealed = room
-                .clone()
-                .and_then(|()| sealed.next().unwrap_or(Err(StoreError::Moved)).step("sync a body", path));
-            may_go_on[index] = sealed.inspect_err(|_| discard(&*self.store, &*self.ledger, id));
+        for ((index, id, path, _held), result) in whose.into_iter().zip(results) {
+            sealed[index] =
+                result.step("sync a body", path).inspect_err(|_| discard(&*self.store, &*self.ledger, id));
         }
         let settled = settled.into_iter().zip(names);
-        (may_go_on, settled.map(|(settled, (path, _))| settled.step("sync a folder", path)).collect())
+        (sealed, settled.map(|(settled, (path, _))| settled.step("sync a folder", path)).collect())
+    }
+
+    /// Removes a body that does not get its name.
+    fn give_up(&self, work: Work<S>) {
+        if let Work::Body { staged, ownership, .. } = work {
+            // Unless it is somebody else's by now.
+            let _ = hold(ownership.as_ref(), || {
+                discard(&*self.store, &*self.ledger, staged.id());
+                Ok(())
+            });
+        }
     }
 
     /// Writes the rows of what is durable, and gives the answers.
@@ -290,8 +306,8 @@ impl<S: Store> Worker<S> {
         }
     }
 
-    /// Gives something its name. What needs none, or cannot have it, is answered at once.
-    fn publish(&self, target: &Target, work: Work<S>) -> Result<Named, Outcome> {
+    /// Gives something its name.
+    fn publish(&self, target: &Target, work: Work<S>) -> Result<Named, Fault> {
         let (store, ledger) = (&*self.store, &*self.ledger);
         let filed = |path, kind, meta: Meta, stamp, staged| {
             let row = Row { kind, modified: meta.modified, mode: meta.mode, stamp };
@@ -314,7 +330,10 @@ impl<S: Store> Worker<S> {
                 });
                 match placed? {
                     // Its bytes were sent, so it gets a receipt; the twin's row is what it stands on.
-                    Placed::Twin(path, _) => Err(Outcome::Stored(Some(digest), size, target.shown(&path))),
+                    Placed::Twin(path, stamp) => {
+                        let outcome = Outcome::Stored(Some(digest), size, target.shown(&path));
+                        Ok(there(path, stamp, outcome))
+                    }
                     Placed::At(path, stamp) => {
                         let outcome = Outcome::Stored(Some(digest), size, target.shown(&path));
                         let row = filed(path, kind, meta, stamp, Some(id));
@@ -361,11 +380,7 @@ impl<S: Store> Worker<S> {
                 let stamp = match store.set_meta(&path, meta, Some(&seen)) {
                     // Touched since it was looked at. If it was an upload of the same content, its row says so.
                     Err(StoreError::Moved) => {
-                        match ledger
-                            .find(&path)
-                            .map_err(Fault::from)?
-                            .filter(|row| row.kind.is_same_as(&kind))
-                        {
+                        match ledger.find(&path)?.filter(|row| row.kind.is_same_as(&kind)) {
                             Some(row) => {
                                 if !target.terms.overwrite {
                                     meta = Meta { modified: row.modified, mode: row.mode };

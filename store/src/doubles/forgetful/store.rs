@@ -122,8 +122,7 @@ impl Store for ForgetfulStore {
         bodies: Vec<(&mut ForgetfulStaged, Meta)>,
         published: &[(&RelPath, &Stamp)],
     ) -> (Results, Results) {
-        let call = if bodies.is_empty() { "settle" } else { "seal" };
-        let durable = self.machine.during(call, |disk| {
+        let durable = self.machine.during("make_durable", |disk| {
             bodies.iter().for_each(|(staged, meta)| disk.set_meta(staged.file, *meta));
             bodies.iter().for_each(|(staged, _)| _ = disk.sync(staged.file));
             Ok::<_, PowerOff>(self.settle_on(disk, published))

@@ -140,11 +140,11 @@ fn a_call_at_which_the_power_goes_is_done_or_not_and_later_ones_fail() {
         let (store, ledger) = (machine.store(), machine.ledger());
         let mut bodies: Vec<_> = (0..2).map(|id| store.stage(StageId(id), false).unwrap()).collect();
         bodies.iter_mut().for_each(|body| body.append(b"x").unwrap());
-        machine.cut_at(Some(PowerCut { passes: 0, call: Some("seal") }));
+        machine.cut_at(Some(PowerCut { passes: 0, call: Some("make_durable") }));
         let failed = store.seal(bodies.iter_mut().map(|body| (body, Meta::default())).collect());
         assert!(failed.iter().all(Result::is_err) && failed.len() == 2);
         assert!(store.stat(&key("name")).is_err() && ledger.find(&key("name")).is_err());
-        assert_eq!((machine.is_off(), machine.cut_in()), (true, Some("seal")));
+        assert_eq!((machine.is_off(), machine.cut_in()), (true, Some("make_durable")));
 
         let machine = machine.after_cut();
         let (store, ledger) = (machine.store(), machine.ledger());

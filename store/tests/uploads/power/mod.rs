@@ -24,10 +24,9 @@ use self::{
 };
 
 /// Where the power goes more often than chance would have it: where something is made durable, and around it.
-const CALLS: [&str; 13] = [
-    "seal",
+const CALLS: [&str; 12] = [
+    "make_durable",
     "publish",
-    "settle",
     "record",
     "sync",
     "save_checkpoint",

@@ -25,7 +25,7 @@ const BODIES: usize = 5;
 const WAITING: usize = 12;
 
 /// Where the committer may be held up. Nobody else makes these calls.
-const STEPS: [&str; 5] = ["check_room", "seal", "publish", "settle", "record"];
+const STEPS: [&str; 4] = ["make_durable", "check_room", "publish", "record"];
 
 /// See the module.
 pub(super) struct Run<'a, 'b> {
@@ -227,7 +227,7 @@ impl<'a, 'b> Run<'a, 'b> {
 
     fn hold_up(&mut self) {
         // While it writes rows for a client with a quota, an offer of that client would wait for it.
-        let steps = if self.story.plan.has_quota { &STEPS[..4] } else { &STEPS };
+        let steps = if self.story.plan.has_quota { &STEPS[..3] } else { &STEPS };
         match self.story.rng.u8(..3) {
             0 => self.story.machine.let_go(),
             _ => self.story.machine.hold_up(one_of(&mut self.story.rng, steps), self.story.rng.usize(..3)),
