@@ -21,8 +21,8 @@ const FEW: usize = 4;
 /// others write has changed meanwhile.
 const AGAIN: u32 = 4;
 
-/// File systems whose `syncfs` is known to write and flush everything, by the magic number in `statfs`: ext2 to ext4,
-/// XFS, Btrfs, F2FS and tmpfs.
+/// File systems whose `syncfs` is known to write and flush everything, by the magic number in `statfs`: ext2 to ext4 (by
+/// the driver of ext4; nothing here tells the older one of ext2 apart), XFS, Btrfs, F2FS and tmpfs.
 const KNOWN: [FsWord; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x0102_1994];
 
 /// See the module.
