@@ -55,11 +55,8 @@ impl Teller for Bars {
         let bar = self.all.add(task.size().map_or_else(ProgressBar::no_length, ProgressBar::new));
         bar.set_style(file_style(self.width, task.size().is_some()));
         bar.set_message(task.path().to_string());
-        // What was sent before counts as done, not as speed.
-        bar.set_position(offset);
-        bar.reset_eta();
-        self.whole.inc(offset);
-        self.whole.reset_eta();
+        count_without_speed(&bar, offset);
+        count_without_speed(&self.whole, offset);
         self.files.insert(task.path().clone(), bar);
     }
 
@@ -122,6 +119,14 @@ impl Teller for Bars {
     }
 }
 
+/// Bytes that were there before count as done, and not as sent just now.
+fn count_without_speed(bar: &ProgressBar, bytes: u64) {
+    bar.inc(bytes);
+    // The estimate takes notice of them, which it does with any change of length, and forgets what it made of that.
+    bar.inc_length(0);
+    bar.reset_eta();
+}
+
 /// A narrow terminal gets what matters most, in one line.
 fn whole_style(width: u16) -> ProgressStyle {
     style(match width {
@@ -159,4 +164,21 @@ fn style(template: &str) -> ProgressStyle {
             let _ = write!(out, "{}/s", units::told(state.per_sec() as u64));
         })
         .progress_chars("━━─")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_there_before_is_no_speed() {
+        let bar = ProgressBar::with_draw_target(Some(10_000_000_000), ProgressDrawTarget::hidden());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        count_without_speed(&bar, 9_000_000_000);
+        bar.inc(1);
+        bar.inc_length(0);
+        assert_eq!(bar.position(), 9_000_000_001);
+        // A byte in some nanoseconds, at most.
+        assert!(bar.per_sec() < 8e9, "{}", bar.per_sec());
+    }
 }
