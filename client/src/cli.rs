@@ -97,7 +97,7 @@ pub(crate) struct SendArgs {
     /// Tell only what went wrong
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Tell what becomes of every file
+    /// Tell what becomes of every file, and what holds the run up
     #[arg(short, long)]
     pub(crate) verbose: bool,
     /// When to show progress

@@ -17,7 +17,10 @@ const STAGES: [(Stage, &str); 6] = [
     (Stage::ServerSync, "server sync"),
 ];
 
-/// How long the slowest stage is told before it is looked at again: the server tells about itself once a second.
+/// The stages of which the server tells, once a second.
+const SERVER: std::ops::Range<usize> = 3..STAGES.len();
+
+/// How long the slowest stage is told before it is looked at again.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What each stage has taken so far, of all connections together, in nanoseconds.
@@ -61,11 +64,15 @@ impl Slowest {
         Slowest { looked: Instant::now(), seen: [Duration::ZERO; STAGES.len()], name: None }
     }
 
-    /// Which stage has taken most since the last look.
+    /// Which stage has taken most since the last look. What the server does is known later than what is done here, so
+    /// nothing is said before it has told of the same time.
     pub(super) fn look(&mut self, stages: &Stages) -> Option<&'static str> {
-        if self.looked.elapsed() >= LOOK {
+        if self.looked.elapsed() < LOOK {
+            return self.name;
+        }
+        let times = stages.times();
+        if times[SERVER] != self.seen[SERVER] {
             self.looked = Instant::now();
-            let times = stages.times();
             let mut since = times;
             since.iter_mut().zip(self.seen).for_each(|(time, seen)| *time = time.saturating_sub(seen));
             self.seen = times;
@@ -95,11 +102,14 @@ mod tests {
         let later = |slowest: &mut Slowest| slowest.looked -= LOOK;
         later(&mut slowest);
         assert_eq!(slowest.look(&stages), Some("network"));
+        stages.spent(Stage::DiskRead, Duration::from_millis(800));
+        later(&mut slowest);
+        assert_eq!(slowest.look(&stages), Some("network"), "the server has not told of that time");
         stages.spent(Stage::ServerSync, Duration::from_millis(900));
         stages.spent(Stage::Hash, Duration::from_millis(899));
         later(&mut slowest);
         assert_eq!(slowest.look(&stages), Some("server sync"));
-        let sentence = "slowest: network (disk read 0.0 s, hash 0.9 s, network 2.5 s, server hash 0.0 s, \
+        let sentence = "slowest: network (disk read 0.8 s, hash 0.9 s, network 2.5 s, server hash 0.0 s, \
                         server disk 0.0 s, server sync 2.4 s)";
         assert_eq!(stages.sentence().unwrap(), sentence);
     }
