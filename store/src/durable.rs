@@ -3,7 +3,10 @@
 
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -30,7 +33,18 @@ const KNOWN: [FsWord; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x010
 pub(crate) struct Durable {
     /// Open all the while, so that it hears of every write that fails; `None` where `syncfs` cannot be relied on.
     whole: Option<OwnedFd>,
+    /// That has failed once. It tells of a write that failed a single time, and whose bytes those were it does not say: of
+    /// files that are synced later only their own descriptors know.
+    has_failed: AtomicBool,
     costs: Mutex<Costs>,
+    calls: Calls,
+}
+
+/// What the system is asked for.
+#[derive(Debug, Clone, Copy)]
+struct Calls {
+    whole: fn(BorrowedFd<'_>) -> Result<(), Errno>,
+    one: fn(BorrowedFd<'_>) -> Result<(), Errno>,
 }
 
 /// What syncing was seen to take.
@@ -47,7 +61,8 @@ impl Durable {
     pub(crate) fn beside(folder: impl AsFd) -> Self {
         let is_known = fstatfs(&folder).is_ok_and(|stat| KNOWN.contains(&stat.f_type));
         let whole = (is_known && tells_errors()).then(|| folder.as_fd().try_clone_to_owned().ok()).flatten();
-        Durable { whole, costs: Mutex::default() }
+        let calls = Calls { whole: |folder| syncfs(folder), one: |file| fsync(file) };
+        Durable { whole, has_failed: AtomicBool::new(false), costs: Mutex::default(), calls }
     }
 
     /// Whether what the file system writes, and when, is known.
@@ -61,14 +76,21 @@ impl Durable {
         let begin = Instant::now();
         if files.len() >= FEW
             && let Some(whole) = &self.whole
+            && !self.has_failed.load(Ordering::Relaxed)
             && lock(&self.costs).is_whole_better(files.len())
-            && syncfs(whole).is_ok()
         {
-            lock(&self.costs).note_whole(begin.elapsed());
-            return vec![Ok(()); files.len()];
+            match (self.calls.whole)(whole.as_fd()) {
+                Ok(()) => {
+                    lock(&self.costs).note_whole(begin.elapsed());
+                    return vec![Ok(()); files.len()];
+                }
+                Err(error) => {
+                    self.has_failed.store(true, Ordering::Relaxed);
+                    tracing::error!(%error, "the file system could not be synced; each file is, from now on");
+                }
+            }
         }
-        // Where something of the whole has failed, each tells whether it was that.
-        let synced: Vec<_> = files.iter().map(fsync).collect();
+        let synced: Vec<_> = files.iter().map(|file| (self.calls.one)(*file)).collect();
         if let Ok(count) = u32::try_from(files.len())
             && count > 0
         {
@@ -144,5 +166,39 @@ mod tests {
             let files: Vec<_> = files.iter().map(File::as_fd).collect();
             assert_eq!(durable.sync(&files), vec![Ok(()); count]);
         }
+    }
+
+    /// As the kernel does it: a write-back fails, the whole tells of it once, and the pages count as clean.
+    #[test]
+    fn promise_2_a_failed_write_that_the_whole_told_of_with_another_batch_is_heard_with_its_own() {
+        static WHOLE: AtomicBool = AtomicBool::new(true);
+        static IS_ASKED_EACH: AtomicBool = AtomicBool::new(false);
+        let folder = tempfile::tempdir().unwrap();
+        let mut durable = Durable::beside(File::open(folder.path()).unwrap());
+        durable.calls = Calls {
+            whole: |_| if WHOLE.swap(false, Ordering::Relaxed) { Err(Errno::IO) } else { Ok(()) },
+            one: |_| {
+                IS_ASKED_EACH.store(true, Ordering::Relaxed);
+                Err(Errno::NOSPC)
+            },
+        };
+        let batch: Vec<_> = (0..2 * FEW).map(|_| tempfile::tempfile_in(folder.path()).unwrap()).collect();
+        let batch: Vec<_> = batch.iter().map(File::as_fd).collect();
+        assert_eq!(durable.sync(&batch), vec![Err(Errno::NOSPC); 2 * FEW]);
+        assert!(IS_ASKED_EACH.swap(false, Ordering::Relaxed), "each tells whether it was that");
+        // Its bytes were written, in vain, when those of the first batch were.
+        assert_eq!(durable.sync(&batch), vec![Err(Errno::NOSPC); 2 * FEW]);
+    }
+
+    #[test]
+    fn hostile_19_each_file_has_its_own_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut durable = Durable::beside(File::open(folder.path()).unwrap());
+        durable.whole = None;
+        durable.calls.one = |file| if rustix::fs::fstat(file)?.st_size > 0 { Err(Errno::IO) } else { Ok(()) };
+        let files: Vec<_> = (0..3).map(|_| tempfile::tempfile_in(folder.path()).unwrap()).collect();
+        files[1].set_len(1).unwrap();
+        let files: Vec<_> = files.iter().map(File::as_fd).collect();
+        assert_eq!(durable.sync(&files), [Ok(()), Err(Errno::IO), Ok(())]);
     }
 }
