@@ -49,11 +49,10 @@ pub(super) struct Aside {
 
 struct State {
     pieces: VecDeque<Piece>,
-    /// Absent while a thread hashes a piece, and when that has gone wrong.
+    /// Absent while a thread hashes a piece, and for good when that has gone wrong.
     hasher: Option<Hasher>,
     /// Whether it waits for a thread, or has one.
     is_taken_up: bool,
-    has_failed: bool,
 }
 
 /// Bytes that two threads read, or a part of them. They are let go of when both are done.
@@ -101,8 +100,7 @@ impl Hashers {
         if size.is_some_and(|size| size < LARGE) {
             return Hashing::Here(hasher, meter);
         }
-        let state =
-            State { pieces: VecDeque::new(), hasher: Some(hasher), is_taken_up: false, has_failed: false };
+        let state = State { pieces: VecDeque::new(), hasher: Some(hasher), is_taken_up: false };
         let (state, is_done) = (Mutex::new(state), Condvar::new());
         Hashing::Aside(Arc::new(Aside { state, is_done, meter }), self.0.clone())
     }
@@ -140,7 +138,7 @@ impl Hashing {
                 loop {
                     match &state.hasher {
                         Some(hasher) if state.pieces.is_empty() => return Ok(hasher.clone()),
-                        None if state.has_failed => {
+                        None if !state.is_taken_up => {
                             return Err(Fault::new(Code::Internal, "the bytes could not be digested"));
                         }
                         _ => state = body.is_done.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -187,7 +185,6 @@ impl Aside {
             }));
             drop(piece);
             state = lock(&self.state);
-            state.has_failed = hashed.is_err();
             state.hasher = hashed.ok();
         }
         state.is_taken_up = !state.pieces.is_empty();
