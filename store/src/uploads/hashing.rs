@@ -229,7 +229,8 @@ mod tests {
 
     #[test]
     fn what_is_hashed_is_let_go_of() {
-        let mut hashing = Hashers::start(2).hashing(Algorithm::Blake3.hasher(), Some(LARGE), Arc::default());
+        let hashers = Hashers::start(2);
+        let mut hashing = hashers.hashing(Algorithm::Blake3.hasher(), Some(LARGE), Arc::default());
         let (first, second) = Piece::new(vec![1; 100]).split(40);
         assert_eq!((first.len(), second.len()), (40, 60));
         drop(second);
