@@ -34,9 +34,9 @@ use self::{
 };
 use crate::memory::peak_of;
 
-/// Bytes that a session and this harness may have allocated at a time: 4 MiB on their way to the disk, 2 MiB of offers,
+/// Bytes that a session and this harness may have allocated at a time: 8 MiB on their way to the disk, 2 MiB of offers,
 /// twice where both what came and what was made of it are there, the answers to them, and some buffers.
-pub const MEMORY: usize = 12 * 1024 * 1024;
+pub const MEMORY: usize = 16 * 1024 * 1024;
 
 /// What all sessions together may have on their way to the disk.
 const ROOM: usize = 64 * 1024 * 1024;
