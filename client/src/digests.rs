@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use ferry_proto::{Algorithm, Digest, HasherState, Timestamp};
+use ferry_proto::{Algorithm, Digest, HasherState, Timestamp, limits};
 use ferry_store::source::Identity;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
@@ -254,7 +254,10 @@ impl Inner {
                     identity.changed.nanos(),
                     &digest.bytes()[..],
                 ])?;
-                states::forget(&transaction, identity)?;
+                // Shorter ones never have any.
+                if identity.size >= limits::CHECKPOINT {
+                    states::forget(&transaction, identity)?;
+                }
             }
             states::prune(&transaction, SystemTime::now())?;
         }

@@ -20,7 +20,11 @@ struct Escaped<'a>(&'a [u8]);
 impl Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for piece in self.0.utf8_chunks() {
-            for c in piece.valid().chars() {
+            let plain = piece.valid().bytes().take_while(|&byte| is_plain(byte)).count();
+            let (plain, rest) = piece.valid().split_at(plain);
+            // Most text is nothing else.
+            f.write_str(plain)?;
+            for c in rest.chars() {
                 match c {
                     '\n' => f.write_str("\\n")?,
                     '\r' => f.write_str("\\r")?,
@@ -37,6 +41,11 @@ impl Display for Escaped<'_> {
         }
         Ok(())
     }
+}
+
+/// What stands for itself, byte by byte.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && byte != b'\\'
 }
 
 /// Direction marks and overrides, zero-width characters, line and paragraph separators, tags.

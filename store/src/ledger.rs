@@ -110,7 +110,7 @@ pub struct Filed {
     pub row: Row,
     /// The client that sent it.
     pub client: String,
-    /// The staged body that became it.
+    /// The staged body that became it, if it may have a checkpoint.
     pub staged: Option<StageId>,
 }
 

@@ -336,7 +336,8 @@ impl<S: Store> Worker<S> {
                     }
                     Placed::At(path, stamp) => {
                         let outcome = Outcome::Stored(Some(digest), size, target.shown(&path));
-                        let row = filed(path, kind, meta, stamp, Some(id));
+                        // Only what can be gone on with has ever been written down.
+                        let row = filed(path, kind, meta, stamp, ownership.as_ref().map(|_| id));
                         Ok(Named { what: What::New(row), outcome, ownership, reserved })
                     }
                 }
