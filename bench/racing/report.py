@@ -35,6 +35,7 @@ Each part below is one row of `bench/race`, measured by itself, with its own dat
   counted for nobody.
 - Peaks of resident memory, in MiB, are from one more run each, with a new server: of the largest process of an end. Where
   it has several, their number and the sum of their peaks (in which shared pages count several times) stand in brackets.
+- "Before" is the resident memory of the server before that run, in MiB.
 - Seconds, CPU and MB/s are medians. A ratio is that of the medians; by round, it is that of two runs of the same round.
   A ratio below 1 is in ferry's favour. Bounds are compared before anything is rounded."""
 
