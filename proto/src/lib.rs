@@ -28,9 +28,9 @@ pub use frame::{DecodeError, Decoder, Frame, FrameHeader};
 pub use header::{Extension, Header, HeaderError, Kind, Mode, Timestamp};
 pub use invite::{Fingerprint, Invite, InviteError, Secret};
 pub use message::{
-    Abort, Answer, Body, Conflict, Done, End, Failed, Goodbye, GrantView, Hello, Limits, Message, Offer,
-    Ping, Pong, Put, Receipt, Rejected, Request, RunId, Seq, Spent, VERSION, Verb, Verdict, Versions,
-    Welcome,
+    Abort, Answer, Body, Conflict, Done, End, Failed, Get, Goodbye, GrantView, Hello, Limits, List, Message,
+    Missing, Offer, Ping, Pong, Put, Receipt, Rejected, Request, RunId, Seq, Spent, VERSION, Verb, Verdict,
+    Versions, Welcome,
 };
 pub use path::{PathError, RelPath};
 pub use receiver::{Arrival, Piece, Receiver};

@@ -26,6 +26,9 @@ pub const NAME: usize = 255;
 /// Bytes of a whole path, `PATH_MAX` on Linux.
 pub const PATH: usize = 4096;
 
+/// Paths that one request names: more than people write down; who has more makes further requests.
+pub const PATHS: usize = 1024;
+
 /// Levels of a path: deeper trees exist only by accident or malice.
 pub const DEPTH: usize = 128;
 

@@ -113,16 +113,12 @@ pub struct Request {
 pub enum Verb {
     /// The client becomes the sender.
     Put(Put),
+    /// The server becomes the sender.
+    Get(Get),
+    /// The same as a dry run: the server offers, and sends nothing.
+    List(List),
     /// A deed that this version does not know; it is answered with [`Rejected`].
     Unknown(u16),
-}
-
-impl Verb {
-    /// Reading files: kept free, so that grants can speak of it now.
-    pub const GET: u16 = 2;
-
-    /// Listing files: kept free likewise.
-    pub const LIST: u16 = 3;
 }
 
 /// How a client wants to put files.
@@ -134,6 +130,30 @@ pub struct Put {
     pub dry_run: bool,
     /// How all digests of this request are made.
     pub digest: Algorithm,
+}
+
+/// What a client wants to get.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Get {
+    /// Each of these, and what is below it; none of them means everything.
+    #[serde(deserialize_with = "codec::list::<{ limits::PATHS }, _, _>")]
+    pub paths: Vec<RelPath>,
+    /// How all digests of this request are made.
+    pub digest: Algorithm,
+}
+
+/// What a client wants to know about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List {
+    /// Each of these, and what is in it; none of them means everything.
+    #[serde(deserialize_with = "codec::list::<{ limits::PATHS }, _, _>")]
+    pub paths: Vec<RelPath>,
+    /// How all digests of this request are made.
+    pub digest: Algorithm,
+    /// Also what is further below than directly in them.
+    pub recursive: bool,
+    /// Read every file anew, whatever is known of it.
+    pub reread: bool,
 }
 
 /// What to do where a file with other content has the name.
@@ -154,6 +174,18 @@ pub enum Conflict {
 pub struct Rejected {
     /// Which request.
     pub id: u32,
+    /// Why.
+    pub code: Code,
+    /// A sentence about it.
+    #[serde(with = "codec::sentence")]
+    pub detail: String,
+}
+
+/// Something that was asked for and will not come: it does not exist, or cannot be read. From a server that sends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// What; nothing is the whole of what was asked for.
+    pub path: Option<RelPath>,
     /// Why.
     pub code: Code,
     /// A sentence about it.
@@ -345,6 +377,7 @@ messages! {
     14 => Ping,
     15 => Pong,
     16 => Rejected,
+    17 => Missing,
     128 => Spent,
 }
 
@@ -368,7 +401,7 @@ macro_rules! by_serde {
     };
 }
 
-by_serde! { Welcome Goodbye Request Offer Verdict Body End Abort Receipt Failed Done Ping Pong Rejected Spent }
+by_serde! { Welcome Goodbye Request Offer Verdict Body End Abort Receipt Failed Done Ping Pong Rejected Missing Spent }
 
 /// `ferry`, a NUL, the oldest and the newest version (u16 LE each): what every version of the protocol begins with.
 const HELLO_MAGIC: &[u8; 6] = b"ferry\0";
@@ -436,6 +469,8 @@ impl Versions {
 }
 
 const PUT: u16 = 1;
+const GET: u16 = 2;
+const LIST: u16 = 3;
 
 /// On the wire: id, the verb's number, then its arguments as a byte string, so that an unknown verb can be
 /// passed over.
@@ -447,6 +482,14 @@ impl Serialize for Request {
                 codec::encode(put, &mut arguments);
                 PUT
             }
+            Verb::Get(get) => {
+                codec::encode(get, &mut arguments);
+                GET
+            }
+            Verb::List(list) => {
+                codec::encode(list, &mut arguments);
+                LIST
+            }
             Verb::Unknown(number) => *number,
         };
         (self.id, number, arguments).serialize(serializer)
@@ -457,10 +500,12 @@ impl<'de> Deserialize<'de> for Request {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (id, number, Arguments(arguments)) = <(u32, u16, Arguments)>::deserialize(deserializer)?;
         let verb = match number {
-            PUT => Verb::Put(codec::decode(&arguments).map_err(serde::de::Error::custom)?),
-            other => Verb::Unknown(other),
+            PUT => codec::decode(&arguments).map(Verb::Put),
+            GET => codec::decode(&arguments).map(Verb::Get),
+            LIST => codec::decode(&arguments).map(Verb::List),
+            other => Ok(Verb::Unknown(other)),
         };
-        Ok(Request { id, verb })
+        Ok(Request { id, verb: verb.map_err(serde::de::Error::custom)? })
     }
 }
 

@@ -8,14 +8,16 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Abort, Algorithm, Answer, Body, Code, Digest, Done, End, Failed, Header, Message, Offer, Put, Receipt,
-    RelPath, Seq, Verdict, Violation, limits,
+    Abort, Algorithm, Answer, Body, Code, Digest, Done, End, Failed, Header, Message, Missing, Offer, Put,
+    Receipt, RelPath, Seq, Verdict, Violation, limits,
 };
 
 /// See the module.
 #[derive(Debug)]
 pub struct Receiver {
     dry_run: bool,
+    /// Its sender sends what this side asked for.
+    has_asked: bool,
     algorithm: Algorithm,
     window: usize,
     next: u64,
@@ -75,13 +77,15 @@ pub enum Arrival {
         /// The sender's digest of the whole file.
         digest: Digest,
     },
-    /// The sender cannot complete this one: forget what has come of it. No answer is due.
+    /// The sender cannot complete this one: forget what has come of it. No answer is due. It may be offered again.
     Abort {
         /// Which offer.
         seq: Seq,
         /// Why.
         code: Code,
     },
+    /// Something that was asked for will not come.
+    Missing(Missing),
     /// Nothing to do: the end of a body that had failed here.
     Nothing,
     /// The sender has finished, and every offer has its answer: this is the closing one.
@@ -106,9 +110,19 @@ impl Receiver {
     /// For one request of a sender that may have this many offers without a final answer. In a dry run every offer is
     /// answered and none is asked for.
     pub fn new(put: &Put, window: usize) -> Self {
+        Receiver::with(put.dry_run, put.digest, window, false)
+    }
+
+    /// For one request of this side's own, to get or, in a dry run, to list.
+    pub fn asking(dry_run: bool, algorithm: Algorithm) -> Self {
+        Receiver::with(dry_run, algorithm, limits::OFFERS, true)
+    }
+
+    fn with(dry_run: bool, algorithm: Algorithm, window: usize, has_asked: bool) -> Self {
         Receiver {
-            dry_run: put.dry_run,
-            algorithm: put.digest,
+            dry_run,
+            has_asked,
+            algorithm,
             window,
             next: 0,
             offers: BTreeMap::new(),
@@ -131,6 +145,7 @@ impl Receiver {
             Message::Body(body) => self.begun(body),
             Message::End(End { digest }) => self.ended(digest),
             Message::Abort(abort) => self.aborted(abort),
+            Message::Missing(missing) if self.has_asked => Ok(Arrival::Missing(missing)),
             Message::Done(done) => self.finished(done),
             _ => Err(Violation("a message that a sender does not send")),
         }
@@ -187,6 +202,11 @@ impl Receiver {
             State::Deciding | State::Settling => self.forget(seq),
         }
         Some(Failed { seq, code, detail }.into())
+    }
+
+    /// Whether it is this side that has asked.
+    pub fn has_asked(&self) -> bool {
+        self.has_asked
     }
 
     /// Offers that are not forgotten yet.

@@ -58,10 +58,10 @@ fn every_file_has_a_value() {
 /// not pass until a value covers that number.
 #[test]
 fn every_variant_is_covered() {
-    let mut messages = Covered::new(16);
+    let mut messages = Covered::new(17);
     let mut answers = Covered::new(4);
     let mut kinds = Covered::new(3);
-    let mut verbs = Covered::new(2);
+    let mut verbs = Covered::new(4);
     let mut conflicts = Covered::new(4);
     let mut chunks = Covered::new(1);
     for golden in goldens() {
@@ -89,6 +89,7 @@ fn every_variant_is_covered() {
             Message::Pong(_) => 13,
             Message::Rejected(_) => 14,
             Message::Spent(_) => 15,
+            Message::Missing(_) => 16,
         });
         match message {
             Message::Verdict(Verdict { answer, .. }) => answers.see(match answer {
@@ -112,6 +113,8 @@ fn every_variant_is_covered() {
                 });
             }
             Message::Request(Request { verb: Verb::Unknown(_), .. }) => verbs.see(1),
+            Message::Request(Request { verb: Verb::Get(_), .. }) => verbs.see(2),
+            Message::Request(Request { verb: Verb::List(_), .. }) => verbs.see(3),
             _ => {}
         }
     }
@@ -226,6 +229,28 @@ fn goldens() -> Vec<Golden> {
     control("request-put-keep-both", "", put(1, Conflict::KeepBoth, false, Algorithm::Sha256));
     control("request-put-skip", "Digests by BLAKE3.", put(250, Conflict::Skip, false, Algorithm::Blake3));
     control("request-put-fail", "A dry run.", put(u32::MAX, Conflict::Fail, true, Algorithm::Sha256));
+    let paths =
+        || vec![RelPath::new("docs").expect("a good name"), RelPath::new("a/b").expect("a good name")];
+    control(
+        "request-get",
+        "Two paths and everything below them.",
+        Request { id: 2, verb: Verb::Get(Get { paths: paths(), digest: Algorithm::Sha256 }) }.into(),
+    );
+    let everything = List { paths: vec![], digest: Algorithm::Blake3, recursive: true, reread: true };
+    control(
+        "request-list",
+        "What is directly in two paths.",
+        Request {
+            id: 3,
+            verb: Verb::List(List { paths: paths(), recursive: false, reread: false, ..everything.clone() }),
+        }
+        .into(),
+    );
+    control(
+        "request-list-everything",
+        "All that there is, read anew.",
+        Request { id: 4, verb: Verb::List(everything) }.into(),
+    );
     control(
         "request-unknown",
         "A verb that version 1 does not know, without arguments.",
@@ -235,6 +260,17 @@ fn goldens() -> Vec<Golden> {
         "rejected",
         "The answer to a verb that is not known.",
         Rejected { id: 251, code: Code::Unsupported, detail: "verb 512 is not known here".into() }.into(),
+    );
+
+    control(
+        "missing",
+        "A file that a server was asked for, and cannot read.",
+        Missing {
+            path: Some(RelPath::new("docs/secret").expect("a good name")),
+            code: Code::SourceUnreadable,
+            detail: "permission denied".into(),
+        }
+        .into(),
     );
 
     control(

@@ -170,14 +170,14 @@ fn hostile_09_lengths_over_the_limit_are_refused_before_any_payload() {
         let head = [&[frame_type][..], &length.to_le_bytes()].concat();
         assert_eq!(decode_all(&[&head]), Err(DecodeError::TooLong { frame_type, length }));
     };
-    for frame_type in (1..=7).chain(9..=17).chain([0, 127, 128, 255]) {
+    for frame_type in (1..=7).chain(9..=18).chain([0, 127, 128, 255]) {
         refused(frame_type, limits::CONTROL as u32 + 1);
         refused(frame_type, u32::MAX);
     }
     refused(8, limits::CHUNK as u32 + 1);
     refused(8, u32::MAX);
     assert_eq!(decode_all(&[&framed(8, b"")]), Err(DecodeError::EmptyChunk));
-    assert_eq!(decode_all(&[&framed(17, b"")]), Err(DecodeError::UnknownType(17)));
+    assert_eq!(decode_all(&[&framed(18, b"")]), Err(DecodeError::UnknownType(18)));
     assert_eq!(decode_all(&[&framed(0, b"")]), Err(DecodeError::UnknownType(0)));
     assert_eq!(decode_all(&[&framed(129, b"whatever")]), Ok(vec![]));
     assert_eq!(
@@ -237,6 +237,12 @@ fn hostile_09_more_features_than_the_limit_are_refused() {
     };
     assert!(decode_all(&[&encoded(&welcome(vec![1; limits::FEATURES]).into())]).is_ok());
     assert!(decode_all(&[&encoded(&welcome(vec![1; limits::FEATURES + 1]).into())]).is_err());
+    let get = |number| {
+        let paths = vec![RelPath::new("x").unwrap(); number];
+        Request { id: 1, verb: Verb::Get(Get { paths, digest: Algorithm::Sha256 }) }
+    };
+    assert!(decode_all(&[&encoded(&get(limits::PATHS).into())]).is_ok());
+    assert!(decode_all(&[&encoded(&get(limits::PATHS + 1).into())]).is_err());
 }
 
 #[test]
@@ -244,11 +250,19 @@ fn an_unknown_verb_is_passed_over_with_its_arguments_and_a_known_one_is_not() {
     let request = |verb: u8, arguments: &[u8]| {
         decode_all(&[&framed(4, &[&[7, verb, arguments.len() as u8][..], arguments].concat())])
     };
-    let unknown = Request { id: 7, verb: Verb::Unknown(2) };
-    assert_eq!(request(2, b"anything at all"), Ok(vec![Frame::Control(unknown.into())]));
+    let unknown = Request { id: 7, verb: Verb::Unknown(9) };
+    assert_eq!(request(9, b"anything at all"), Ok(vec![Frame::Control(unknown.into())]));
     assert!(request(1, &[0, 0, 1]).is_ok());
     for bad in [&[4, 0, 1][..], &[0, 2, 1], &[0, 0, 0], &[0, 0, 3], &[0, 0], &[], &[0, 0, 1, 0]] {
         assert!(request(1, bad).is_err(), "{bad:?} are no arguments of Put");
+    }
+    assert!(request(2, &[1, 1, b'x', 1]).is_ok());
+    for bad in [&[1, 1, b'x'][..], &[1, 1, b'/', 1], &[2, 1, b'x', 1], &[0, 3], &[0], &[], &[0, 1, 0]] {
+        assert!(request(2, bad).is_err(), "{bad:?} are no arguments of Get");
+    }
+    assert!(request(3, &[0, 1, 1, 0]).is_ok());
+    for bad in [&[0, 1, 2, 0][..], &[0, 1, 1], &[0, 1, 1, 0, 0], &[]] {
+        assert!(request(3, bad).is_err(), "{bad:?} are no arguments of List");
     }
 }
 

@@ -180,6 +180,20 @@ mod receiver {
     }
 
     #[test]
+    fn what_is_missing_is_told_only_to_whoever_has_asked() {
+        let missing = Missing { path: Some(name()), code: Code::SourceVanished, detail: String::new() };
+        let tell = |mut receiver: Receiver| receiver.handle(missing.clone().into(), 10);
+        refused(tell(awake()), "a message that a sender does not send");
+        for dry_run in [false, true] {
+            let receiver = Receiver::asking(dry_run, Algorithm::Sha256);
+            assert_eq!(tell(receiver), Ok(Arrival::Missing(missing.clone())));
+        }
+        let mut over = Receiver::asking(false, Algorithm::Sha256);
+        assert_eq!(over.handle(done(0, 0), 2), Ok(Arrival::Done(Done { entries: 0, bytes: 0 })));
+        refused(tell(over), "a message after Done");
+    }
+
+    #[test]
     fn what_still_comes_of_a_failed_body_is_discarded_and_counted() {
         let mut receiver = asked(0);
         receiver.handle(body(0, 0), 2).unwrap();

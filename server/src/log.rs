@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ferry_proto::{Code, Digest, RelPath, escape};
+use ferry_proto::{Code, Digest, Header, RelPath, escape};
 use ferry_session::receive::Witness;
 use ferry_store::lock;
 use tracing_subscriber::{filter::LevelFilter, fmt};
@@ -91,8 +91,28 @@ impl Journal {
     }
 }
 
+/// Of files that the client has asked for.
+impl Journal {
+    pub(crate) fn gave(&self, path: &RelPath, bytes: u64, digest: Option<&Digest>) {
+        let client = &self.client;
+        match digest {
+            Some(digest) => tracing::info!(%client, file = %path, bytes, %digest, "gave"),
+            None => tracing::debug!(%client, entry = %path, "gave"),
+        }
+    }
+
+    pub(crate) fn could_not_give(&self, path: &RelPath, code: Code, detail: &str) {
+        let (client, detail) = (&self.client, escape::text(detail));
+        self.failures.line(|| tracing::warn!(%client, file = %path, %code, %detail, "not given"));
+    }
+}
+
 impl Witness for Journal {
-    fn stored(&self, path: &RelPath, bytes: u64, digest: Option<&Digest>, took: Duration) {
+    fn given_up(&self, header: &Header, code: Code) {
+        self.failed(header, code, "given up by its sender");
+    }
+
+    fn stored(&self, _: &Header, path: &RelPath, bytes: u64, digest: Option<&Digest>, took: Duration) {
         let client = &self.client;
         let ms = took.as_millis() as u64;
         match digest {
@@ -102,11 +122,12 @@ impl Witness for Journal {
         }
     }
 
-    fn held(&self, path: &RelPath) {
+    fn held(&self, _: &Header, path: &RelPath, _: Option<&Digest>) {
         tracing::debug!(client = %self.client, file = %path, "held");
     }
 
-    fn failed(&self, path: &RelPath, code: Code, detail: &str) {
+    fn failed(&self, header: &Header, code: Code, detail: &str) {
+        let path = &header.path;
         let (client, detail) = (&self.client, escape::text(detail));
         self.failures.line(|| tracing::warn!(%client, file = %path, %code, %detail, "failed"));
     }

@@ -26,6 +26,7 @@ use crate::{
     config::Settings,
     confine::{self, ConfineError, Confinement},
     door::Door,
+    giving::Givings,
     invite, listen, log,
     reload::Reload,
     seats::Seats,
@@ -126,6 +127,9 @@ async fn run(
         buffers: Buffers::default(),
         name: hostname(),
         seats: Seats::new(settings.clone()),
+        shelf: uploads.store().shelf().context("the root cannot be opened")?,
+        readers: Arc::default(),
+        givings: Givings::default(),
         settings: settings.clone(),
         standings,
     };

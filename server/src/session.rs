@@ -3,22 +3,28 @@
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use ferry_proto::{
-    Code, Fingerprint, GrantView, Hello, Limits, Message, Put, Rejected, Request, VERSION, Verb, Violation,
-    Welcome, escape, limits,
+    Algorithm, Code, Fingerprint, Get, GrantView, Hello, Limits, List, Message, Put, Receiver, Rejected,
+    Request, RunId, VERSION, Verb, Violation, Welcome, escape, limits,
 };
 use ferry_session::{
     Arrived, Buffers, Incoming, Outbox, Room, SessionError, greet,
-    receive::{self, Destination},
+    receive::{self, Destination, OpenGate},
+    send::{self, Options, Unlimited},
 };
-use ferry_store::{Cut, Lease, LocalStore, Store, Terms, Uploads};
+use ferry_store::{
+    Cut, Lease, LocalStore, Store, Terms, Uploads,
+    source::{Links, Shelf},
+};
 use tokio::{runtime::Handle, sync::watch};
 
 use crate::{
     catalogue::{Catalogue, Client, ClientId, EnrolError, Enrolled, ShutOut, Spent, Standing},
     clients,
     config::Settings,
+    giving::{Givings, Wish},
     listen::{Guest, Handler},
     log::{self, Journal},
+    readers::Readers,
     seats::{Seat, Seats},
 };
 
@@ -36,6 +42,10 @@ pub(crate) struct Sessions {
     pub(crate) name: String,
     pub(crate) settings: watch::Receiver<Settings>,
     pub(crate) seats: Arc<Seats>,
+    /// The inbox, for those who read.
+    pub(crate) shelf: Shelf,
+    pub(crate) readers: Arc<Readers>,
+    pub(crate) givings: Givings,
     /// What every client may do; it changes while the server runs, and is half a second old.
     pub(crate) standings: watch::Receiver<HashMap<ClientId, Standing>>,
 }
@@ -118,7 +128,7 @@ impl Handler for Sessions {
                     None => Refusal(Code::Stopping, "this client has another grant now: connect again".to_owned()),
                 })
             }
-            result = self.serve(&mut incoming, &outbox, &client, seat.offers, &cut) => Ok(result),
+            result = self.serve(&mut incoming, &outbox, &client, hello.run, seat.offers, &cut) => Ok(result),
         };
         let result = match ended {
             Ok(result) => result,
@@ -214,6 +224,7 @@ impl Sessions {
         incoming: &mut Incoming,
         outbox: &Outbox,
         client: &Client,
+        run: RunId,
         offers: usize,
         cut: &Cut,
     ) -> Result<(), SessionError> {
@@ -241,17 +252,30 @@ impl Sessions {
                     let asking = outbox.clone();
                     let lease = Lease::new(move || asking.ping());
                     incoming.keep_alive(lease.clone());
-                    let destination = self.destination(client, put, lease, offers, cut.clone());
-                    receive::receive(incoming, outbox, put, destination).await?;
+                    let destination = self.destination(client, put, lease, cut.clone());
+                    let receiver = Receiver::new(&put, offers);
+                    receive::receive(incoming, outbox, receiver, &OpenGate, destination).await?;
+                    continue;
+                }
+                Verb::Get(Get { paths, digest }) if client.grant.get => {
+                    rejected = false;
+                    let wish = Wish { folder: client.grant.folder.clone(), paths, recursive: true };
+                    let options = asked(digest, false);
+                    self.give(incoming, outbox, client, (run, id), wish, options).await?;
+                    continue;
+                }
+                Verb::List(List { paths, digest, recursive, reread })
+                    if client.grant.get || client.grant.list =>
+                {
+                    rejected = false;
+                    let wish = Wish { folder: client.grant.folder.clone(), paths, recursive };
+                    let options = Options { checksum: reread, ..asked(digest, true) };
+                    self.give(incoming, outbox, client, (run, id), wish, options).await?;
                     continue;
                 }
                 Verb::Put(_) => (Code::NotAllowed, "this client may not send files here"),
-                Verb::Unknown(Verb::GET) if !client.grant.get => {
-                    (Code::NotAllowed, "this client may not read files here")
-                }
-                Verb::Unknown(Verb::LIST) if !client.grant.list => {
-                    (Code::NotAllowed, "this client may not list files here")
-                }
+                Verb::Get(_) => (Code::NotAllowed, "this client may not read files here"),
+                Verb::List(_) => (Code::NotAllowed, "this client may not list files here"),
                 Verb::Unknown(_) => (Code::Unsupported, "this server does not know that request"),
             };
             rejected = true;
@@ -259,14 +283,24 @@ impl Sessions {
         }
     }
 
-    fn destination(
+    /// Sends what the client has asked for.
+    async fn give(
         &self,
+        incoming: &mut Incoming,
+        outbox: &Outbox,
         client: &Client,
-        put: Put,
-        lease: Arc<Lease>,
-        offers: usize,
-        cut: Cut,
-    ) -> Destination<LocalStore> {
+        (run, id): (RunId, u32),
+        wish: Wish,
+        options: Options,
+    ) -> Result<(), SessionError> {
+        let tick = || if outbox.is_unread() { Err(SessionError::Flooded) } else { Ok(()) };
+        let _place = incoming.meanwhile(tick, self.readers.take(client.id)).await?;
+        let (ledger, journal) = (self.catalogue.clone(), Journal::of(&client.name));
+        let share = self.givings.join((client.id, run, id), wish, self.shelf.clone(), ledger, journal);
+        send::give(incoming, outbox, options, share.giving.clone()).await
+    }
+
+    fn destination(&self, client: &Client, put: Put, lease: Arc<Lease>, cut: Cut) -> Destination<LocalStore> {
         let terms = Terms {
             client: client.name.clone(),
             folder: client.grant.folder.clone(),
@@ -283,9 +317,9 @@ impl Sessions {
             uploads: self.uploads.clone(),
             terms: Arc::new(terms),
             lease,
-            offers,
             room: self.room.clone(),
             buffers: self.buffers.clone(),
+            pace: Arc::new(Unlimited),
             witness: Arc::new(Journal::of(&client.name)),
         }
     }
@@ -311,4 +345,9 @@ impl Sessions {
             },
         }
     }
+}
+
+/// How files are sent to whoever has asked for them.
+fn asked(digest: Algorithm, dry_run: bool) -> Options {
+    Options { asked: true, dry_run, links: Links::Keep, digest, checksum: false, has_company: true }
 }

@@ -34,17 +34,37 @@ pub(crate) fn entry(
 /// two: the others change with what is in it.
 pub(crate) fn stamp(stat: &Stat) -> Stamp {
     let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let modified = Timestamp::saturating(stat.st_mtime, stat.st_mtime_nsec as u32);
+    let changed = Timestamp::saturating(stat.st_ctime, stat.st_ctime_nsec as u32);
+    stamp_of(is_folder, stat.st_dev, stat.st_ino, stat.st_size as u64, modified, changed)
+}
+
+/// The same of what was looked at before.
+pub(crate) fn stamp_of(
+    is_folder: bool,
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: Timestamp,
+    changed: Timestamp,
+) -> Stamp {
     let parts = [
-        stat.st_dev,
-        stat.st_ino,
-        stat.st_size as u64,
-        stat.st_mtime as u64,
-        stat.st_mtime_nsec,
-        stat.st_ctime as u64,
-        stat.st_ctime_nsec,
+        device,
+        inode,
+        size,
+        modified.seconds() as u64,
+        modified.nanos().into(),
+        changed.seconds() as u64,
+        changed.nanos().into(),
     ];
     let parts = if is_folder { &parts[..2] } else { &parts[..] };
     Stamp(parts.iter().flat_map(|part| part.to_le_bytes()).collect())
+}
+
+/// What a file's stamp is made of.
+pub(crate) fn parts_of(stamp: &Stamp) -> Option<[u64; 7]> {
+    let parts: Vec<u64> = stamp.0.as_chunks::<8>().0.iter().map(|part| u64::from_le_bytes(*part)).collect();
+    parts.try_into().ok().filter(|_| stamp.0.len() == 7 * 8)
 }
 
 pub(crate) fn apply(file: impl AsFd, meta: Meta, owner_keeps: u32) -> Result<(), StoreError> {

@@ -100,6 +100,12 @@ pub fn make_folder(root: &Path, key: &RelPath) -> Result<(), StoreError> {
     Ok(())
 }
 
+impl From<Folder> for OwnedFd {
+    fn from(folder: Folder) -> OwnedFd {
+        folder.0
+    }
+}
+
 impl AsFd for Folder {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.0.as_fd()

@@ -1,6 +1,6 @@
 //! The store that is a folder.
 //!
-//! Bodies are staged in `.ferry/staging` below it, on the same file system, so that publishing is a rename or a link.
+//! Bodies are staged in `.ferry` below it, on the same file system, so that publishing is a rename or a link.
 
 mod naming;
 mod settling;
@@ -35,6 +35,7 @@ use crate::{
     folder::Folder,
     fresh::Fresh,
     lock::lock,
+    source::Shelf,
 };
 
 /// Bytes read at a time where a whole file is read.
@@ -46,11 +47,17 @@ const SPARE: u64 = 16;
 /// How the names of links begin that are being made in staging.
 const LINK: &str = "link-";
 
+/// Who has this file locked has the folder.
+const LOCK: &str = "lock";
+
 /// A folder that files are received into.
 #[derive(Debug)]
 pub struct LocalStore {
     root: Folder,
     staging: Folder,
+    staging_name: &'static str,
+    /// Whether modes are set as they are told, and not such that the owner keeps reading and writing.
+    has_exact_modes: bool,
     durable: Durable,
     fresh: Fresh,
     publishing_in: Mutex<Option<(Option<RelPath>, Arc<Folder>)>>,
@@ -77,26 +84,20 @@ impl LocalStore {
     /// Opens the folder, which must exist, and makes `.ferry/staging` in it. [`StoreError::InUse`] if another
     /// process has it open as a store.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
+        Self::open_with(root, "staging")
+    }
+
+    fn open_with(root: &Path, staging_name: &'static str) -> Result<Self, StoreError> {
         let root = Folder::open(root)?;
-        root.make(b".ferry")?;
-        let private = root.below(b".ferry")?;
-        // Keys and bodies that are not whole are nobody's business.
-        fs::fchmod(&private, fs::Mode::from_raw_mode(0o700))?;
-        match fs::mkdirat(&private, "staging", fs::Mode::from_raw_mode(0o700)) {
+        let (private, lock) = lock_private(&root)?;
+        match fs::mkdirat(&private, staging_name, fs::Mode::from_raw_mode(0o700)) {
             Ok(()) | Err(Errno::EXIST) => {}
-            Err(other) => return Err(other.into()),
-        }
-        let lock_flags = OFlags::CREATE | OFlags::RDWR;
-        let lock = root.open_at(b".ferry/lock", lock_flags, fs::Mode::from_raw_mode(0o600))?;
-        match fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(StoreError::InUse),
             Err(other) => return Err(other.into()),
         }
         // What an earlier process renamed or made is durable from here on, so only what happens from now on has
         // to be kept track of.
         fs::syncfs(&root)?;
-        let staging = root.below(b".ferry/staging")?;
+        let staging = private.below(staging_name.as_bytes())?;
         for name in names(&staging)?.iter().filter(|name| name.starts_with(LINK.as_bytes())) {
             fs::unlinkat(&staging, &name[..], AtFlags::empty())?;
         }
@@ -105,6 +106,8 @@ impl LocalStore {
         Ok(LocalStore {
             root,
             staging,
+            staging_name,
+            has_exact_modes: false,
             durable,
             fresh: Fresh::default(),
             publishing_in: Mutex::default(),
@@ -114,6 +117,37 @@ impl LocalStore {
             links: AtomicU64::new(0),
             _lock: lock,
         })
+    }
+
+    /// The same, for files that are given back: with just the modes that they had (but never setuid and its like), and
+    /// with a staging folder of its own, so that it does not take an inbox's for its own.
+    pub fn restoring(root: &Path) -> Result<Self, StoreError> {
+        Ok(LocalStore { has_exact_modes: true, ..Self::open_with(root, "restoring")? })
+    }
+
+    /// Removes what it has made for itself, unless something is staged there.
+    pub fn tidy(&self) -> Result<(), StoreError> {
+        let private = self.root.below(b".ferry")?;
+        fs::unlinkat(&private, self.staging_name, AtFlags::REMOVEDIR)?;
+        if names(&private)?.iter().all(|name| name == LOCK.as_bytes()) {
+            fs::unlinkat(&private, LOCK, AtFlags::empty())?;
+            fs::unlinkat(&self.root, ".ferry", AtFlags::REMOVEDIR)?;
+        }
+        Ok(())
+    }
+
+    /// What the owner may do with something of this kind, whatever mode it gets.
+    fn owner_keeps(&self, file_type: FileType) -> u32 {
+        match file_type {
+            _ if self.has_exact_modes => 0,
+            FileType::Directory => 0o700,
+            _ => 0o600,
+        }
+    }
+
+    /// Its files as sources.
+    pub fn shelf(&self) -> Result<Shelf, StoreError> {
+        Ok(Shelf::new(self.root.folder(None)?))
     }
 
     /// Whether enough others can still be opened beside this one: the system hands out the lowest free number.
@@ -198,7 +232,8 @@ impl Store for LocalStore {
         bodies: Vec<(&mut LocalStaged, Meta)>,
         published: &[(&RelPath, &Stamp)],
     ) -> (Results, Results) {
-        let applied: Vec<_> = bodies.iter().map(|(staged, meta)| apply(&staged.file, *meta, 0o600)).collect();
+        let keeps = self.owner_keeps(FileType::RegularFile);
+        let applied: Vec<_> = bodies.iter().map(|(staged, meta)| apply(&staged.file, *meta, keeps)).collect();
         let settling = self.settling(published);
         // Of a body not only the data: time and mode are part of what the receipt says.
         let well = bodies.iter().zip(&applied).filter(|(_, applied)| applied.is_ok());
@@ -265,15 +300,14 @@ impl Store for LocalStore {
     fn set_meta(&self, key: &RelPath, meta: Meta, seen: Option<&Stamp>) -> Result<Stamp, StoreError> {
         let file = self.open_meta(key)?;
         let stat = fs::fstat(&file)?;
-        let keep = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => 0o700,
-            FileType::RegularFile => 0o600,
-            _ => return Err(StoreError::Kind),
-        };
+        let file_type = FileType::from_raw_mode(stat.st_mode);
+        if !matches!(file_type, FileType::Directory | FileType::RegularFile) {
+            return Err(StoreError::Kind);
+        }
         if seen.is_some_and(|seen| *seen != stamp(&stat)) {
             return Err(StoreError::Moved);
         }
-        apply(&file, meta, keep)?;
+        apply(&file, meta, self.owner_keeps(file_type))?;
         let stamp = stamp(&fs::fstat(&file)?);
         if self.has_room_beside(&file) {
             lock(&self.touched).push((key.clone(), Arc::new(file.into())));
@@ -360,6 +394,38 @@ impl Staged for LocalStaged {
 
     fn sync(&mut self) -> Result<(), StoreError> {
         Ok(fs::fdatasync(&self.file)?)
+    }
+}
+
+/// Opens the folder that is the store's own, and locks it: [`StoreError::InUse`] if somebody else has.
+fn lock_private(root: &Folder) -> Result<(Folder, OwnedFd), StoreError> {
+    loop {
+        root.make(b".ferry")?;
+        // Whoever has tidied up meanwhile has removed it.
+        let private = match root.below(b".ferry") {
+            Err(Errno::NOENT) => continue,
+            opened => opened?,
+        };
+        // Keys and bodies that are not whole are nobody's business.
+        fs::fchmod(&private, fs::Mode::from_raw_mode(0o700))?;
+        let (flags, mode) = (OFlags::CREATE | OFlags::RDWR, fs::Mode::from_raw_mode(0o600));
+        let lock = match private.open_at(LOCK.as_bytes(), flags, mode) {
+            Err(Errno::NOENT) => continue,
+            opened => opened?,
+        };
+        match fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(StoreError::InUse),
+            Err(other) => return Err(other.into()),
+        }
+        // Whoever had it before may have removed it.
+        let is_there = private.stat(LOCK.as_bytes()).is_ok_and(|there| {
+            fs::fstat(&lock)
+                .is_ok_and(|locked| (there.st_dev, there.st_ino) == (locked.st_dev, locked.st_ino))
+        });
+        if is_there {
+            return Ok((private, lock));
+        }
     }
 }
 

@@ -20,7 +20,10 @@ use std::{
 };
 
 use ferry_proto::{Kind, PathError, RelPath};
-use ferry_store::source::{Change, Found, Item, Links, Source, SourceError, Walk};
+use ferry_store::{
+    LocalStore,
+    source::{Change, Found, Item, Links, Location, Source, SourceError, Walk},
+};
 use rustix::fs::{CWD, FileType};
 use support::{as_nobody, in_time};
 use tempfile::TempDir;
@@ -40,6 +43,10 @@ fn tree(names: &[&str]) -> TempDir {
 
 fn key(name: &str) -> RelPath {
     RelPath::new(name).unwrap()
+}
+
+fn open(path: &Path, links: Links) -> Result<Source, SourceError> {
+    Source::open(&Location::of_path(path.to_owned()), links)
 }
 
 fn mkfifo(path: &Path) {
@@ -266,12 +273,12 @@ fn hostile_07_what_takes_the_place_of_a_file_after_the_walk_is_not_read() {
 
     for name in ["fifo", "link", "folder", "socket"] {
         let path = at(name);
-        let opened = in_time(move || Source::open(&path, Links::Keep));
+        let opened = in_time(move || open(&path, Links::Keep));
         assert!(opened.is_err(), "{name} was opened as a file");
     }
     let (fifo, link) = (at("fifo"), at("link"));
-    assert!(matches!(in_time(move || Source::open(&fifo, Links::Follow)), Err(SourceError::Changed)));
-    assert!(Source::open(&link, Links::Follow).is_ok());
+    assert!(matches!(in_time(move || open(&fifo, Links::Follow)), Err(SourceError::Changed)));
+    assert!(open(&link, Links::Follow).is_ok());
 }
 
 #[test]
@@ -285,7 +292,7 @@ fn hostile_19_a_folder_without_permission_is_a_problem_and_the_rest_goes_on() {
     set("a/1", 0o000);
     let (walked, opened) = as_nobody(|| {
         let walked = Walked::new(dir.path(), Some("top"), Links::Keep);
-        (walked, Source::open(&dir.path().join("a/1"), Links::Keep))
+        (walked, open(&dir.path().join("a/1"), Links::Keep))
     });
     set("closed", 0o700);
     for name in ["top/a", "top/a/1", "top/z", "top/z/3", "top"] {
@@ -415,12 +422,12 @@ fn hostile_22_a_file_that_changes_under_the_reader_is_noticed() {
         fs::write(&path, "content").unwrap();
         let old = SystemTime::now() - Duration::from_secs(1000);
         File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
-        let source = Source::open(&path, Links::Keep).unwrap();
+        let source = open(&path, Links::Keep).unwrap();
         let identity = source.identity();
         deed(&path);
         assert_eq!(source.change_since(&identity).unwrap(), expected, "{what}");
         // Seen by name, from the walk to the opening, it is the same.
-        let reopened = Source::open(&path, Links::Keep).unwrap();
+        let reopened = open(&path, Links::Keep).unwrap();
         assert_eq!(reopened.change_since(&identity).unwrap(), expected, "{what}");
         fs::remove_file(&path).unwrap();
     }
@@ -436,4 +443,112 @@ fn an_item_knows_what_its_source_was() {
     assert_eq!((item.identity, item.mode), (source.identity(), source.mode()));
     assert_eq!((item.identity.size, item.mode.bits()), (4, 0o4751));
     assert!(walk.next().is_none());
+}
+
+/// What a walk over a store comes to, everything being settled as soon as it is found.
+fn in_store(dir: &Path, folder: Option<&str>, path: Option<&str>, recursive: bool) -> Walked {
+    let shelf = LocalStore::open(dir).unwrap().shelf().unwrap();
+    let (folder, path) = (folder.map(key), path.map(key));
+    let mut walked = Walked::default();
+    for found in Walk::of_shelf(&shelf, folder.as_ref(), path.as_ref(), recursive, |_| {}) {
+        match found {
+            Found::Item(item) => walked.settle(item),
+            Found::Skipped(path, what) => assert_eq!(walked.skipped.insert(path, what), None),
+            Found::Problem(path, error) => assert!(walked.problems.insert(path, error).is_none()),
+        }
+    }
+    walked
+}
+
+#[test]
+fn a_store_is_walked_as_a_tree_is() {
+    let dir = tree(&NESTED);
+    symlink("nowhere", dir.path().join("a/link")).unwrap();
+    mkfifo(&dir.path().join("fifo"));
+    let all = in_store(dir.path(), None, None, true);
+    let mut expected: Vec<_> = NESTED_FOUND.into_iter().chain(["a/link"]).collect();
+    expected.sort_unstable();
+    assert_eq!(all.names(), expected);
+    assert_eq!(all.items["a/link"], Kind::Symlink(b"nowhere".to_vec()));
+    assert_folders_come_last(&all.order);
+    assert_eq!(all.skipped.keys().collect::<Vec<_>>(), [Path::new("fifo")]);
+
+    assert_eq!(
+        in_store(dir.path(), None, Some("a/b"), true).names(),
+        ["a/b", "a/b/3", "a/b/c", "a/b/c/1", "a/b/c/2"]
+    );
+    assert_eq!(in_store(dir.path(), None, Some("a/4"), true).names(), ["a/4"]);
+    assert_eq!(in_store(dir.path(), Some("a"), Some("b/c"), true).names(), ["b/c", "b/c/1", "b/c/2"]);
+    assert_eq!(in_store(dir.path(), Some("d"), None, true).names(), ["6", "e", "e/5"]);
+    assert_eq!(in_store(dir.path(), None, None, false).names(), ["7", "a", "d", "z"]);
+    assert_eq!(in_store(dir.path(), None, Some("a/b"), false).names(), ["a/b", "a/b/3", "a/b/c"]);
+    let none = in_store(dir.path(), None, Some("a/none"), true);
+    assert!(none.items.is_empty() && none.problems.contains_key(Path::new("a/none")), "{:?}", none.problems);
+}
+
+#[test]
+fn hostile_03_a_walk_over_a_store_passes_over_what_is_the_stores_own() {
+    let dir = tree(&["a/.ferry/file", "file"]);
+    let walked = in_store(dir.path(), None, None, true);
+    assert_eq!(walked.names(), ["a", "a/.ferry", "a/.ferry/file", "file"]);
+    assert!(dir.path().join(".ferry/lock").exists());
+}
+
+#[test]
+fn hostile_06_a_walk_over_a_store_never_leaves_it() {
+    let dir = tree(&["a/file"]);
+    let outside = tree(&["secret/file"]);
+    symlink(outside.path(), dir.path().join("absolute")).unwrap();
+    symlink("..", dir.path().join("a/up")).unwrap();
+    symlink("a", dir.path().join("within")).unwrap();
+    let walked = in_store(dir.path(), None, None, true);
+    assert_eq!(walked.names(), ["a", "a/file", "a/up", "absolute", "within"]);
+    for path in ["absolute/secret", "absolute/secret/file", "a/up/a", "within/file"] {
+        let walked = in_store(dir.path(), None, Some(path), true);
+        assert!(walked.items.is_empty() && walked.problems.len() == 1, "{path}: {:?}", walked.items);
+    }
+}
+
+#[test]
+fn a_walk_over_a_deep_store_keeps_few_folders_open() {
+    const DEPTH: usize = 60;
+    let dir = tempfile::tempdir().unwrap();
+    let mut folder = dir.path().to_owned();
+    for level in 0..DEPTH {
+        // Something before and something behind the folder that leads on, whatever their order.
+        for name in ["0", "1", "2", "3"] {
+            fs::write(folder.join(name), [level as u8]).unwrap();
+        }
+        folder.push("f");
+        fs::create_dir(&folder).unwrap();
+    }
+    let shelf = LocalStore::open(dir.path()).unwrap().shelf().unwrap();
+    let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let (before, mut most, mut found) = (open(), 0, 0);
+    for next in Walk::of_shelf(&shelf, None, None, true, |_| {}) {
+        let Found::Item(item) = next else { panic!("{next:?}") };
+        let mut next = Some(item);
+        while let Some(item) = next {
+            found += 1;
+            next = item.settle();
+        }
+        most = most.max(open());
+    }
+    assert_eq!(found, DEPTH * 5);
+    // Other tests of this process open files, too.
+    assert!(most - before < DEPTH, "{} more files were open", most - before);
+}
+
+#[test]
+fn what_a_store_holds_can_be_read_while_its_names_are_moved_away() {
+    let dir = tree(&["a/file"]);
+    let shelf = LocalStore::open(dir.path()).unwrap().shelf().unwrap();
+    let found = Walk::of_shelf(&shelf, None, Some(&key("a/file")), true, |_| {}).next();
+    let Some(Found::Item(item)) = found else { panic!("{found:?}") };
+    let mut bytes = Vec::new();
+    Source::open(&item.source, Links::Keep).unwrap().read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes, b"a/file");
+    fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
+    symlink("b", dir.path().join("a")).unwrap();
+    assert!(matches!(Source::open(&item.source, Links::Follow), Err(SourceError::Io(_))), "through a link");
 }

@@ -17,10 +17,11 @@ use std::{
 };
 
 use arbitrary::{Arbitrary, Unstructured};
-use ferry_proto::{Algorithm, Code, Digest, Put, RelPath, limits};
+use ferry_proto::{Algorithm, Code, Digest, Header, Put, Receiver, RelPath, limits};
 use ferry_session::{
     Buffers, Room, SessionError, greet,
-    receive::{self, Destination, Witness},
+    receive::{self, Destination, OpenGate, Witness},
+    send::Unlimited,
 };
 use ferry_store::{Lease, LocalStore, Terms, Uploads, doubles::MemoryLedger};
 use tokio::{io::DuplexStream, time::timeout};
@@ -134,12 +135,13 @@ async fn serve(
         uploads,
         terms,
         lease,
-        offers: limits::OFFERS,
         room,
         buffers,
+        pace: Arc::new(Unlimited),
         witness: Arc::new(Nobody),
     };
-    if let Err(error) = receive::receive(&mut incoming, &outbox, put, destination).await {
+    let receiver = Receiver::new(&put, limits::OFFERS);
+    if let Err(error) = receive::receive(&mut incoming, &outbox, receiver, &OpenGate, destination).await {
         assert!(!matches!(error, SessionError::Internal(_) | SessionError::Silent), "{error}");
         greet::part(incoming, outbox, &error).await;
     }
@@ -149,9 +151,11 @@ async fn serve(
 struct Nobody;
 
 impl Witness for Nobody {
-    fn stored(&self, _: &RelPath, _: u64, _: Option<&Digest>, _: Duration) {}
+    fn stored(&self, _: &Header, _: &RelPath, _: u64, _: Option<&Digest>, _: Duration) {}
 
-    fn held(&self, _: &RelPath) {}
+    fn held(&self, _: &Header, _: &RelPath, _: Option<&Digest>) {}
 
-    fn failed(&self, _: &RelPath, _: Code, _: &str) {}
+    fn failed(&self, _: &Header, _: Code, _: &str) {}
+
+    fn given_up(&self, _: &Header, _: Code) {}
 }

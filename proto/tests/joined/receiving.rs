@@ -117,6 +117,7 @@ impl Receiving {
             Arrival::Body { seq, offset } => self.disk.push_back(Work::Begin(seq, offset)),
             Arrival::End { seq, digest } => self.disk.push_back(Work::Commit(seq, digest)),
             Arrival::Abort { seq, .. } => self.disk.push_back(Work::Forget(seq)),
+            Arrival::Missing(_) => panic!("nothing was asked for"),
             Arrival::Nothing => {}
             Arrival::Done(done) => {
                 self.send(Some(done.into()));

@@ -32,6 +32,12 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         number().prop_map(|token| Pong { token }.into()),
         (any::<u32>(), code(), sentence())
             .prop_map(|(id, code, detail)| Rejected { id, code, detail }.into()),
+        (option::of(path()), code(), sentence()).prop_map(|(path, code, detail)| Missing {
+            path,
+            code,
+            detail
+        }
+        .into()),
         (number(), number(), number(), number()).prop_map(|(disk, hash, sync, stalled)| Spent {
             disk,
             hash,
@@ -146,12 +152,19 @@ fn welcome() -> impl Strategy<Value = Welcome> {
 
 fn request() -> impl Strategy<Value = Request> {
     let conflict = select(vec![Conflict::Replace, Conflict::KeepBoth, Conflict::Skip, Conflict::Fail]);
-    let verb =
-        prop_oneof![
-            (conflict, any::<bool>(), algorithm())
-                .prop_map(|(on_conflict, dry_run, digest)| Verb::Put(Put { on_conflict, dry_run, digest })),
-            (2..=u16::MAX).prop_map(Verb::Unknown),
-        ];
+    let paths = || vec(path(), 0..4);
+    let verb = prop_oneof![
+        (conflict, any::<bool>(), algorithm()).prop_map(|(on_conflict, dry_run, digest)| Verb::Put(Put {
+            on_conflict,
+            dry_run,
+            digest
+        })),
+        (paths(), algorithm()).prop_map(|(paths, digest)| Verb::Get(Get { paths, digest })),
+        (paths(), algorithm(), any::<bool>(), any::<bool>()).prop_map(
+            |(paths, digest, recursive, reread)| { Verb::List(List { paths, digest, recursive, reread }) }
+        ),
+        (4..=u16::MAX).prop_map(Verb::Unknown),
+    ];
     (any::<u32>(), verb).prop_map(|(id, verb)| Request { id, verb })
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ferry_proto::{Answer, Code, Digest, Header, Message, Receiver, RelPath, Seq};
+use ferry_proto::{Answer, Code, Digest, Header, Message, Receiver, Seq};
 use ferry_store::{Begin, Busy, Meter, Outcome, Reply, Store, Ticket, Upload, lock};
 use tokio::{sync::Notify, task::JoinHandle, time::sleep};
 
@@ -27,6 +27,8 @@ const BREATH: Duration = Duration::from_millis(1);
 /// Something to do, in the order in which it came.
 pub(super) enum Work {
     Offer(Seq, Header, Instant),
+    /// An offer that was decided before it came here.
+    Answer(Seq, Outcome),
     Body(Seq, u64),
     Chunk(Seq, Buffer),
     End(Seq, Digest),
@@ -97,6 +99,11 @@ impl<S: Store> Desk<S> {
             let desk = self.clone();
             tokio::task::spawn_blocking(move || desk.take_a_turn());
         }
+    }
+
+    /// Where it all goes.
+    pub(super) fn destination(&self) -> &Destination<S> {
+        &self.destination
     }
 
     /// What the time of this request goes into.
@@ -206,6 +213,7 @@ impl<S: Store> Desk<S> {
                 let begin = uploads.begin(terms, lease, header, reply);
                 self.begun(&mut state, seq, begin);
             }
+            Work::Answer(seq, outcome) => self.answers.tell(seq, outcome),
             Work::RetryParked => {
                 for (seq, busy, reply) in std::mem::take(&mut state.parked) {
                     let Destination { uploads, terms, lease, .. } = &self.destination;
@@ -215,6 +223,7 @@ impl<S: Store> Desk<S> {
             }
             Work::Body(seq, offset) => {
                 let Some((ticket, reply)) = state.tickets.remove(&seq) else { return };
+                self.destination.witness.begun(ticket.header(), offset);
                 match self.destination.uploads.open_body(*ticket, offset) {
                     Ok(upload) => state.open = Some((seq, upload, reply)),
                     Err(outcome) => reply.give(outcome),
@@ -222,6 +231,7 @@ impl<S: Store> Desk<S> {
             }
             Work::Chunk(seq, bytes) => {
                 let Some((open, upload, _)) = &mut state.open else { return };
+                self.destination.witness.advanced(upload.header(), bytes.len() as u64);
                 if *open == seq
                     && let Err(outcome) = upload.append(Chunk { bytes, _room: room })
                     && let Some((_, _, reply)) = state.open.take()
@@ -235,13 +245,14 @@ impl<S: Store> Desk<S> {
                 }
             }
             Work::Abort(seq, code) => {
-                let begun = state.open.take_if(|(open, ..)| *open == seq).map(|(_, mut upload, reply)| {
+                let witness = &self.destination.witness;
+                if let Some((_, mut upload, reply)) = state.open.take_if(|(open, ..)| *open == seq) {
                     upload.abandon();
-                    reply
-                });
-                if let Some(reply) = begun.or_else(|| state.tickets.remove(&seq).map(|(_, reply)| reply)) {
-                    // The sender knows; the log does not.
-                    reply.give(Outcome::Failed(code, "given up by its sender".into()));
+                    witness.given_up(upload.header(), code);
+                    reply.withdraw();
+                } else if let Some((ticket, reply)) = state.tickets.remove(&seq) {
+                    witness.given_up(ticket.header(), code);
+                    reply.withdraw();
                 }
             }
         }
@@ -255,6 +266,7 @@ impl<S: Store> Desk<S> {
                 let answer = Answer::Send { offset: ticket.offset(), prefix: ticket.prefix() };
                 if self.destination.terms.dry_run {
                     // Nothing follows, so nothing is kept.
+                    self.destination.witness.wanted(ticket.header());
                     reply.withdraw();
                 } else {
                     state.tickets.insert(seq, (ticket, reply));
@@ -268,22 +280,20 @@ impl<S: Store> Desk<S> {
     fn reply(&self, seq: Seq, header: &Header, since: Instant) -> Reply {
         let answers = self.answers.clone();
         let witness = self.destination.witness.clone();
-        let path: RelPath = header.path.clone();
-        Reply::new(move |outcome| match outcome {
-            Outcome::Held(digest, held_as) => {
-                witness.held(held_as.as_ref().unwrap_or(&path));
-                answers.give(|receiver| receiver.verdict(seq, Answer::Held { digest, path: held_as }));
+        let header = header.clone();
+        Reply::new(move |outcome| {
+            match &outcome {
+                Outcome::Held(digest, held_as) => {
+                    witness.held(&header, held_as.as_ref().unwrap_or(&header.path), digest.as_ref());
+                }
+                Outcome::NeedDigest => {}
+                Outcome::Stored(digest, bytes, stored_as) => {
+                    let name = stored_as.as_ref().unwrap_or(&header.path);
+                    witness.stored(&header, name, *bytes, digest.as_ref(), since.elapsed());
+                }
+                Outcome::Failed(code, detail) => witness.failed(&header, *code, detail),
             }
-            Outcome::NeedDigest => answers.give(|receiver| receiver.verdict(seq, Answer::NeedDigest)),
-            Outcome::Stored(digest, bytes, stored_as) => {
-                let name = stored_as.as_ref().unwrap_or(&path);
-                witness.stored(name, bytes, digest.as_ref(), since.elapsed());
-                answers.give(|receiver| receiver.receipt(seq, digest, stored_as));
-            }
-            Outcome::Failed(code, detail) => {
-                witness.failed(&path, code, &detail);
-                answers.give(|receiver| receiver.failed(seq, code, detail));
-            }
+            answers.tell(seq, outcome);
         })
     }
 }
@@ -313,6 +323,16 @@ struct Answers {
 }
 
 impl Answers {
+    /// Tells the sender what has become of an offer.
+    fn tell(&self, seq: Seq, outcome: Outcome) {
+        self.give(|receiver| match outcome {
+            Outcome::Held(digest, path) => receiver.verdict(seq, Answer::Held { digest, path }),
+            Outcome::NeedDigest => receiver.verdict(seq, Answer::NeedDigest),
+            Outcome::Stored(digest, _, path) => receiver.receipt(seq, digest, path),
+            Outcome::Failed(code, detail) => receiver.failed(seq, code, detail),
+        });
+    }
+
     fn give(&self, make: impl FnOnce(&mut Receiver) -> Option<Message>) {
         // Made and queued under one lock, so that the sender sees answers in the order of the protocol's state.
         let mut receiver = lock(&self.receiver);

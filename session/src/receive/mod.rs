@@ -14,11 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ferry_proto::{Arrival, Code, Digest, Piece, Put, Receiver, RelPath, Spent};
-use ferry_store::{Lease, Meter, Part, Store, Terms, Uploads, lock};
+use ferry_proto::{Arrival, Code, Digest, Header, Message, Missing, Piece, Receiver, RelPath, Spent};
+use ferry_store::{Lease, Meter, Outcome, Part, Store, Terms, Uploads, lock};
 
 use self::desk::{Desk, Work};
-use crate::{Arrived, Buffers, Incoming, Outbox, Room, SessionError, incoming::at_once};
+use crate::{Arrived, Buffers, Incoming, Outbox, Room, SessionError, incoming::at_once, send::Pace};
 
 /// Bytes that one session may have between the stream and the disk: what a fast network brings while either half waits
 /// for its turn on a busy processor.
@@ -31,16 +31,60 @@ const ANSWERS: usize = 256 * 1024;
 /// its time, so not many, and large enough that handing them over costs nothing.
 const PIECE: usize = 128 * 1024;
 
-/// What a receiver tells about each entry, for a log.
+/// What a receiver tells about each entry: its header with the path that the gate has given it, and the name that it got.
 pub trait Witness: Send + Sync + 'static {
     /// An entry has arrived for good.
-    fn stored(&self, path: &RelPath, bytes: u64, digest: Option<&Digest>, took: Duration);
+    fn stored(&self, header: &Header, name: &RelPath, bytes: u64, digest: Option<&Digest>, took: Duration);
 
     /// An entry was there already.
-    fn held(&self, path: &RelPath);
+    fn held(&self, header: &Header, name: &RelPath, digest: Option<&Digest>);
 
     /// An entry was refused or has failed.
-    fn failed(&self, path: &RelPath, code: Code, detail: &str);
+    fn failed(&self, header: &Header, code: Code, detail: &str);
+
+    /// The sender has given a body up that was asked for.
+    fn given_up(&self, header: &Header, code: Code);
+
+    /// In a dry run: it would be asked for.
+    fn wanted(&self, _header: &Header) {}
+
+    /// A body begins, at this offset.
+    fn begun(&self, _header: &Header, _offset: u64) {}
+
+    /// Bytes of a body have come.
+    fn advanced(&self, _header: &Header, _bytes: u64) {}
+}
+
+/// Looks at what is offered before anything is done about it, and hears what is not offered.
+pub trait Gate: Send + Sync + 'static {
+    /// What becomes of it. An error ends the session.
+    fn admit(&self, header: Header) -> Result<Admitted, SessionError>;
+
+    /// What was asked for and does not come.
+    fn missing(&self, missing: Missing) -> Result<(), SessionError>;
+}
+
+/// What becomes of an offer at the gate.
+pub enum Admitted {
+    /// It goes to the store, under the path that the header has now.
+    In(Header),
+    /// There is nothing to do about it.
+    AsItIs,
+    /// It is not wanted.
+    Refused(Code, String),
+}
+
+/// Everybody is let in as he comes, and nobody is asked for anything.
+pub struct OpenGate;
+
+impl Gate for OpenGate {
+    fn admit(&self, header: Header) -> Result<Admitted, SessionError> {
+        Ok(Admitted::In(header))
+    }
+
+    fn missing(&self, _: Missing) -> Result<(), SessionError> {
+        Ok(())
+    }
 }
 
 /// Where a receiver puts things, and on which terms.
@@ -51,29 +95,29 @@ pub struct Destination<S: Store> {
     pub terms: Arc<Terms>,
     /// This connection, as an owner of staged bodies, for this request: it ends with it.
     pub lease: Arc<Lease>,
-    /// Offers without a final answer that the sender may have; it was told so.
-    pub offers: usize,
     /// Room for what has arrived, shared by all sessions.
     pub room: Room,
     /// The memory for it, too.
     pub buffers: Buffers,
+    /// How fast bytes may come.
+    pub pace: Arc<dyn Pace>,
     /// Who is told.
     pub witness: Arc<dyn Witness>,
 }
 
-/// Receives what the sender puts, until it has finished.
+/// Receives what the sender offers, until it has finished.
 pub async fn receive<S: Store>(
     incoming: &mut Incoming,
     outbox: &Outbox,
-    put: Put,
+    receiver: Receiver,
+    gate: &dyn Gate,
     destination: Destination<S>,
 ) -> Result<(), SessionError> {
-    let receiver = Arc::new(Mutex::new(Receiver::new(&put, destination.offers)));
-    let (room, buffers) = (destination.room.clone(), destination.buffers.clone());
+    let receiver = Arc::new(Mutex::new(receiver));
     let desk = Desk::new(destination, receiver.clone(), outbox.clone());
     // Whoever drops this future in its middle, because the server stops, leaves no work behind either.
     let _stopped = Stopped(&desk);
-    let result = take_in(incoming, outbox, &receiver, &desk, &room, &buffers).await;
+    let result = take_in(incoming, outbox, &receiver, gate, &desk).await;
     // Whatever the desk still does for this session ends before the session does, so that a successor finds
     // every body free.
     desk.clone().close().await;
@@ -93,10 +137,10 @@ async fn take_in<S: Store>(
     incoming: &mut Incoming,
     outbox: &Outbox,
     receiver: &Mutex<Receiver>,
+    gate: &dyn Gate,
     desk: &Arc<Desk<S>>,
-    shared_room: &Room,
-    buffers: &Buffers,
 ) -> Result<(), SessionError> {
+    let Destination { room: shared_room, buffers, pace, .. } = desk.destination();
     let own_room = Room::new(SESSION_ROOM);
     let room = async |length| [own_room.take(length).await, shared_room.take(length).await];
     let protocol = || lock(receiver);
@@ -121,7 +165,8 @@ async fn take_in<S: Store>(
                 };
                 let mut left = length;
                 while left > 0 {
-                    let length = left.min(PIECE);
+                    let length = left.min(PIECE).min(pace.at_once());
+                    incoming.meanwhile(tick, pace.allow(length)).await?;
                     let mut buffer = buffers.take(length);
                     incoming.chunk(length, &mut buffer).await?;
                     // Not before it is here: nobody waits for room that a slow peer holds.
@@ -129,6 +174,9 @@ async fn take_in<S: Store>(
                     desk.push(Work::Chunk(seq, buffer), Some(room));
                     left -= length;
                 }
+            }
+            Arrived::Message(Message::Rejected(rejected), _) if protocol().has_asked() => {
+                return Err(SessionError::Goodbye { code: rejected.code, detail: rejected.detail });
             }
             Arrived::Message(message, cost) => {
                 let arrival = protocol().handle(message, cost)?;
@@ -138,7 +186,15 @@ async fn take_in<S: Store>(
                         spending.tell()?;
                         return outbox.say(done);
                     }
-                    Arrival::Offer(seq, header) => Work::Offer(seq, header, Instant::now()),
+                    Arrival::Missing(missing) => {
+                        gate.missing(missing)?;
+                        continue;
+                    }
+                    Arrival::Offer(seq, header) => match gate.admit(header)? {
+                        Admitted::In(header) => Work::Offer(seq, header, Instant::now()),
+                        Admitted::AsItIs => Work::Answer(seq, Outcome::Held(None, None)),
+                        Admitted::Refused(code, detail) => Work::Answer(seq, Outcome::Failed(code, detail)),
+                    },
                     Arrival::Body { seq, offset } => Work::Body(seq, offset),
                     Arrival::End { seq, digest } => Work::End(seq, digest),
                     Arrival::Abort { seq, code } => Work::Abort(seq, code),

@@ -2,25 +2,25 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use ferry_proto::{
-    Code, Digest, FrameHeader, Limits, Message, Progress, Sender, Seq, Spent, Violation, limits,
+    Code, Digest, FrameHeader, Limits, Message, Missing, Progress, Rejected, Sender, Seq, Spent, Violation,
+    limits,
 };
 use ferry_store::source::SourceError;
 use tokio::{
     runtime::Handle,
-    sync::{
-        mpsc::{self, error::TryRecvError},
-        oneshot,
-    },
+    sync::mpsc::{self, error::TryRecvError},
+    task::consume_budget,
     time::{sleep, timeout},
 };
 
 use super::{
-    Fate, Manifest, Options, Origin, Pace, Stage, Task,
+    Disproved, Fate, Manifest, Options, Origin, Pace, Stage, Task,
     reader::{self, Deed, Event, Hold, What},
     scout::{self, ATTEMPTS, Prepared, Small},
 };
@@ -46,16 +46,14 @@ const CHUNKS: usize = 4;
 const REPLIES: usize = 4 * limits::OFFERS;
 
 pub(super) async fn run(
-    incoming: Incoming,
+    incoming: &mut Incoming,
     outbox: &Outbox,
     limits: Limits,
     options: Options,
     manifest: Arc<dyn Manifest>,
     pace: Arc<dyn Pace>,
-) -> (Result<(), SessionError>, Option<Incoming>) {
+) -> Result<(), SessionError> {
     let (replies_in, mut replies) = mpsc::channel(REPLIES);
-    let (heard_enough, enough) = oneshot::channel();
-    let listener = tokio::spawn(listen(incoming, replies_in, enough));
     let (prepared_in, prepared) = mpsc::channel(PREPARED);
     let (events_in, events) = mpsc::channel(CHUNKS);
     let (deeds, deeds_out) = std::sync::mpsc::channel();
@@ -84,37 +82,30 @@ pub(super) async fn run(
         left: None,
         spending: Spending::default(),
     };
-    let mut result = core.work(&mut replies, prepared, events).await;
-    if let Err(SessionError::Cut) = result {
-        let last_words = core.last_words(&mut replies);
-        result = timeout(limits::GOODBYE_DRAIN, last_words).await.unwrap_or(Err(SessionError::Cut));
+    let mut listening = pin!(listen(incoming, replies_in));
+    let mut working = pin!(core.run(&mut replies, prepared, events));
+    let mut has_heard_all = false;
+    loop {
+        tokio::select! {
+            () = &mut listening, if !has_heard_all => has_heard_all = true,
+            result = &mut working => return result,
+        }
     }
-    drop(heard_enough);
-    (result, listener.await.ok())
 }
 
-/// Passes on what the receiver says, so that reading never waits for writing. Ends with the session, or when there is
-/// `enough`.
-async fn listen(
-    mut incoming: Incoming,
-    replies: mpsc::Sender<Result<Message, SessionError>>,
-    mut enough: oneshot::Receiver<()>,
-) -> Incoming {
+/// Passes on what the receiver says, so that reading never waits for writing, until it has said all, or there is an error.
+async fn listen(incoming: &mut Incoming, replies: mpsc::Sender<Result<Message, SessionError>>) {
     loop {
-        let arrived = tokio::select! {
-            biased;
-            _ = &mut enough => return incoming,
-            arrived = incoming.next(|| Ok(())) => arrived,
-        };
-        let reply = match arrived {
+        let reply = match incoming.next(|| Ok(())).await {
             Ok(Arrived::Message(message, _)) => Ok(message),
             Ok(Arrived::Chunk(_)) => Err(Violation("a receiver that sends bytes").into()),
             Err(error) => Err(error),
         };
-        let is_last = reply.is_err();
+        // What comes after that belongs to no request, or to another one.
+        let is_last = matches!(reply, Err(_) | Ok(Message::Done(_) | Message::Rejected(_)));
         // With no room left the core is told by the end of the channel.
         if replies.try_send(reply).is_err() || is_last {
-            return incoming;
+            return;
         }
     }
 }
@@ -163,6 +154,20 @@ struct Outstanding {
 }
 
 impl Core {
+    async fn run(
+        &mut self,
+        replies: &mut mpsc::Receiver<Result<Message, SessionError>>,
+        prepared: mpsc::Receiver<Prepared>,
+        events: mpsc::Receiver<Event>,
+    ) -> Result<(), SessionError> {
+        match self.work(replies, prepared, events).await {
+            Err(SessionError::Cut) => timeout(limits::GOODBYE_DRAIN, self.last_words(replies))
+                .await
+                .unwrap_or(Err(SessionError::Cut)),
+            result => result,
+        }
+    }
+
     async fn work(
         &mut self,
         replies: &mut mpsc::Receiver<Result<Message, SessionError>>,
@@ -205,6 +210,8 @@ impl Core {
             }
             self.flush().await?;
             if moved {
+                // Listening shares this task, and has its turn even where there is always something to send.
+                consume_budget().await;
                 continue;
             }
             if scout_is_done && self.is_settled() && !self.sender.is_done() {
@@ -258,8 +265,26 @@ impl Core {
         self.outstanding.is_empty() && self.again.is_empty()
     }
 
-    fn offer_prepared(&mut self, Prepared { task, digest, body, share }: Prepared) {
-        self.offer(task.into_task(), digest, body, share);
+    fn offer_prepared(&mut self, prepared: Prepared) {
+        match prepared {
+            Prepared::Ready { task, digest, body, share } => {
+                self.offer(task.into_task(), digest, body, share)
+            }
+            Prepared::Problem(task, error) => {
+                let (code, detail) = scout::source_failure(&error);
+                self.give_up(task.into_task(), code, detail);
+            }
+            Prepared::Missing(missing) => Message::from(missing).encode(&mut self.pack),
+        }
+    }
+
+    /// It will not be sent, and whoever has asked for it is told.
+    fn give_up(&mut self, task: Task, code: Code, detail: String) {
+        if self.options.asked {
+            let missing = Missing { path: Some(task.path().clone()), code, detail: detail.clone() };
+            Message::from(missing).encode(&mut self.pack);
+        }
+        self.manifest.settle(task, Fate::Failed { code, detail });
     }
 
     fn offer(&mut self, task: Task, digest: Option<Digest>, body: Option<Small>, share: Option<Permit>) {
@@ -288,10 +313,13 @@ impl Core {
 
     /// Takes what the receiver says; whether it has finished.
     fn heard(&mut self, message: Message) -> Result<bool, SessionError> {
-        if let Message::Rejected(rejected) = message {
-            return Err(SessionError::Goodbye { code: rejected.code, detail: rejected.detail });
-        }
-        match self.sender.handle(message)? {
+        let progress = match message {
+            Message::Rejected(Rejected { code, detail, .. }) if !self.options.asked => {
+                return Err(SessionError::Goodbye { code, detail });
+            }
+            message => self.sender.handle(message)?,
+        };
+        match progress {
             Progress::Send { seq, offset, prefix } => self.asked(seq, offset, prefix),
             Progress::Held { seq, path } => {
                 self.settle(seq, |o| Fate::Held { digest: o.digest, bytes: o.length, path })
@@ -341,7 +369,7 @@ impl Core {
             let what = match &outstanding.task.origin {
                 Origin::Stdin(_) => What::Stdin,
                 Origin::Tree(item) => What::Body {
-                    path: item.source.clone(),
+                    source: item.source.clone(),
                     identity: item.identity,
                     resume: prefix.map(|prefix| (offset, prefix)),
                 },
@@ -356,7 +384,7 @@ impl Core {
         else {
             return;
         };
-        let what = What::Digest { path: item.source.clone(), identity: item.identity };
+        let what = What::Digest { source: item.source.clone(), identity: item.identity };
         self.give_deed(seq, what);
     }
 
@@ -398,7 +426,7 @@ impl Core {
             Event::Digested(seq, digest) => {
                 if let Some(Outstanding { task, .. }) = self.outstanding.remove(&seq) {
                     if let Origin::Tree(item) = &task.origin {
-                        self.manifest.learned(&item.identity, digest);
+                        self.manifest.learned(item, digest);
                     }
                     self.again.push_back((task, digest));
                 }
@@ -413,11 +441,13 @@ impl Core {
         if let Origin::Tree(item) = &outstanding.task.origin {
             if outstanding.digest.is_some_and(|known| known != digest) {
                 // What was known of this file was wrong, so its offer was too.
-                self.manifest.forget(&item.identity);
-                return self.unreadable(seq, &SourceError::Changed);
+                return match self.manifest.disproved(item) {
+                    Disproved::Forgotten => self.unreadable(seq, &SourceError::Changed),
+                    Disproved::Damaged(detail) => self.abort(seq, Code::DigestMismatch, detail),
+                };
             }
             if !grew {
-                self.manifest.learned(&item.identity, digest);
+                self.manifest.learned(item, digest);
             }
         }
         (outstanding.digest, outstanding.length, outstanding.grew) = (Some(digest), length, grew);
@@ -428,19 +458,31 @@ impl Core {
 
     /// The source of this body cannot be read, or is not what was offered.
     fn unreadable(&mut self, seq: Seq, error: &SourceError) {
-        let failure = scout::failure(error);
-        if let Fate::Failed { code, .. } = &failure
-            && let Some(abort) = self.sender.abort(seq, *code)
-        {
+        let (code, detail) = scout::source_failure(error);
+        match self.outstanding.get_mut(&seq).map(|outstanding| &mut outstanding.task) {
+            Some(task) if matches!(error, SourceError::Changed) && task.attempt + 1 < ATTEMPTS => {
+                task.attempt += 1;
+                if let Some(task) = self.take_back(seq, code) {
+                    self.manifest.put_back(task);
+                }
+            }
+            _ => self.abort(seq, code, detail),
+        }
+    }
+
+    /// Ends a body for good.
+    fn abort(&mut self, seq: Seq, code: Code, detail: String) {
+        if let Some(task) = self.take_back(seq, code) {
+            self.give_up(task, code, detail);
+        }
+    }
+
+    /// Ends a body, and returns its task, if nothing else has ended it before.
+    fn take_back(&mut self, seq: Seq, code: Code) -> Option<Task> {
+        if let Some(abort) = self.sender.abort(seq, code) {
             abort.encode(&mut self.pack);
         }
-        let Some(Outstanding { mut task, .. }) = self.outstanding.remove(&seq) else { return };
-        task.attempt += 1;
-        if matches!(error, SourceError::Changed) && task.attempt < ATTEMPTS {
-            self.manifest.put_back(task);
-        } else {
-            self.manifest.settle(task, failure);
-        }
+        Some(self.outstanding.remove(&seq)?.task)
     }
 
     fn cancel(&mut self, seq: Seq) {

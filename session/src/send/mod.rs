@@ -5,8 +5,11 @@
 //! - the *reader* (a thread) reads and digests the bodies that were asked for, a chunk at a time;
 //! - the *core* (this task) speaks the protocol: it offers, packs small bodies, passes chunks on, and settles.
 //!
+//! A client sends what it puts. A server sends what it was asked for, and tells of what it cannot send.
+//!
 //! Bytes of a large file are copied once into a chunk, by the reader, and go from there to the stream.
 
+mod backlog;
 mod core;
 mod reader;
 mod scout;
@@ -15,13 +18,14 @@ mod task;
 mod tests;
 
 pub use self::{
+    backlog::Backlog,
     scout::source_failure,
-    task::{Fate, Manifest, Origin, Pace, Stage, Task},
+    task::{Disproved, Fate, Manifest, Next, Origin, Pace, Stage, Task, Unlimited},
 };
 
 use std::sync::Arc;
 
-use ferry_proto::{Algorithm, Code, Conflict, Limits, Put, Request, Verb};
+use ferry_proto::{Algorithm, Code, Conflict, Limits, Put, Request, Verb, limits};
 use ferry_store::source::Links;
 
 use crate::{Incoming, Outbox, SessionError, greet};
@@ -29,9 +33,9 @@ use crate::{Incoming, Outbox, SessionError, greet};
 /// How to send.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// What the receiver does where another file has the name.
-    pub on_conflict: Conflict,
-    /// Ask, and send nothing.
+    /// The receiver has asked for it, and is told of what does not come.
+    pub asked: bool,
+    /// Offer, and send nothing.
     pub dry_run: bool,
     /// How sources that are links are opened.
     pub links: Links,
@@ -43,24 +47,39 @@ pub struct Options {
     pub has_company: bool,
 }
 
-/// Sends what the manifest holds until nothing is outstanding, as one request. When it ends with an error, what was
+/// Puts what the manifest holds until nothing is outstanding, as one request. When it ends with an error, what was
 /// outstanding here has been put back, or has failed if its source cannot be read again.
-pub async fn send(
-    incoming: Incoming,
+pub async fn put(
+    mut incoming: Incoming,
     outbox: Outbox,
     limits: Limits,
+    on_conflict: Conflict,
     options: Options,
     manifest: Arc<dyn Manifest>,
     pace: Arc<dyn Pace>,
 ) -> Result<(), SessionError> {
-    let put = Put { on_conflict: options.on_conflict, dry_run: options.dry_run, digest: options.digest };
+    let put = Put { on_conflict, dry_run: options.dry_run, digest: options.digest };
     outbox.say(Request { id: 1, verb: Verb::Put(put) })?;
-    let (result, incoming) = core::run(incoming, &outbox, limits, options, manifest, pace).await;
-    if let Some(incoming) = incoming {
-        match &result {
-            Ok(()) => greet::farewell(incoming, outbox, Code::Bye, "").await,
-            Err(error) => greet::part(incoming, outbox, error).await,
-        }
+    let result = core::run(&mut incoming, &outbox, limits, options, manifest, pace).await;
+    match &result {
+        Ok(()) => greet::farewell(incoming, outbox, Code::Bye, "").await,
+        Err(error) => greet::part(incoming, outbox, error).await,
     }
     result
+}
+
+/// Sends what the manifest holds to a peer that has asked for it, until nothing is outstanding; the session goes on.
+pub async fn give(
+    incoming: &mut Incoming,
+    outbox: &Outbox,
+    options: Options,
+    manifest: Arc<dyn Manifest>,
+) -> Result<(), SessionError> {
+    let limits = Limits {
+        offers: limits::OFFERS as u32,
+        chunk: limits::CHUNK as u32,
+        checkpoint: limits::CHECKPOINT,
+        file: limits::FILE,
+    };
+    core::run(incoming, outbox, limits, options, manifest, Arc::new(Unlimited)).await
 }

@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, ErrorKind, Read},
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,7 +11,7 @@ use std::{
 };
 
 use ferry_proto::{Algorithm, Digest, FrameHeader, Hasher, Seq, limits};
-use ferry_store::source::{Change, Identity, Links, Source, SourceError};
+use ferry_store::source::{Change, Identity, Links, Location, Source, SourceError};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -62,9 +61,9 @@ impl Hold {
 /// What to read, and to what end.
 pub(super) enum What {
     /// A file, to be sent from this offset if what is before has this digest.
-    Body { path: PathBuf, identity: Identity, resume: Option<(u64, Digest)> },
+    Body { source: Location, identity: Identity, resume: Option<(u64, Digest)> },
     /// A file, only to be digested.
-    Digest { path: PathBuf, identity: Identity },
+    Digest { source: Location, identity: Identity },
     /// Standard input, to be sent.
     Stdin,
 }
@@ -134,8 +133,8 @@ impl Reading<'_> {
         let seq = self.deed.seq;
         let links = self.deed.links;
         match &self.deed.what {
-            What::Digest { path, identity } => {
-                let mut source = open(path, identity, links)?;
+            What::Digest { source: location, identity } => {
+                let mut source = open(location, identity, links)?;
                 let mut hasher = self.algorithm.hasher();
                 self.digest(&mut source, identity.size, &mut hasher)?;
                 if source.change_since(identity)? != Change::None {
@@ -143,8 +142,8 @@ impl Reading<'_> {
                 }
                 self.tell(Event::Digested(seq, hasher.finish()))
             }
-            What::Body { path, identity, resume } => {
-                let mut source = open(path, identity, links)?;
+            What::Body { source: location, identity, resume } => {
+                let mut source = open(location, identity, links)?;
                 let mut hasher = self.algorithm.hasher();
                 let mut offset = 0;
                 if let Some((resume_at, prefix)) = *resume {
@@ -152,7 +151,7 @@ impl Reading<'_> {
                     offset = resume_at;
                     if hasher.so_far() != prefix {
                         // Other bytes than those that were sent before: nothing of them is joined with these.
-                        source = open(path, identity, links)?;
+                        source = open(location, identity, links)?;
                         hasher = self.algorithm.hasher();
                         offset = 0;
                     }
@@ -167,7 +166,7 @@ impl Reading<'_> {
                 if change == Change::Grew {
                     // Growth hides whether anything else changed, so what was announced is read once more.
                     let mut again = self.algorithm.hasher();
-                    self.digest(&mut open(path, identity, links)?, identity.size, &mut again)?;
+                    self.digest(&mut open(location, identity, links)?, identity.size, &mut again)?;
                     if again.finish() != digest {
                         return Err(SourceError::Changed.into());
                     }
@@ -279,8 +278,8 @@ impl Reading<'_> {
 }
 
 /// Opens a file that is still what it was when it was offered.
-fn open(path: &std::path::Path, identity: &Identity, links: Links) -> Result<Source, SourceError> {
-    let source = Source::open(path, links)?;
+fn open(location: &Location, identity: &Identity, links: Links) -> Result<Source, SourceError> {
+    let source = Source::open(location, links)?;
     match identity.change(&source.identity()) {
         // What it has grown by since is not sent, and is told at the end.
         Change::None | Change::Grew => Ok(source),

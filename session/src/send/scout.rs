@@ -2,16 +2,15 @@
 
 use std::{
     io::{self, ErrorKind, Read},
-    path::Path,
     sync::Arc,
     time::Instant,
 };
 
-use ferry_proto::{Code, Digest, Kind, limits};
-use ferry_store::source::{Change, Item, Links, Source, SourceError};
+use ferry_proto::{Code, Digest, Kind, Missing, limits};
+use ferry_store::source::{Change, Item, Links, Location, Source, SourceError};
 use tokio::{runtime::Handle, sync::mpsc::Sender};
 
-use super::{Fate, Manifest, Options, Origin, Stage, Task, reader::CHUNK};
+use super::{Manifest, Next, Options, Origin, Stage, Task, reader::CHUNK};
 use crate::{Permit, Room};
 
 /// Files up to this length are read whole before they are offered: what fits one chunk, so that its digest is known
@@ -25,13 +24,20 @@ const SHARE: usize = 64 * 1024 * 1024;
 /// A file that changes while it is read is tried this often.
 pub(super) const ATTEMPTS: u32 = 3;
 
-/// A task that can be offered.
-pub(super) struct Prepared {
-    pub(super) task: Taken,
-    pub(super) digest: Option<Digest>,
-    pub(super) body: Option<Small>,
-    /// Of what this connection may take away from the others.
-    pub(super) share: Option<Permit>,
+/// What was looked at.
+pub(super) enum Prepared {
+    /// A task that can be offered.
+    Ready {
+        task: Taken,
+        digest: Option<Digest>,
+        body: Option<Small>,
+        /// Of what this connection may take away from the others.
+        share: Option<Permit>,
+    },
+    /// One that cannot.
+    Problem(Taken, SourceError),
+    /// What never was one.
+    Missing(Missing),
 }
 
 /// A task on its way from the manifest. Wherever it is lost, it goes back: a session may end while it waits between
@@ -74,20 +80,27 @@ pub(super) fn run(
     let ready = Room::new(limits::BODIES_READY as usize);
     let room = |bytes: u64| runtime.block_on(ready.take(bytes as usize));
     let shares = Room::new(SHARE);
-    while let Some(task) = manifest.next() {
-        let mut taken = Taken { task: Some(task), manifest: manifest.clone() };
-        let Some(task) = &mut taken.task else { return };
-        match prepare(&*manifest, options, &room, task) {
-            Ok((digest, body)) => {
-                let is_large = body.is_none() && digest.is_none();
-                let large = task.size().filter(|_| options.has_company && is_large);
-                let share =
-                    large.map(|size| runtime.block_on(shares.take(usize::try_from(size).unwrap_or(SHARE))));
-                if prepared.blocking_send(Prepared { task: taken, digest, body, share }).is_err() {
-                    return;
+    while let Some(next) = manifest.next() {
+        let looked_at = match next {
+            Next::Missing(missing) => Prepared::Missing(missing),
+            Next::Task(mut task) => {
+                let found = prepare(&*manifest, options, &room, &mut task);
+                let size = task.size();
+                let task = Taken { task: Some(task), manifest: manifest.clone() };
+                match found {
+                    Err(error) => Prepared::Problem(task, error),
+                    Ok((digest, body)) => {
+                        let is_large = body.is_none() && digest.is_none();
+                        let large = size.filter(|_| options.has_company && is_large);
+                        let share = |size| shares.take(usize::try_from(size).unwrap_or(SHARE));
+                        let share = large.map(|size| runtime.block_on(share(size)));
+                        Prepared::Ready { task, digest, body, share }
+                    }
                 }
             }
-            Err(error) => manifest.settle(taken.into_task(), failure(&error)),
+        };
+        if prepared.blocking_send(looked_at).is_err() {
+            return;
         }
     }
 }
@@ -107,22 +120,22 @@ fn prepare(
     if is_new_attempt {
         look_again(item, options.links)?;
     }
-    let known = if options.checksum { None } else { manifest.known_digest(&item.identity, options.digest) };
-    if known.is_some() || item.identity.size > SMALL {
+    let known = if options.checksum { None } else { manifest.known_digest(item, options.digest) };
+    // Whoever only asks what there is says so where a digest is needed.
+    let is_list = options.asked && options.dry_run;
+    if known.is_some() || item.identity.size > SMALL || is_list {
         return Ok((known, None));
     }
     let Some((digest, body)) = read_small(manifest, item, options, room)? else { return Ok((None, None)) };
     if !body.grew {
-        manifest.learned(&item.identity, digest);
+        manifest.learned(item, digest);
     }
     Ok((Some(digest), Some(body)))
 }
 
 /// Brings an item up to date with its file.
 fn look_again(item: &mut Item, links: Links) -> Result<(), SourceError> {
-    let source = Source::open(&item.source, links)?;
-    item.identity = source.identity();
-    item.mode = source.mode();
+    item.update(&Source::open(&item.source, links)?);
     Ok(())
 }
 
@@ -137,8 +150,7 @@ fn read_small(
     for _ in 0..ATTEMPTS {
         let begin = Instant::now();
         let mut source = Source::open(&item.source, links)?;
-        item.identity = source.identity();
-        item.mode = source.mode();
+        item.update(&source);
         if item.identity.size > SMALL {
             return Ok(None);
         }
@@ -168,16 +180,10 @@ fn read_small(
     Err(SourceError::Changed)
 }
 
-fn begins_with(path: &Path, links: Links, bytes: &[u8]) -> Result<bool, SourceError> {
+fn begins_with(location: &Location, links: Links, bytes: &[u8]) -> Result<bool, SourceError> {
     let mut again = Vec::with_capacity(bytes.len());
-    Source::open(path, links)?.take(bytes.len() as u64).read_to_end(&mut again)?;
+    Source::open(location, links)?.take(bytes.len() as u64).read_to_end(&mut again)?;
     Ok(again == bytes)
-}
-
-/// What became of a task whose source cannot be read.
-pub(super) fn failure(error: &SourceError) -> Fate {
-    let (code, detail) = source_failure(error);
-    Fate::Failed { code, detail }
 }
 
 /// Why a source cannot be sent, as a code and in words.

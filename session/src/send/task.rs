@@ -2,14 +2,14 @@
 
 use std::{future::Future, pin::Pin, time::Duration};
 
-use ferry_proto::{Algorithm, Code, Digest, HasherState, Header, Kind, RelPath};
+use ferry_proto::{Algorithm, Code, Digest, HasherState, Header, Kind, Missing, RelPath};
 use ferry_store::source::{Identity, Item};
 
 /// The list of what is to be sent, shared by every connection that works on it.
 pub trait Manifest: Send + Sync + 'static {
-    /// The next task. Waits while other tasks are outstanding, because they may come back or let a folder's turn
+    /// What comes next. Waits while other tasks are outstanding, because they may come back or let a folder's turn
     /// come; `None` when everything is settled or the run is over.
-    fn next(&self) -> Option<Task>;
+    fn next(&self) -> Option<Next>;
 
     /// A task could not be finished here and is to be tried again.
     fn put_back(&self, task: Task);
@@ -18,10 +18,10 @@ pub trait Manifest: Send + Sync + 'static {
     fn settle(&self, task: Task, fate: Fate);
 
     /// The digest of a file that has not changed since it was learned.
-    fn known_digest(&self, identity: &Identity, algorithm: Algorithm) -> Option<Digest>;
+    fn known_digest(&self, item: &Item, algorithm: Algorithm) -> Option<Digest>;
 
     /// A whole file was read and had this digest.
-    fn learned(&self, identity: &Identity, digest: Digest);
+    fn learned(&self, item: &Item, digest: Digest);
 
     /// The longest state of a hasher, of at most this many bytes of a file that has not changed since it was kept.
     fn known_state(&self, identity: &Identity, algorithm: Algorithm, most: u64) -> Option<HasherState>;
@@ -35,14 +35,23 @@ pub trait Manifest: Send + Sync + 'static {
     /// Bytes of a file were read, only to be digested.
     fn digested(&self, bytes: u64);
 
-    /// A known digest has turned out wrong.
-    fn forget(&self, identity: &Identity);
+    /// A known digest has turned out wrong, though the file seems untouched.
+    fn disproved(&self, item: &Item) -> Disproved;
 
     /// A large body, or a stream, begins at this offset; `is_further` if it never began so far on before.
     fn begun(&self, task: &Task, offset: u64, is_further: bool);
 
     /// Bytes of this task's body are about to leave.
     fn advanced(&self, task: &Task, bytes: u64);
+}
+
+/// What it means that a known digest is not that of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Disproved {
+    /// It was wrong, and is known no more.
+    Forgotten,
+    /// It was right, and the file is damaged: in these words.
+    Damaged(String),
 }
 
 /// A part of the work on a file's way. Different ones go on at the same time, so that the slowest holds up all.
@@ -69,6 +78,28 @@ pub trait Pace: Send + Sync + 'static {
 
     /// Waits until this many more bytes may leave.
     fn allow(&self, bytes: usize) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// As fast as they can.
+pub struct Unlimited;
+
+impl Pace for Unlimited {
+    fn at_once(&self) -> usize {
+        usize::MAX
+    }
+
+    fn allow(&self, _: usize) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+/// What comes next.
+#[derive(Debug)]
+pub enum Next {
+    /// Something to be sent.
+    Task(Task),
+    /// Something that was asked for and cannot be sent, to be told.
+    Missing(Missing),
 }
 
 /// Something to be sent.
@@ -165,7 +196,7 @@ impl Task {
             Origin::Tree(item) => Header {
                 size: self.size(),
                 digest,
-                modified: Some(item.identity.modified),
+                modified: Some(item.modified),
                 // A link has no permission bits of its own.
                 mode: (!matches!(item.kind, Kind::Symlink(_))).then_some(item.mode),
                 ..Header::new(item.path.clone(), item.kind.clone())

@@ -9,7 +9,7 @@ use std::{
 use ferry_proto::{Answer, Digest, HasherState, Message, Verdict};
 use ferry_store::{
     lock,
-    source::{Found, Identity, Walk},
+    source::{Found, Identity, Item, Walk},
 };
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 
@@ -72,8 +72,8 @@ impl AsyncRead for Breaking {
 struct Single(Mutex<Option<Task>>);
 
 impl Manifest for Single {
-    fn next(&self) -> Option<Task> {
-        lock(&self.0).take()
+    fn next(&self) -> Option<Next> {
+        lock(&self.0).take().map(Next::Task)
     }
 
     fn put_back(&self, task: Task) {
@@ -82,11 +82,11 @@ impl Manifest for Single {
 
     fn settle(&self, _: Task, _: Fate) {}
 
-    fn known_digest(&self, _: &Identity, _: Algorithm) -> Option<Digest> {
+    fn known_digest(&self, _: &Item, _: Algorithm) -> Option<Digest> {
         None
     }
 
-    fn learned(&self, _: &Identity, _: Digest) {}
+    fn learned(&self, _: &Item, _: Digest) {}
 
     fn known_state(&self, _: &Identity, _: Algorithm, _: u64) -> Option<HasherState> {
         None
@@ -98,23 +98,13 @@ impl Manifest for Single {
 
     fn digested(&self, _: u64) {}
 
-    fn forget(&self, _: &Identity) {}
+    fn disproved(&self, _: &Item) -> Disproved {
+        Disproved::Forgotten
+    }
 
     fn begun(&self, _: &Task, _: u64, _: bool) {}
 
     fn advanced(&self, _: &Task, _: u64) {}
-}
-
-struct AtOnce;
-
-impl Pace for AtOnce {
-    fn at_once(&self) -> usize {
-        usize::MAX
-    }
-
-    fn allow(&self, _: usize) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(std::future::ready(()))
-    }
 }
 
 fn file(length: usize) -> (tempfile::NamedTempFile, Task) {
@@ -162,7 +152,7 @@ fn hostile_21_a_way_out_that_breaks_when_it_is_full_ends_the_session_with_the_re
             let (incoming, outbox) = crate::open(Breaking { inner: near, taken: 0, state: breakage.clone() });
             tokio::spawn(receive_and_break(far, outbox.clone(), breakage));
             let options = Options {
-                on_conflict: Conflict::KeepBoth,
+                asked: false,
                 dry_run: false,
                 links: Links::Keep,
                 digest: Algorithm::Sha256,
@@ -171,7 +161,16 @@ fn hostile_21_a_way_out_that_breaks_when_it_is_full_ends_the_session_with_the_re
             };
             let limits = Limits { offers: 1, chunk: 1 << 20, checkpoint: 32 << 20, file: u64::MAX };
             let manifest = Arc::new(Single(Mutex::new(Some(task))));
-            let result = send(incoming, outbox, limits, options, manifest.clone(), Arc::new(AtOnce)).await;
+            let put = put(
+                incoming,
+                outbox,
+                limits,
+                Conflict::KeepBoth,
+                options,
+                manifest.clone(),
+                Arc::new(Unlimited),
+            );
+            let result = put.await;
             let came_back = lock(&manifest.0).is_some();
             ended_in.send((result, came_back)).unwrap();
         });

@@ -78,6 +78,11 @@ impl Ticket {
         Ok(Some(Ticket { target, header: header.clone(), is_free: false, ownership: Some(ownership), begun }))
     }
 
+    /// The header that it was offered with.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
     /// Where the body should begin, in bytes.
     pub fn offset(&self) -> u64 {
         self.begun.as_ref().map_or(0, |begun| begun.offset)
@@ -114,6 +119,11 @@ impl<S: Store> Uploads<S> {
 }
 
 impl<S: Store> Upload<S> {
+    /// The header that it was offered with.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
     fn open(shared: Arc<Shared<S>>, ticket: Ticket, offset: u64) -> Result<Self, Fault> {
         let Ticket { target, header, is_free, ownership, begun } = ticket;
         let mut saved = None;

@@ -1,0 +1,181 @@
+//! What a client has asked for: found in the inbox, with what the catalogue says of it, for one connection or several.
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    sync::{Arc, Mutex, Weak},
+    time::Duration,
+};
+
+use ferry_proto::{Algorithm, Digest, HasherState, Missing, RelPath, RunId};
+use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task, source_failure};
+use ferry_store::{
+    Ledger, RowKind, lock,
+    source::{Found, Identity, Item, Shelf, SourceError, Walk},
+};
+
+use crate::{catalogue::ClientId, log::Journal};
+
+/// What is asked for, by whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// The folder that is the root for the client.
+    pub(crate) folder: Option<RelPath>,
+    /// Below it; none of them is everything.
+    pub(crate) paths: Vec<RelPath>,
+    /// Also what is further below than directly in them.
+    pub(crate) recursive: bool,
+}
+
+/// One run of a client, and the number of its request.
+type Run = (ClientId, RunId, u32);
+
+/// Requests that are under way.
+#[derive(Default)]
+pub(crate) struct Givings(Mutex<HashMap<Run, Weak<Share>>>);
+
+/// One connection's part in a request. When the last one ends, so does the search.
+pub(crate) struct Share {
+    pub(crate) giving: Arc<Giving>,
+    wish: Wish,
+}
+
+/// See the module.
+pub(crate) struct Giving {
+    backlog: Backlog,
+    journal: Journal,
+}
+
+impl Givings {
+    /// Takes part in a request that is under way, or begins it.
+    pub(crate) fn join(
+        &self,
+        run: Run,
+        wish: Wish,
+        shelf: Shelf,
+        ledger: Arc<dyn Ledger>,
+        journal: Journal,
+    ) -> Arc<Share> {
+        let mut givings = lock(&self.0);
+        givings.retain(|_, share| share.strong_count() > 0);
+        if let Some(share) = givings.get(&run).and_then(Weak::upgrade)
+            && share.wish == wish
+        {
+            return share;
+        }
+        let giving = Arc::new(Giving { backlog: Backlog::default(), journal });
+        let (searching, wish_to_search) = (giving.clone(), wish.clone());
+        std::thread::spawn(move || searching.search(&wish_to_search, &shelf, &ledger));
+        let share = Arc::new(Share { giving, wish });
+        givings.insert(run, Arc::downgrade(&share));
+        share
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.giving.backlog.stop();
+    }
+}
+
+impl Giving {
+    fn search(&self, wish: &Wish, shelf: &Shelf, ledger: &Arc<dyn Ledger>) {
+        let everything = [None];
+        let some: Vec<_> = wish.paths.iter().map(Some).collect();
+        let roots = if some.is_empty() { &everything[..] } else { &some };
+        for root in roots {
+            let (folder, ledger) = (wish.folder.clone(), ledger.clone());
+            let tell = move |item: &mut Item| tell_what_is_known(item, folder.as_ref(), &*ledger);
+            for found in Walk::of_shelf(shelf, wish.folder.as_ref(), *root, wish.recursive, tell) {
+                let next = match found {
+                    Found::Item(item) => Next::Task(Task::new(Origin::Tree(item))),
+                    Found::Skipped(..) => continue,
+                    Found::Problem(path, error) => {
+                        Next::Missing(missing(&path, &error, wish.folder.as_ref(), *root))
+                    }
+                };
+                if !self.backlog.add(next) {
+                    return;
+                }
+            }
+        }
+        self.backlog.has_all();
+    }
+}
+
+/// What the catalogue says of an entry counts as long as nobody has touched it.
+fn tell_what_is_known(item: &mut Item, folder: Option<&RelPath>, ledger: &dyn Ledger) {
+    let whole = match folder {
+        Some(folder) => folder.join(&item.path),
+        None => Ok(item.path.clone()),
+    };
+    let row = whole.ok().and_then(|path| match ledger.find(&path) {
+        Ok(row) => row,
+        Err(error) => {
+            tracing::warn!(%path, %error, "what is known of a file cannot be looked up");
+            None
+        }
+    });
+    let Some(row) = row.filter(|row| row.stamp == item.stamp()) else { return };
+    item.modified = row.modified.unwrap_or(item.modified);
+    item.mode = row.mode.unwrap_or(item.mode);
+    if let RowKind::File { digests, .. } = row.kind {
+        item.known = Some(Box::new(digests));
+    }
+}
+
+/// How a client is told of what it cannot have. What has no name that can be said is told by the folder that it is in.
+fn missing(path: &Path, error: &SourceError, folder: Option<&RelPath>, root: Option<&RelPath>) -> Missing {
+    let base = folder.map_or(Path::new(""), |folder| Path::new(OsStr::from_bytes(folder.as_bytes())));
+    let below = path.strip_prefix(base).unwrap_or(path);
+    let named = below.ancestors().find_map(|path| RelPath::new(path.as_os_str().as_bytes()).ok());
+    let (code, detail) = source_failure(error);
+    Missing { path: named.or(root.cloned()), code, detail }
+}
+
+impl Manifest for Giving {
+    fn next(&self) -> Option<Next> {
+        self.backlog.next()
+    }
+
+    fn put_back(&self, task: Task) {
+        self.backlog.put_back(task);
+    }
+
+    fn settle(&self, task: Task, fate: Fate) {
+        let path = task.path();
+        match fate {
+            Fate::Sent { digest, bytes, .. } => self.journal.gave(path, bytes, digest.as_ref()),
+            Fate::Failed { code, detail } => self.journal.could_not_give(path, code, &detail),
+            Fate::Held { .. } | Fate::WouldSend { .. } => {}
+        }
+        self.backlog.settle(task);
+    }
+
+    fn known_digest(&self, item: &Item, algorithm: Algorithm) -> Option<Digest> {
+        item.known.as_ref().and_then(|digests| digests.by(algorithm))
+    }
+
+    fn learned(&self, _: &Item, _: Digest) {}
+
+    fn known_state(&self, _: &Identity, _: Algorithm, _: u64) -> Option<HasherState> {
+        None
+    }
+
+    fn learned_state(&self, _: &Identity, _: HasherState) {}
+
+    fn disproved(&self, item: &Item) -> Disproved {
+        tracing::error!(file = %item.path, "a file is not what was received, though nobody has touched it: it is damaged");
+        Disproved::Damaged("the server's copy is damaged: it is not what was received".to_owned())
+    }
+
+    fn spent(&self, _: Stage, _: Duration) {}
+
+    fn digested(&self, _: u64) {}
+
+    fn begun(&self, _: &Task, _: u64, _: bool) {}
+
+    fn advanced(&self, _: &Task, _: u64) {}
+}

@@ -1,0 +1,123 @@
+//! What is still to be sent: filled by a walk, worked on by every connection of a run.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{Next, Origin, Task};
+
+/// How far the walk runs ahead of the connections.
+const AHEAD: usize = 4096;
+
+/// Tasks in their order, of which a folder comes when nothing under it is outstanding.
+#[derive(Default)]
+pub struct Backlog {
+    state: Mutex<State>,
+    /// There is something to take, or never will be.
+    changed: Condvar,
+    /// The walk may go on.
+    has_room: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Next>,
+    outstanding: usize,
+    has_all: bool,
+    stopped: bool,
+}
+
+impl Backlog {
+    /// Adds something. Waits while there is much; false when the run is over.
+    pub fn add(&self, next: Next) -> bool {
+        let state = self.lock();
+        let is_full = |state: &mut State| state.ready.len() >= AHEAD && !state.stopped;
+        let mut state = self.has_room.wait_while(state, is_full).unwrap_or_else(PoisonError::into_inner);
+        if state.stopped {
+            return false;
+        }
+        state.ready.push_back(next);
+        self.tell_of_one_more(&state);
+        true
+    }
+
+    /// Nothing more will be added.
+    pub fn has_all(&self) {
+        self.lock().has_all = true;
+        self.changed.notify_all();
+    }
+
+    /// Ends the run: nothing more is handed out.
+    pub fn stop(&self) {
+        self.lock().stopped = true;
+        self.changed.notify_all();
+        self.has_room.notify_all();
+    }
+
+    /// Whether the run was ended.
+    pub fn is_stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
+    /// Whether everything is settled.
+    pub fn is_finished(&self) -> bool {
+        let state = self.lock();
+        state.has_all && state.ready.is_empty() && state.outstanding == 0
+    }
+
+    /// See [`Manifest::next`](super::Manifest::next).
+    pub fn next(&self) -> Option<Next> {
+        let state = self.lock();
+        let must_wait = |state: &mut State| {
+            !state.stopped && state.ready.is_empty() && (!state.has_all || state.outstanding > 0)
+        };
+        let mut state = self.changed.wait_while(state, must_wait).unwrap_or_else(PoisonError::into_inner);
+        if state.stopped {
+            return None;
+        }
+        let next = state.ready.pop_front()?;
+        if let Next::Task(_) = next {
+            state.outstanding += 1;
+        }
+        // Not before there is room for many: a walk that goes on for one entry at a time costs more than its work.
+        if state.ready.len() == AHEAD / 2 {
+            self.has_room.notify_all();
+        }
+        Some(next)
+    }
+
+    /// See [`Manifest::put_back`](super::Manifest::put_back).
+    pub fn put_back(&self, task: Task) {
+        let mut state = self.lock();
+        state.outstanding -= 1;
+        state.ready.push_front(Next::Task(task));
+        self.tell_of_one_more(&state);
+    }
+
+    /// A task is finished. If it was the last one in its folder, that is next.
+    pub fn settle(&self, task: Task) {
+        let mut state = self.lock();
+        state.outstanding -= 1;
+        if let Origin::Tree(item) = task.origin
+            && let Some(folder) = item.settle()
+        {
+            state.ready.push_front(Next::Task(Task::new(Origin::Tree(folder))));
+            self.tell_of_one_more(&state);
+        }
+        if state.outstanding == 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Where there was something before, nobody waits for it.
+    fn tell_of_one_more(&self, state: &State) {
+        if state.ready.len() == 1 {
+            self.changed.notify_all();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        ferry_store::lock(&self.state)
+    }
+}

@@ -1,0 +1,107 @@
+//! Going through a tree that its owner names by a path.
+
+use std::{
+    fs::FileType,
+    io,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{FileTypeExt, MetadataExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use ferry_proto::{Kind, Mode, RelPath};
+use walkdir::{DirEntry, WalkDir};
+
+use super::{
+    Identity, Item, Links, Location, SourceError,
+    walk::{Sight, Visit},
+};
+
+/// See the module.
+pub(super) struct ByPath {
+    entries: walkdir::IntoIter,
+    root: PathBuf,
+    base: Option<RelPath>,
+    links: Links,
+}
+
+impl ByPath {
+    pub(super) fn new(root: &Path, base: Option<RelPath>, links: Links) -> Self {
+        let entries =
+            WalkDir::new(root).follow_links(links == Links::Follow).follow_root_links(base.is_none());
+        ByPath { entries: entries.into_iter(), root: root.to_owned(), base, links }
+    }
+
+    /// A root that is a link to a folder is entered, and yet shown as a link.
+    fn is_followed_root(&self, entry: &DirEntry) -> bool {
+        self.base.is_none() && entry.depth() == 0 && entry.path().is_dir()
+    }
+
+    fn look(&self, entry: &DirEntry) -> Result<Sight, SourceError> {
+        let below = entry.path().strip_prefix(&self.root).unwrap_or(Path::new("")).as_os_str().as_bytes();
+        let path = match (&self.base, below) {
+            (Some(base), b"") => base.clone(),
+            (Some(base), below) => base.join(below)?,
+            (None, b"") if self.is_followed_root(entry) => return Ok(Sight::Root),
+            (None, b"") => return Err(io::Error::from(io::ErrorKind::NotADirectory).into()),
+            (None, below) => RelPath::new(below)?,
+        };
+        let kind = match entry.file_type() {
+            t if t.is_file() => Kind::File,
+            t if t.is_dir() => Kind::Folder,
+            t if t.is_symlink() && self.links == Links::Keep => {
+                let target = std::fs::read_link(entry.path())?;
+                Kind::Symlink(target.into_os_string().as_bytes().to_vec())
+            }
+            t => return Ok(Sight::Skipped(what_it_is(t))),
+        };
+        let metadata = entry.metadata().map_err(io::Error::from)?;
+        let identity = Identity::of(&metadata);
+        Ok(Sight::Item(Item {
+            source: Location::of_path(entry.path().to_owned()),
+            path,
+            kind,
+            identity,
+            modified: identity.modified,
+            mode: Mode::from_bits(metadata.mode()),
+            known: None,
+            folder: None,
+        }))
+    }
+}
+
+impl Iterator for ByPath {
+    type Item = Visit;
+
+    fn next(&mut self) -> Option<Visit> {
+        Some(match self.entries.next()? {
+            Ok(entry) => {
+                let sight = self.look(&entry).unwrap_or_else(|error| {
+                    if entry.file_type().is_dir() {
+                        self.entries.skip_current_dir();
+                    }
+                    Sight::Problem(error)
+                });
+                Visit { depth: entry.depth(), path: entry.into_path(), sight }
+            }
+            Err(error) => {
+                let path = error.path().unwrap_or(&self.root).to_owned();
+                let depth = error.depth();
+                let error =
+                    error.into_io_error().unwrap_or_else(|| io::Error::other("links lead in a circle"));
+                Visit { depth, path, sight: Sight::Closed(error.into()) }
+            }
+        })
+    }
+}
+
+fn what_it_is(file_type: FileType) -> &'static str {
+    match file_type {
+        t if t.is_symlink() => "a symbolic link",
+        t if t.is_fifo() => "a FIFO",
+        t if t.is_socket() => "a socket",
+        t if t.is_block_device() || t.is_char_device() => "a device",
+        _ => "of an unknown kind",
+    }
+}
