@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Send files, photos and folders to a host you own, and have it proved that they arrived.
+/// Send files, photos and folders to a host you own, have it proved that they arrived, and get them back.
 #[derive(Debug, Parser)]
 #[command(name = "ferry", version, after_help = EXIT_CODES)]
 pub struct Cli {
@@ -13,7 +13,7 @@ pub struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 everything asked for is on the server, 1 some files failed, 2 usage, 3 server not reached or lost, \
+Exit codes: 0 everything asked for is there, 1 some files failed, 2 usage, 3 server not reached or lost, \
 4 not trusted or not allowed, 5 interrupted (run it again to go on), 6 local error before anything was sent";
 
 #[derive(Debug, Subcommand)]
@@ -22,6 +22,12 @@ pub(crate) enum Sub {
     Pair(PairArgs),
     /// Send files and folders
     Send(Box<SendArgs>),
+    /// Get files and folders back
+    Get(Box<GetArgs>),
+    /// Show what a server has
+    Ls(LsArgs),
+    /// Compare what is here with what a server has, and move nothing
+    Verify(VerifyArgs),
     /// Show the servers that are known here
     Remotes {
         #[command(subcommand)]
@@ -61,6 +67,91 @@ pub(crate) struct SendArgs {
     /// The name for standard input, or for the one source there is
     #[arg(long)]
     pub(crate) name: Option<OsString>,
+    /// What to do with symbolic links
+    #[arg(long, value_name = "HOW", default_value = "keep")]
+    pub(crate) links: LinksArg,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// What to get: REMOTE:PATH (`REMOTE:` is everything, `PATH/` what is in it), and at the end the folder that it goes
+    /// to [default: .]; `-` writes one file to standard output
+    #[arg(required = true, value_name = "REMOTE:PATH")]
+    pub(crate) words: Vec<OsString>,
+    /// What the one thing there is is called here
+    #[arg(long)]
+    pub(crate) name: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    /// Where to look: REMOTE[:PATH]
+    #[arg(value_name = "REMOTE[:PATH]")]
+    pub(crate) place: OsString,
+    /// Modes, sizes and times, too
+    #[arg(short, long)]
+    pub(crate) long: bool,
+    /// Everything below it, too
+    #[arg(short = 'R', long)]
+    pub(crate) recursive: bool,
+    /// Digests; those that the server does not know yet are made
+    #[arg(long)]
+    pub(crate) digests: bool,
+    /// How digests are made
+    #[arg(long, value_name = "ALGORITHM", default_value = "sha256")]
+    pub(crate) digest: DigestArg,
+    /// Sizes in bytes
+    #[arg(long)]
+    pub(crate) bytes: bool,
+    /// Tell everything as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Give a connection up on which nothing comes for this long
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Files and folders, and at the end the place that they were sent to
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) words: Vec<OsString>,
+    /// The place, when it is not the last word [default: $FERRY_REMOTE]
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) to: Option<String>,
+    /// A folder below the place
+    #[arg(long, value_name = "PATH")]
+    pub(crate) dir: Option<OsString>,
+    /// The name there of the one source there is
+    #[arg(long)]
+    pub(crate) name: Option<OsString>,
+    /// Have the server read its files, instead of trusting what it has written down about them
+    #[arg(long)]
+    pub(crate) reread: bool,
+    /// Read every file here, instead of trusting what is known about unchanged ones
+    #[arg(long)]
+    pub(crate) checksum: bool,
+    /// How digests are made
+    #[arg(long, value_name = "ALGORITHM", default_value = "sha256")]
+    pub(crate) digest: DigestArg,
+    /// Tell everything as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Tell only of differences
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Give a connection up on which nothing comes for this long
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+}
+
+/// How files are sent or got.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
     /// Connections at a time
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) jobs: usize,
@@ -85,10 +176,7 @@ pub(crate) struct SendArgs {
     /// Give a connection up that makes no progress for this long
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<String>,
-    /// What to do with symbolic links
-    #[arg(long, value_name = "HOW", default_value = "keep")]
-    pub(crate) links: LinksArg,
-    /// Write a checksum file of everything that is on the server now, for `sha256sum -c` or `b3sum -c`
+    /// Write a checksum file of everything that has arrived or was there, for `sha256sum -c` or `b3sum -c`
     #[arg(long, value_name = "FILE")]
     pub(crate) receipts: Option<PathBuf>,
     /// Tell everything as JSON, one object a line

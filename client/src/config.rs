@@ -13,7 +13,10 @@ use ferry_proto::{Algorithm, Conflict, RelPath, escape, units};
 use ferry_store::source::Links;
 
 use crate::{
-    cli::{Cli, ConflictArg, DigestArg, LinksArg, PairArgs, ProgressArg, RemotesSub, SendArgs, Sub},
+    cli::{
+        Cli, ConflictArg, DigestArg, GetArgs, LinksArg, LsArgs, PairArgs, ProgressArg, RemotesSub, RunArgs,
+        SendArgs, Sub, VerifyArgs,
+    },
     exit::Failure,
 };
 
@@ -31,6 +34,12 @@ pub enum Command {
     },
     /// Send.
     Send(Box<Send>),
+    /// Get back.
+    Get(Box<Get>),
+    /// Show what a server has.
+    Ls(Ls),
+    /// Compare.
+    Verify(Box<Verify>),
     /// Show the known servers.
     Remotes(Home),
     /// Forget one.
@@ -74,6 +83,80 @@ pub struct Send {
     pub dir: Option<RelPath>,
     /// The name for the one source.
     pub name: Option<RelPath>,
+    /// Symbolic links.
+    pub links: Links,
+    /// How it is done.
+    pub run: Run,
+}
+
+/// What to get and how.
+#[derive(Debug)]
+pub struct Get {
+    /// Files of this client.
+    pub home: Home,
+    /// What to get, and perhaps where to as the last one.
+    pub words: Vec<OsString>,
+    /// The name for the one thing.
+    pub name: Option<RelPath>,
+    /// How it is done.
+    pub run: Run,
+}
+
+/// What to look at, and what of it to show.
+#[derive(Debug)]
+pub struct Ls {
+    /// Files of this client.
+    pub home: Home,
+    /// Where.
+    pub place: OsString,
+    /// Modes, sizes and times.
+    pub long: bool,
+    /// Everything below.
+    pub recursive: bool,
+    /// Digests.
+    pub digests: bool,
+    /// How they are made.
+    pub digest: Algorithm,
+    /// Sizes in bytes.
+    pub bytes: bool,
+    /// One object a line.
+    pub json: bool,
+    /// How long without anything.
+    pub timeout: Option<Duration>,
+}
+
+/// What to compare, and how.
+#[derive(Debug)]
+pub struct Verify {
+    /// Files of this client.
+    pub home: Home,
+    /// Sources, and perhaps the place as the last one.
+    pub words: Vec<OsString>,
+    /// The place, when it is not the last word.
+    pub to: Option<String>,
+    /// The place, when nothing else names one.
+    pub usual_place: Option<String>,
+    /// A folder below the place.
+    pub dir: Option<RelPath>,
+    /// The name for the one source.
+    pub name: Option<RelPath>,
+    /// The server reads its files.
+    pub reread: bool,
+    /// The client does.
+    pub checksum: bool,
+    /// How digests are made.
+    pub digest: Algorithm,
+    /// One object a line.
+    pub json: bool,
+    /// Differences alone.
+    pub quiet: bool,
+    /// How long without anything.
+    pub timeout: Option<Duration>,
+}
+
+/// How files are sent or got.
+#[derive(Debug)]
+pub struct Run {
     /// Connections at a time.
     pub jobs: usize,
     /// How digests are made.
@@ -90,8 +173,6 @@ pub struct Send {
     pub retry: Option<u32>,
     /// How long without progress.
     pub timeout: Option<Duration>,
-    /// Symbolic links.
-    pub links: Links,
     /// Where receipts are written.
     pub receipts: Option<PathBuf>,
     /// What is told.
@@ -136,6 +217,9 @@ impl Cli {
                 Ok(Command::Pair { home, link, name })
             }
             Sub::Send(args) => Ok(Command::Send(Box::new(send(home, *args)?))),
+            Sub::Get(args) => Ok(Command::Get(Box::new(get(home, *args)?))),
+            Sub::Ls(args) => Ok(Command::Ls(ls(home, args)?)),
+            Sub::Verify(args) => Ok(Command::Verify(Box::new(verify(home, args)?))),
             Sub::Remotes { command: None } => Ok(Command::Remotes(home)),
             Sub::Remotes { command: Some(RemotesSub::Remove { name }) } => Ok(Command::Forget(home, name)),
         }
@@ -163,6 +247,55 @@ impl Home {
 }
 
 fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
+    Ok(Send {
+        home,
+        words: args.words,
+        to: args.to,
+        usual_place: usual_place(),
+        dir: args.dir.map(|dir| path(&dir, "--dir")).transpose()?,
+        name: args.name.map(|name| path(&name, "--name")).transpose()?,
+        links: match args.links {
+            LinksArg::Keep => Links::Keep,
+            LinksArg::Follow => Links::Follow,
+            LinksArg::Skip => Links::Skip,
+        },
+        run: run(args.run)?,
+    })
+}
+
+fn get(home: Home, args: GetArgs) -> Result<Get, Failure> {
+    let name = args.name.map(|name| path(&name, "--name")).transpose()?;
+    Ok(Get { home, words: args.words, name, run: run(args.run)? })
+}
+
+fn ls(home: Home, args: LsArgs) -> Result<Ls, Failure> {
+    let LsArgs { place, long, recursive, digests, bytes, json, .. } = args;
+    let (digest, timeout) = (algorithm(args.digest), timeout(args.timeout.as_deref())?);
+    Ok(Ls { home, place, long, recursive, digests, digest, bytes, json, timeout })
+}
+
+fn verify(home: Home, args: VerifyArgs) -> Result<Verify, Failure> {
+    Ok(Verify {
+        home,
+        words: args.words,
+        to: args.to,
+        usual_place: usual_place(),
+        dir: args.dir.map(|dir| path(&dir, "--dir")).transpose()?,
+        name: args.name.map(|name| path(&name, "--name")).transpose()?,
+        reread: args.reread,
+        checksum: args.checksum,
+        digest: algorithm(args.digest),
+        json: args.json,
+        quiet: args.quiet,
+        timeout: timeout(args.timeout.as_deref())?,
+    })
+}
+
+fn usual_place() -> Option<String> {
+    std::env::var("FERRY_REMOTE").ok().filter(|place| !place.is_empty())
+}
+
+fn run(args: RunArgs) -> Result<Run, Failure> {
     let retry = match args.retry.as_str() {
         "forever" => None,
         number => Some(number.parse().map_err(|_| Failure::usage("--retry takes a number or `forever`"))?),
@@ -175,11 +308,7 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
     if limit_rate == Some(0) {
         return Err(Failure::usage("--limit-rate takes more than 0"));
     }
-    let timeout = args.timeout.as_deref().map(units::duration).transpose();
-    let timeout = timeout.map_err(|error| Failure::usage(format!("--timeout: {error}")))?;
-    if timeout.is_some_and(|timeout| timeout.is_zero()) {
-        return Err(Failure::usage("--timeout takes more than 0"));
-    }
+    let timeout = timeout(args.timeout.as_deref())?;
     if args.dry_run && args.receipts.is_some() {
         return Err(Failure::usage("a dry run has no receipts"));
     }
@@ -191,18 +320,9 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
     if args.json && receipts.as_deref() == Some(Path::new("/dev/stdout")) {
         return Err(Failure::usage("receipts and --json cannot share standard output"));
     }
-    Ok(Send {
-        home,
-        words: args.words,
-        to: args.to,
-        usual_place: std::env::var("FERRY_REMOTE").ok().filter(|place| !place.is_empty()),
-        dir: args.dir.map(|dir| path(&dir, "--dir")).transpose()?,
-        name: args.name.map(|name| path(&name, "--name")).transpose()?,
+    Ok(Run {
         jobs: args.jobs,
-        digest: match args.digest {
-            DigestArg::Sha256 => Algorithm::Sha256,
-            DigestArg::Blake3 => Algorithm::Blake3,
-        },
+        digest: algorithm(args.digest),
         checksum: args.checksum,
         on_conflict: match args.on_conflict {
             ConflictArg::Replace => Conflict::Replace,
@@ -214,11 +334,6 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
         limit_rate,
         retry,
         timeout,
-        links: match args.links {
-            LinksArg::Keep => Links::Keep,
-            LinksArg::Follow => Links::Follow,
-            LinksArg::Skip => Links::Skip,
-        },
         receipts,
         output: Output {
             form: form(args.json, args.quiet, args.progress),
@@ -226,6 +341,22 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
             verbose: args.verbose,
         },
     })
+}
+
+fn timeout(text: Option<&str>) -> Result<Option<Duration>, Failure> {
+    let timeout = text.map(units::duration).transpose();
+    let timeout = timeout.map_err(|error| Failure::usage(format!("--timeout: {error}")))?;
+    match timeout.is_some_and(|timeout| timeout.is_zero()) {
+        true => Err(Failure::usage("--timeout takes more than 0")),
+        false => Ok(timeout),
+    }
+}
+
+fn algorithm(digest: DigestArg) -> Algorithm {
+    match digest {
+        DigestArg::Sha256 => Algorithm::Sha256,
+        DigestArg::Blake3 => Algorithm::Blake3,
+    }
 }
 
 fn form(json: bool, quiet: bool, progress: ProgressArg) -> Form {

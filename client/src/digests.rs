@@ -1,8 +1,9 @@
 //! The digest cache: what unchanged files were found to hold, so that they need not be read again, and how far hashers
-//! have come in those that were not sent to their end.
+//! have come in those that were not sent to their end, or not received.
 //!
 //! It lives in SQLite, is never loaded whole, and serves several processes at once. Losing it costs time only.
 
+mod bodies;
 mod states;
 
 use std::{
@@ -14,10 +15,10 @@ use std::{
 };
 
 use ferry_proto::{Algorithm, Digest, HasherState, Timestamp, limits};
-use ferry_store::source::Identity;
+use ferry_store::{Checkpoint, StageId, source::Identity};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
-use crate::exit::Failure;
+use crate::{exit::Failure, output::Narrator};
 
 /// A file that was touched this shortly before it was read may change again without its times showing it.
 const TOO_FRESH: Duration = Duration::from_secs(2);
@@ -58,6 +59,21 @@ const SCHEMA: &str = "
         state BLOB NOT NULL,
         at INTEGER NOT NULL,
         PRIMARY KEY (device, inode, algorithm, length)
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS bodies (
+        id TEXT PRIMARY KEY,
+        folder BLOB NOT NULL,
+        server TEXT NOT NULL,
+        path BLOB NOT NULL,
+        size INTEGER NOT NULL,
+        modified_s INTEGER,
+        modified_ns INTEGER,
+        algorithm INTEGER,
+        digest BLOB,
+        offset INTEGER NOT NULL,
+        state BLOB,
+        stamp BLOB,
+        at INTEGER NOT NULL
     ) WITHOUT ROWID;
 ";
 
@@ -139,6 +155,36 @@ impl Digests {
         inner.note(kept);
     }
 
+    /// Keeps the digest of a file that was written here: nobody has seen it before it was whole.
+    pub(crate) fn wrote(&self, identity: Identity, digest: Digest) {
+        let mut inner = self.lock();
+        inner.fresh.push((identity, digest));
+        if inner.fresh.len() >= BATCH {
+            inner.save();
+        }
+    }
+
+    /// How far bodies are that are being received into a folder.
+    pub(crate) fn checkpoints(&self, folder: &[u8]) -> Vec<Checkpoint> {
+        let mut inner = self.lock();
+        let found = bodies::all(&inner.connection, folder);
+        inner.note(found).unwrap_or_default()
+    }
+
+    /// Keeps how far one is, at once.
+    pub(crate) fn save_checkpoint(&self, folder: &[u8], checkpoint: &Checkpoint) {
+        let mut inner = self.lock();
+        let saved = inner.writing().and_then(|db| bodies::save(db, folder, checkpoint));
+        inner.note(saved);
+    }
+
+    /// Forgets one.
+    pub(crate) fn drop_checkpoint(&self, id: StageId) {
+        let mut inner = self.lock();
+        let dropped = inner.writing().and_then(|db| bodies::remove(db, id));
+        inner.note(dropped);
+    }
+
     /// Keeps the digest of a file that was just read, unless it was touched just before.
     pub(crate) fn learn(&self, identity: &Identity, digest: Digest) {
         if is_too_fresh(identity) {
@@ -164,7 +210,7 @@ impl Digests {
     }
 
     /// Writes what has not been written yet. An error is the first one of all calls.
-    pub(crate) fn save(&self) -> rusqlite::Result<()> {
+    fn save(&self) -> rusqlite::Result<()> {
         let mut inner = self.lock();
         inner.save();
         let problem = inner.problem.take();
@@ -173,6 +219,14 @@ impl Digests {
             remove(&self.path);
         }
         problem.map_or(Ok(()), Err)
+    }
+
+    /// The same at the end of a run, whose narrator tells of an error.
+    pub(crate) fn save_or_tell(&self, narrator: &Narrator) {
+        if let Err(error) = self.save() {
+            narrator
+                .say(&format!("the digest cache cannot be used, so unchanged files are read again: {error}"));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -295,6 +349,11 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
             result => return result,
         }
     }
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {

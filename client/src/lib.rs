@@ -1,4 +1,4 @@
-//! ferry, the client: sends files, photos and folders to a host you own, and proves that they arrived.
+//! ferry, the client: sends files, photos and folders to a host you own, proves that they arrived, and gets them back.
 
 pub mod cli;
 mod commands;
@@ -6,6 +6,8 @@ pub mod config;
 mod dial;
 mod digests;
 mod exit;
+mod getting;
+mod listing;
 mod output;
 mod pace;
 mod place;

@@ -1,4 +1,5 @@
-//! Which words of a command line are sources, which is the place, and what each source is called there.
+//! Which words of a command line are sources, which is the place, and what each source is called there; or what is asked
+//! for, and what it is called here.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -6,10 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ferry_proto::{Invite, RelPath, escape};
+use ferry_proto::{Fingerprint, Invite, RelPath, escape};
 
 use crate::{
     exit::Failure,
+    getting::Wanted,
     remotes::{Remote, Remotes, is_name},
 };
 
@@ -20,6 +22,24 @@ pub(crate) enum Server {
     Remote(Remote),
     /// A server that is known by an invite, and will be paired with.
     Invite(Invite),
+}
+
+impl Server {
+    /// Its key.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        match self {
+            Server::Remote(remote) => remote.fingerprint,
+            Server::Invite(invite) => invite.fingerprint,
+        }
+    }
+
+    /// How it is reached, and the invite that is spent there.
+    pub(crate) fn into_parts(self) -> (Vec<String>, Option<Invite>) {
+        match self {
+            Server::Remote(remote) => (remote.addresses, None),
+            Server::Invite(invite) => (invite.addresses.clone(), Some(invite)),
+        }
+    }
 }
 
 /// A server, and a folder there.
@@ -83,6 +103,97 @@ pub(crate) fn split(
         (folder, dir) => folder.or(dir),
     };
     Ok((words, Place { folder, ..place }))
+}
+
+/// What is asked for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) server: Server,
+    pub(crate) wanted: Vec<Wanted>,
+    /// Where it goes.
+    pub(crate) to: PathBuf,
+}
+
+/// Splits the words into what is asked for, all of it at one server, and where it goes: the last word, if that is no place.
+pub(crate) fn ask(
+    mut words: Vec<OsString>,
+    name: Option<&RelPath>,
+    remotes: &Remotes,
+) -> Result<Asked, Failure> {
+    let is_place = |word: &mut OsString| word.as_bytes().contains(&b':') && asked_at(word, remotes).is_some();
+    let to = match words.len() {
+        0 | 1 => None,
+        _ => words.pop_if(|last| !is_place(last)),
+    };
+    if let Some(typo) = to.as_ref().and_then(|to| to.to_str()).filter(|to| to.contains(':'))
+        && is_name(typo.split(':').next().unwrap_or(typo))
+        && Path::new(typo).symlink_metadata().is_err()
+    {
+        return Err(unknown(typo, remotes));
+    }
+    let to = PathBuf::from(to.unwrap_or_else(|| ".".into()));
+    if name.is_some() && words.len() != 1 {
+        return Err(Failure::usage("--name goes with one thing to get"));
+    }
+    let (mut at, mut wanted): (Option<Server>, Vec<Wanted>) = (None, Vec::new());
+    for word in &words {
+        let (server, path) =
+            asked_at(word, remotes).ok_or_else(|| unknown(&word.to_string_lossy(), remotes))?;
+        let server = server?;
+        if at.as_ref().is_some_and(|at| at.fingerprint() != server.fingerprint()) {
+            return Err(Failure::usage("two servers: get from one after the other"));
+        }
+        at = Some(server);
+        let next = want(word, path, name)?;
+        if let Some(other) = wanted.iter().find(|other| other.meets(&next)) {
+            let of =
+                |wanted: &Wanted| wanted.path.as_ref().map_or("everything".to_owned(), RelPath::to_string);
+            return Err(Failure::usage(format!(
+                "{} and {} would get into each other's way: get one after the other, into different folders",
+                of(other),
+                of(&next)
+            )));
+        }
+        wanted.push(next);
+    }
+    let server = at.ok_or_else(|| Failure::usage("get what?"))?;
+    Ok(Asked { server, wanted, to })
+}
+
+/// A server, and something there.
+pub(crate) fn one(word: &OsStr, remotes: &Remotes) -> Result<(Server, Option<RelPath>), Failure> {
+    let (server, path) = asked_at(word, remotes).ok_or_else(|| unknown(&word.to_string_lossy(), remotes))?;
+    Ok((server?, want(word, path, None)?.path))
+}
+
+/// The server that a word names, and what there, if it names one.
+fn asked_at<'a>(word: &'a OsStr, remotes: &Remotes) -> Option<(Result<Server, Failure>, &'a [u8])> {
+    let bytes = word.as_bytes();
+    if bytes.starts_with(b"ferry://") {
+        let invite = word.to_string_lossy().parse::<Invite>();
+        let invite = invite.map(Server::Invite).map_err(|error| Failure::usage(format!("{error}")));
+        return Some((invite, b""));
+    }
+    let (name, path) = match bytes.iter().position(|&b| b == b':') {
+        Some(colon) => (&bytes[..colon], &bytes[colon + 1..]),
+        None => (bytes, &b""[..]),
+    };
+    let remote = remotes.find(std::str::from_utf8(name).ok()?)?;
+    Some((Ok(Server::Remote(remote.clone())), path))
+}
+
+/// As with rsync: `a/b` becomes `b` here, and `a/b/` what is in it.
+fn want(word: &OsStr, path: &[u8], name: Option<&RelPath>) -> Result<Wanted, Failure> {
+    let is_contents = path.ends_with(b"/");
+    let path = match path {
+        b"" | b"." | b"./" => None,
+        path => {
+            let bad = |error| Failure::usage(format!("{}: {error}", escape::bytes(word.as_bytes())));
+            Some(RelPath::new(path.strip_suffix(b"/").unwrap_or(path)).map_err(bad)?)
+        }
+    };
+    let own = path.as_ref().filter(|_| !is_contents).and_then(|path| RelPath::new(path.name()).ok());
+    Ok(Wanted { path, name: name.cloned().or(own) })
 }
 
 /// What each source is called at the place.

@@ -1,31 +1,26 @@
 //! The queue of a run: filled by the walk, worked on by every connection, and told what became of each entry.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::HashSet,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use ferry_proto::{Algorithm, Digest, HasherState, Kind, RelPath};
-use ferry_session::send::{Fate, Manifest, Origin, Stage, Task};
-use ferry_store::source::{Found, Identity, Links, Walk};
+use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task};
+use ferry_store::source::{Found, Identity, Item, Links, Walk};
 
 use crate::{digests::Digests, output::Report, place::SourceArg};
 
-/// How far the walk runs ahead of the connections.
-const AHEAD: usize = 4096;
-
 /// See the module.
 pub(crate) struct Queue {
-    state: Mutex<State>,
-    /// There is something to take, or never will be.
-    changed: Condvar,
-    /// The walk may go on.
-    has_room: Condvar,
-    digests: Digests,
+    backlog: Backlog,
+    /// Something was not sent that should have been.
+    failed: AtomicBool,
+    digests: Arc<Digests>,
     report: Arc<dyn Report>,
     /// Counts what brings the run nearer to its end.
     progress: AtomicU64,
@@ -33,21 +28,11 @@ pub(crate) struct Queue {
     digested: AtomicU64,
 }
 
-#[derive(Default)]
-struct State {
-    ready: VecDeque<Task>,
-    outstanding: usize,
-    walking: bool,
-    stopped: bool,
-    failed: bool,
-}
-
 impl Queue {
-    pub(crate) fn new(digests: Digests, report: Arc<dyn Report>) -> Arc<Self> {
+    pub(crate) fn new(digests: Arc<Digests>, report: Arc<dyn Report>) -> Arc<Self> {
         Arc::new(Queue {
-            state: Mutex::new(State { walking: true, ..State::default() }),
-            changed: Condvar::new(),
-            has_room: Condvar::new(),
+            backlog: Backlog::default(),
+            failed: AtomicBool::new(false),
             digests,
             report,
             progress: AtomicU64::new(0),
@@ -61,7 +46,7 @@ impl Queue {
         for source in sources {
             match source {
                 SourceArg::Stdin(path) => {
-                    if !self.add(Task::new(Origin::Stdin(path))) {
+                    if !self.add(Origin::Stdin(path)) {
                         return;
                     }
                 }
@@ -71,22 +56,22 @@ impl Queue {
                             Found::Item(item)
                                 if item.kind != Kind::Folder && is_twin(&mut names, &item.path) =>
                             {
-                                self.lock().failed = true;
-                                self.report.twin(&item.source, &item.path);
+                                self.failed.store(true, Ordering::Relaxed);
+                                self.report.twin(item.source.path(), &item.path);
                                 if let Some(folder) = item.settle()
-                                    && !self.add(Task::new(Origin::Tree(folder)))
+                                    && !self.add(Origin::Tree(folder))
                                 {
                                     return;
                                 }
                             }
                             Found::Item(item) => {
-                                if !self.add(Task::new(Origin::Tree(item))) {
+                                if !self.add(Origin::Tree(item)) {
                                     return;
                                 }
                             }
                             Found::Skipped(path, what) => self.report.skipped(&path, what),
                             Found::Problem(path, error) => {
-                                self.lock().failed = true;
+                                self.failed.store(true, Ordering::Relaxed);
                                 self.report.unreadable(&path, &error);
                             }
                         }
@@ -94,26 +79,22 @@ impl Queue {
                 }
             }
         }
-        self.lock().walking = false;
-        self.changed.notify_all();
+        self.backlog.has_all();
     }
 
     /// Ends the run: nothing more is handed out.
     pub(crate) fn stop(&self) {
-        self.lock().stopped = true;
-        self.changed.notify_all();
-        self.has_room.notify_all();
+        self.backlog.stop();
     }
 
     /// Whether something was not sent that should have been.
     pub(crate) fn has_failures(&self) -> bool {
-        self.lock().failed
+        self.failed.load(Ordering::Relaxed)
     }
 
     /// Whether everything that was asked for is settled.
     pub(crate) fn is_finished(&self) -> bool {
-        let state = self.lock();
-        !state.walking && state.ready.is_empty() && state.outstanding == 0
+        self.backlog.is_finished()
     }
 
     /// Grows whenever the run comes nearer to its end; resending what was lost does not count.
@@ -126,33 +107,9 @@ impl Queue {
         self.digested.load(Ordering::Relaxed)
     }
 
-    /// Keeps what was learned for the next run. An error says that this costs time, then or in this run already.
-    pub(crate) fn save(&self) -> Result<(), rusqlite::Error> {
-        self.digests.save()
-    }
-
     /// Waits while the queue is full; false when the run is over.
-    fn add(&self, task: Task) -> bool {
-        let state = self.lock();
-        let is_full = |state: &mut State| state.ready.len() >= AHEAD && !state.stopped;
-        let mut state = self.has_room.wait_while(state, is_full).unwrap_or_else(PoisonError::into_inner);
-        if state.stopped {
-            return false;
-        }
-        state.ready.push_back(task);
-        self.tell_of_one_more(&state);
-        true
-    }
-
-    /// Where there was something before, nobody waits for it.
-    fn tell_of_one_more(&self, state: &State) {
-        if state.ready.len() == 1 {
-            self.changed.notify_all();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        ferry_store::lock(&self.state)
+    fn add(&self, origin: Origin) -> bool {
+        self.backlog.add(Next::Task(Task::new(origin)))
     }
 }
 
@@ -186,58 +143,30 @@ fn is_twin(names: &mut Option<HashSet<[u8; 16]>>, path: &RelPath) -> bool {
 }
 
 impl Manifest for Queue {
-    fn next(&self) -> Option<Task> {
-        let state = self.lock();
-        let must_wait = |state: &mut State| {
-            !state.stopped && state.ready.is_empty() && (state.walking || state.outstanding > 0)
-        };
-        let mut state = self.changed.wait_while(state, must_wait).unwrap_or_else(PoisonError::into_inner);
-        if state.stopped {
-            return None;
-        }
-        let task = state.ready.pop_front()?;
-        state.outstanding += 1;
-        // Not before there is room for many: a walk that goes on for one entry at a time costs more than its work.
-        if state.ready.len() == AHEAD / 2 {
-            self.has_room.notify_all();
-        }
-        Some(task)
+    fn next(&self) -> Option<Next> {
+        self.backlog.next()
     }
 
     fn put_back(&self, task: Task) {
         self.report.stalled(&task);
-        let mut state = self.lock();
-        state.outstanding -= 1;
-        state.ready.push_front(task);
-        self.tell_of_one_more(&state);
+        self.backlog.put_back(task);
     }
 
     fn settle(&self, task: Task, fate: Fate) {
-        if self.lock().stopped {
+        if self.backlog.is_stopped() {
             return;
         }
         self.progress.fetch_add(1, Ordering::Relaxed);
-        let failed = self.report.settled(&task, &fate);
-        let mut state = self.lock();
-        state.failed |= failed;
-        state.outstanding -= 1;
-        if let Origin::Tree(item) = task.origin
-            && let Some(folder) = item.settle()
-        {
-            state.ready.push_front(Task::new(Origin::Tree(folder)));
-            self.tell_of_one_more(&state);
-        }
-        if state.outstanding == 0 {
-            self.changed.notify_all();
-        }
+        self.failed.fetch_or(self.report.settled(&task, &fate), Ordering::Relaxed);
+        self.backlog.settle(task);
     }
 
-    fn known_digest(&self, identity: &Identity, algorithm: Algorithm) -> Option<Digest> {
-        self.digests.find(identity, algorithm)
+    fn known_digest(&self, item: &Item, algorithm: Algorithm) -> Option<Digest> {
+        self.digests.find(&item.identity, algorithm)
     }
 
-    fn learned(&self, identity: &Identity, digest: Digest) {
-        self.digests.learn(identity, digest);
+    fn learned(&self, item: &Item, digest: Digest) {
+        self.digests.learn(&item.identity, digest);
     }
 
     fn known_state(&self, identity: &Identity, algorithm: Algorithm, most: u64) -> Option<HasherState> {
@@ -256,8 +185,9 @@ impl Manifest for Queue {
         self.digested.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn forget(&self, identity: &Identity) {
-        self.digests.forget(identity);
+    fn disproved(&self, item: &Item) -> Disproved {
+        self.digests.forget(&item.identity);
+        Disproved::Forgotten
     }
 
     fn begun(&self, task: &Task, offset: u64, is_further: bool) {

@@ -6,6 +6,8 @@ use ferry_proto::{Algorithm, HasherState, limits};
 use ferry_store::source::Identity;
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::seconds;
+
 /// States that are kept of one file. A server's last checkpoint is behind the sender's reading by what is under way
 /// between them, which is less than the distance of two.
 const KEPT: u64 = 4;
@@ -93,11 +95,6 @@ pub(super) fn prune(db: &Connection, now: SystemTime) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM states WHERE at < ?1")?
         .execute([seconds(now).saturating_sub(TOO_OLD.as_secs() as i64)])?;
     Ok(())
-}
-
-fn seconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

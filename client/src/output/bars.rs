@@ -3,7 +3,6 @@
 use std::{collections::HashMap, io, time::Duration};
 
 use ferry_proto::{RelPath, units};
-use ferry_session::send::Task;
 use indicatif::{
     HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
 };
@@ -48,20 +47,20 @@ impl Bars {
 }
 
 impl Teller for Bars {
-    fn begun(&mut self, task: &Task, offset: u64) {
-        if task.size().is_some_and(|size| size < SHOWN_FROM) {
+    fn begun(&mut self, path: &RelPath, size: Option<u64>, offset: u64) {
+        if size.is_some_and(|size| size < SHOWN_FROM) {
             return;
         }
-        let bar = self.all.add(task.size().map_or_else(ProgressBar::no_length, ProgressBar::new));
-        bar.set_style(file_style(self.width, task.size().is_some()));
-        bar.set_message(task.path().to_string());
+        let bar = self.all.add(size.map_or_else(ProgressBar::no_length, ProgressBar::new));
+        bar.set_style(file_style(self.width, size.is_some()));
+        bar.set_message(path.to_string());
         count_without_speed(&bar, offset);
         count_without_speed(&self.whole, offset);
-        self.files.insert(task.path().clone(), bar);
+        self.files.insert(path.clone(), bar);
     }
 
-    fn advanced(&mut self, task: &Task, bytes: u64, totals: &Totals) -> io::Result<()> {
-        if let Some(bar) = self.files.get(task.path()) {
+    fn advanced(&mut self, path: &RelPath, bytes: u64, totals: &Totals) -> io::Result<()> {
+        if let Some(bar) = self.files.get(path) {
             bar.inc(bytes);
         }
         self.whole.inc(bytes);

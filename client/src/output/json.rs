@@ -5,11 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ferry_proto::escape;
-use ferry_session::send::Task;
+use ferry_proto::RelPath;
 use serde_json::{Map, Value, json};
 
-use super::{Entry, Stages, Status, Teller, Totals, to_stdout};
+use super::{Entry, Stages, Status, Teller, Totals, insert_bytes, to_stdout};
 use crate::exit::Exit;
 
 /// How often a progress event is written.
@@ -28,7 +27,7 @@ impl Json {
 }
 
 impl Teller for Json {
-    fn advanced(&mut self, _task: &Task, _bytes: u64, totals: &Totals) -> io::Result<()> {
+    fn advanced(&mut self, _path: &RelPath, _bytes: u64, totals: &Totals) -> io::Result<()> {
         if self.next <= Instant::now() {
             self.next = Instant::now() + NOW_AND_THEN;
             let entries = totals.sent + totals.held + totals.failed;
@@ -48,13 +47,7 @@ impl Teller for Json {
         };
         object.insert("status".into(), status.into());
         object.insert("kind".into(), entry.kind.into());
-        match std::str::from_utf8(entry.name) {
-            Ok(name) => object.insert("name".into(), name.into()),
-            Err(_) => {
-                object.insert("name".into(), escape::bytes(entry.name).to_string().into());
-                object.insert("name_bytes".into(), entry.name.into())
-            }
-        };
+        insert_bytes(&mut object, "name", entry.name);
         if let Some(digest) = entry.digest {
             object.insert("digest".into(), digest.to_string().into());
         }

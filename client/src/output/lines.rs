@@ -7,7 +7,6 @@ use std::{
 };
 
 use ferry_proto::{RelPath, units};
-use ferry_session::send::Task;
 
 use super::{Entry, Stages, Teller, Totals, to_stderr};
 use crate::exit::Exit;
@@ -52,13 +51,13 @@ impl Lines {
 }
 
 impl Teller for Lines {
-    fn begun(&mut self, task: &Task, offset: u64) {
-        self.under_way.insert(task.path().clone(), offset);
+    fn begun(&mut self, path: &RelPath, _size: Option<u64>, offset: u64) {
+        self.under_way.insert(path.clone(), offset);
     }
 
-    fn advanced(&mut self, task: &Task, bytes: u64, totals: &Totals) -> io::Result<()> {
+    fn advanced(&mut self, path: &RelPath, bytes: u64, totals: &Totals) -> io::Result<()> {
         // Small bodies never begin, and count when they are finished.
-        if let Some(so_far) = self.under_way.get_mut(task.path()) {
+        if let Some(so_far) = self.under_way.get_mut(path) {
             *so_far += bytes;
         }
         self.now_and_then(totals);
@@ -91,19 +90,17 @@ impl Teller for Lines {
 
 #[cfg(test)]
 mod tests {
-    use ferry_session::send::Origin;
-
     use super::*;
-    use crate::output::Status;
+    use crate::output::{Direction, Status};
 
     #[test]
     fn every_byte_counts_once_whatever_becomes_of_its_body() {
-        let task = |name: &str| Task::new(Origin::Stdin(RelPath::new(name).unwrap()));
+        let path = |name: &str| RelPath::new(name).unwrap();
         let finished = |status, asked, name, bytes| {
             let (kind, digest, detail, code) = ("file", None, None, None);
             Entry { status, kind, asked, name, local: None, digest, bytes, detail, code }
         };
-        let totals = Totals { sent: 2, held: 1, ..Totals::new(false) };
+        let totals = Totals { sent: 2, held: 1, ..Totals::new(Direction::Send, false) };
         let mut lines = Lines::new(false);
         let says = |lines: &Lines, words: &str| {
             let line = lines.line(&totals);
@@ -115,20 +112,20 @@ mod tests {
         lines.expected(9, 2_000_000, true);
         says(&lines, "3/9 entries, 1 held, 0 B of 2.0 MB, ");
         // A large one that goes on from where it was, a small one, and one that the server holds.
-        let large = task("large");
-        lines.begun(&large, 300_000);
+        let large = path("large");
+        lines.begun(&large, None, 300_000);
         lines.advanced(&large, 100_000, &totals).unwrap();
-        lines.advanced(&task("small"), 1000, &totals).unwrap();
+        lines.advanced(&path("small"), 1000, &totals).unwrap();
         says(&lines, "3/9 entries, 1 held, 400 kB of 2.0 MB, ");
         lines.finished(&finished(Status::Sent, None, b"small", 1000), &totals).unwrap();
         lines.finished(&finished(Status::Held, None, b"held", 99_000), &totals).unwrap();
         says(&lines, "3/9 entries, 1 held, 500 kB of 2.0 MB, ");
         // Its connection is lost, and then it arrives under another name.
-        lines.dropped(large.path());
+        lines.dropped(&large);
         says(&lines, "3/9 entries, 1 held, 100 kB of 2.0 MB, ");
-        lines.begun(&large, 0);
+        lines.begun(&large, None, 0);
         lines.advanced(&large, 500_000, &totals).unwrap();
-        lines.finished(&finished(Status::Sent, Some(large.path()), b"large (2)", 500_000), &totals).unwrap();
+        lines.finished(&finished(Status::Sent, Some(&large), b"large (2)", 500_000), &totals).unwrap();
         says(&lines, "3/9 entries, 1 held, 600 kB of 2.0 MB, ");
     }
 }

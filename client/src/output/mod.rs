@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ferry_proto::{Code, Digest, RelPath, escape, units};
+use ferry_proto::{Code, Digest, Header, Kind, RelPath, escape, units};
 use ferry_session::send::{Fate, Origin, Stage, Task};
 use ferry_store::source::SourceError;
 
@@ -26,7 +26,7 @@ use self::{
 };
 use crate::{
     config::{Form, Output},
-    exit::Exit,
+    exit::{Exit, Failure},
     receipts::Receipts,
 };
 
@@ -52,8 +52,9 @@ pub(crate) trait Report: Send + Sync + 'static {
 
 /// One way of telling it. An error is standard output's, and means that data is lost.
 trait Teller: Send {
-    fn begun(&mut self, _task: &Task, _offset: u64) {}
-    fn advanced(&mut self, task: &Task, bytes: u64, totals: &Totals) -> io::Result<()>;
+    /// A body begins, of so many bytes if that is known, at this offset.
+    fn begun(&mut self, _path: &RelPath, _size: Option<u64>, _offset: u64) {}
+    fn advanced(&mut self, path: &RelPath, bytes: u64, totals: &Totals) -> io::Result<()>;
     fn finished(&mut self, entry: &Entry<'_>, totals: &Totals) -> io::Result<()>;
     /// A body is no longer on its way.
     fn dropped(&mut self, _path: &RelPath) {}
@@ -99,6 +100,31 @@ enum Status {
     WouldSend,
 }
 
+/// Which way files go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// To the server.
+    Send,
+    /// From it.
+    Get,
+}
+
+impl Direction {
+    fn word(self) -> &'static str {
+        match self {
+            Direction::Send => "send",
+            Direction::Get => "get",
+        }
+    }
+
+    fn done(self) -> &'static str {
+        match self {
+            Direction::Send => "sent",
+            Direction::Get => "got",
+        }
+    }
+}
+
 /// What has happened so far.
 #[derive(Debug, Clone)]
 struct Totals {
@@ -109,6 +135,7 @@ struct Totals {
     skipped: u64,
     /// Bytes of bodies that left.
     bytes: u64,
+    direction: Direction,
     dry_run: bool,
     /// What holds it up at the moment, if that was asked for.
     slowest: Option<&'static str>,
@@ -138,7 +165,12 @@ impl Inner {
 }
 
 impl Narrator {
-    pub(crate) fn new(output: Output, dry_run: bool, receipts: Option<Receipts>) -> Self {
+    pub(crate) fn new(
+        output: Output,
+        direction: Direction,
+        dry_run: bool,
+        receipts: Option<Receipts>,
+    ) -> Self {
         let teller: Box<dyn Teller> = match output.form {
             Form::Bars => Box::new(Bars::new()),
             Form::Lines => Box::new(Lines::new(true)),
@@ -147,7 +179,7 @@ impl Narrator {
         };
         let inner = Inner {
             teller,
-            totals: Totals::new(dry_run),
+            totals: Totals::new(direction, dry_run),
             slowest: Slowest::new(),
             receipts,
             receipts_failed: None,
@@ -174,7 +206,7 @@ impl Narrator {
     }
 
     /// The receipts, and the last line. Returns how the run ends; receipts or data that cannot be written make it worse.
-    pub(crate) fn finish(&self, exit: Exit) -> Exit {
+    fn finish(&self, exit: Exit) -> Exit {
         let mut inner = self.lock();
         let Inner { teller, totals, receipts, receipts_failed, stdout_failed, .. } = &mut *inner;
         let receipts = receipts.take();
@@ -209,6 +241,17 @@ impl Narrator {
         }
     }
 
+    /// The last words of a run. Returns how it ends.
+    pub(crate) fn end(&self, result: Result<Exit, Failure>) -> Result<Exit, Failure> {
+        match result {
+            Ok(exit) => Ok(self.finish(exit)),
+            Err(failure) => {
+                self.finish(failure.code);
+                Err(failure)
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         ferry_store::lock(&self.inner)
     }
@@ -238,7 +281,7 @@ impl Narrator {
         if self.output.form == Form::Json {
             return;
         }
-        let Inner { teller, .. } = &mut *inner;
+        let Inner { teller, totals, .. } = &mut *inner;
         let local = entry.local.map(|path| path.as_os_str().as_bytes());
         let name = escape::bytes(local.unwrap_or(entry.name));
         match (entry.status, &entry.detail) {
@@ -246,30 +289,106 @@ impl Narrator {
                 teller.say(&format!("ferry: {name}: {}", detail.as_deref().unwrap_or("failed")));
             }
             (_, Some(detail)) if !self.output.quiet => teller.say(&format!("ferry: {name}: {detail}")),
-            (Status::WouldSend, _) => match teller.print(&format!("send  {name}")) {
+            (Status::WouldSend, _) => match teller.print(&format!("{:<5} {name}", totals.direction.word())) {
                 // Whoever only looks at it may have seen enough.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
                 printed => inner.wrote(printed),
             },
             (Status::Held, _) if self.output.verbose => teller.say(&format!("held  {name}")),
-            (Status::Sent, _) if self.output.verbose => teller.say(&format!("sent  {name}")),
+            (Status::Sent, _) if self.output.verbose => {
+                teller.say(&format!("{:<5} {name}", totals.direction.done()));
+            }
             _ => {}
         }
     }
 }
 
-impl Report for Narrator {
-    fn begun(&self, task: &Task, offset: u64) {
-        self.lock().teller.begun(task, offset);
+/// What becomes of bodies on their way, and of entries that come from a server.
+impl Narrator {
+    /// A body begins, of so many bytes if that is known, at this offset.
+    pub(crate) fn begun(&self, path: &RelPath, size: Option<u64>, offset: u64) {
+        self.lock().teller.begun(path, size, offset);
     }
 
-    fn advanced(&self, task: &Task, bytes: u64) {
+    /// Bytes of a body are on their way.
+    pub(crate) fn advanced(&self, path: &RelPath, bytes: u64) {
         let mut inner = self.lock();
         self.look(&mut inner);
         let Inner { teller, totals, .. } = &mut *inner;
         totals.bytes += bytes;
-        let told = teller.advanced(task, bytes, totals);
+        let told = teller.advanced(path, bytes, totals);
         inner.wrote(told);
+    }
+
+    /// A body is no longer on its way.
+    pub(crate) fn dropped(&self, path: &RelPath) {
+        self.lock().teller.dropped(path);
+    }
+
+    /// It is here now, under this name.
+    pub(crate) fn got(&self, header: &Header, name: &RelPath, bytes: u64, digest: Option<&Digest>) {
+        self.receipt(header.has_body(), digest, name);
+        self.tell(&Entry { digest, bytes, ..of_header(Status::Sent, header, name) });
+    }
+
+    /// It was here already.
+    pub(crate) fn had(&self, header: &Header, name: &RelPath, digest: Option<&Digest>) {
+        self.receipt(header.has_body(), digest, name);
+        let bytes = header.size.unwrap_or(0);
+        self.tell(&Entry { digest, bytes, ..of_header(Status::Held, header, name) });
+    }
+
+    /// It would be got.
+    pub(crate) fn would_get(&self, header: &Header) {
+        let bytes = header.size.unwrap_or(0);
+        self.tell(&Entry { bytes, ..of_header(Status::WouldSend, header, &header.path) });
+    }
+
+    /// It could not be received.
+    pub(crate) fn not_got(&self, header: &Header, code: Code, detail: &str) {
+        let detail = Some(escape::text(detail).to_string());
+        self.tell(&Entry { detail, code: Some(code), ..of_header(Status::Failed, header, &header.path) });
+    }
+
+    /// It does not come.
+    pub(crate) fn not_there(&self, path: &RelPath, code: Code, detail: &str) {
+        let text = if detail.is_empty() { code.phrase() } else { detail };
+        let (name, detail) = (path.as_bytes(), Some(escape::text(text).to_string()));
+        let (kind, code, status) = ("other", Some(code), Status::Failed);
+        self.tell(&Entry {
+            status,
+            kind,
+            asked: None,
+            name,
+            local: None,
+            digest: None,
+            bytes: 0,
+            detail,
+            code,
+        });
+    }
+}
+
+fn of_header<'a>(status: Status, header: &'a Header, name: &'a RelPath) -> Entry<'a> {
+    let (kind, asked, name) = (kind_name(&header.kind), Some(&header.path), name.as_bytes());
+    Entry { status, kind, asked, name, local: None, digest: None, bytes: 0, detail: None, code: None }
+}
+
+fn kind_name(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::File => "file",
+        Kind::Folder => "folder",
+        Kind::Symlink(_) => "symlink",
+    }
+}
+
+impl Report for Narrator {
+    fn begun(&self, task: &Task, offset: u64) {
+        Narrator::begun(self, task.path(), task.size(), offset);
+    }
+
+    fn advanced(&self, task: &Task, bytes: u64) {
+        Narrator::advanced(self, task.path(), bytes);
     }
 
     fn spent(&self, stage: Stage, time: Duration) {
@@ -277,16 +396,12 @@ impl Report for Narrator {
     }
 
     fn stalled(&self, task: &Task) {
-        self.lock().teller.dropped(task.path());
+        self.dropped(task.path());
     }
 
     fn settled(&self, task: &Task, fate: &Fate) -> bool {
         let kind = match &task.origin {
-            Origin::Tree(item) => match item.kind {
-                ferry_proto::Kind::File => "file",
-                ferry_proto::Kind::Folder => "folder",
-                ferry_proto::Kind::Symlink(_) => "symlink",
-            },
+            Origin::Tree(item) => kind_name(&item.kind),
             Origin::Stdin(_) => "file",
         };
         let asked = task.path();
@@ -304,14 +419,14 @@ impl Report for Narrator {
         let described = match fate {
             Fate::Sent { digest, bytes, path, grew } => {
                 let name = path.as_ref().unwrap_or(asked);
-                self.receipt(task, digest.as_ref(), name);
+                self.receipt(task.is_file(), digest.as_ref(), name);
                 let grown =
                     grew.then(|| "it grew while it was read; what it was at first was sent".to_owned());
                 Entry { detail: grown, ..entry(Status::Sent, name.as_bytes(), digest.as_ref(), *bytes) }
             }
             Fate::Held { digest, bytes, path } => {
                 let name = path.as_ref().unwrap_or(asked);
-                self.receipt(task, digest.as_ref(), name);
+                self.receipt(task.is_file(), digest.as_ref(), name);
                 entry(Status::Held, name.as_bytes(), digest.as_ref(), *bytes)
             }
             Fate::WouldSend { bytes } => entry(Status::WouldSend, asked.as_bytes(), None, *bytes),
@@ -323,7 +438,7 @@ impl Report for Narrator {
                     (
                         Origin::Tree(item),
                         Code::SourceChanged | Code::SourceVanished | Code::SourceUnreadable,
-                    ) => Some(item.source.as_path()),
+                    ) => Some(item.source.path()),
                     _ => None,
                 };
                 let failed = entry(Status::Failed, asked.as_bytes(), None, 0);
@@ -362,9 +477,9 @@ fn of_source<'a>(
 }
 
 impl Narrator {
-    fn receipt(&self, task: &Task, digest: Option<&Digest>, name: &RelPath) {
+    fn receipt(&self, is_file: bool, digest: Option<&Digest>, name: &RelPath) {
         let mut inner = self.lock();
-        if let (true, Some(digest), Some(receipts)) = (task.is_file(), digest, &mut inner.receipts)
+        if let (true, Some(digest), Some(receipts)) = (is_file, digest, &mut inner.receipts)
             && let Err(error) = receipts.add(digest, name)
         {
             inner.receipts_failed = Some(error.to_string());
@@ -373,9 +488,9 @@ impl Narrator {
 }
 
 impl Totals {
-    fn new(dry_run: bool) -> Self {
+    fn new(direction: Direction, dry_run: bool) -> Self {
         let start = Instant::now();
-        Totals { start, sent: 0, held: 0, failed: 0, skipped: 0, bytes: 0, dry_run, slowest: None }
+        Totals { start, sent: 0, held: 0, failed: 0, skipped: 0, bytes: 0, direction, dry_run, slowest: None }
     }
 
     fn is_nothing(&self) -> bool {
@@ -395,7 +510,12 @@ impl Totals {
     /// The last line for people.
     fn sentence(&self) -> String {
         let took = self.start.elapsed();
-        let verb = if self.dry_run { "would send" } else { "sent" };
+        let verb = match (self.direction, self.dry_run) {
+            (Direction::Send, false) => "sent",
+            (Direction::Send, true) => "would send",
+            (Direction::Get, false) => "got",
+            (Direction::Get, true) => "would get",
+        };
         let mut parts = vec![format!("{verb} {}", counted(self.sent))];
         if self.held > 0 {
             parts.push(format!("held {}", self.held));
@@ -417,7 +537,18 @@ impl Totals {
     }
 }
 
-fn to_stdout(line: &str) -> io::Result<()> {
+/// Puts a name, or another text that may be anything, into an object: escaped, and as bytes where it is no UTF-8.
+pub(crate) fn insert_bytes(object: &mut serde_json::Map<String, serde_json::Value>, key: &str, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => drop(object.insert(key.into(), text.into())),
+        Err(_) => {
+            object.insert(key.into(), escape::bytes(bytes).to_string().into());
+            object.insert(format!("{key}_bytes"), bytes.into());
+        }
+    }
+}
+
+pub(crate) fn to_stdout(line: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{line}")
 }
 

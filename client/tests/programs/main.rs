@@ -3,7 +3,6 @@
 //! Tests are named after the promise, or the line of the list of hostile things, that they hold. These lines are not
 //! tested here, or not whole:
 //! - 1, 2: by the ways in that exist: the native protocol, and the command line of `ferry`;
-//! - 4: `get` does not exist;
 //! - 6: by one race; the others need a store that can be stopped in the middle, and are in `store/tests`;
 //! - 11: nothing is decompressed, and no thumbnails are made;
 //! - 12: there is neither QUIC nor HTTP;
@@ -20,8 +19,10 @@ mod confining;
 mod conflicts;
 mod durable;
 mod faults;
+mod getting;
 mod grants;
 mod holding;
+mod hostile_giver;
 mod hostile_names;
 mod hostile_numbers;
 mod hostile_server;

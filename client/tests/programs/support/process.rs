@@ -176,6 +176,13 @@ impl Outcome {
         self
     }
 
+    /// Checks that standard output has this.
+    #[track_caller]
+    pub(crate) fn prints(self, words: impl AsRef<str>) -> Self {
+        assert!(self.stdout().contains(words.as_ref()), "does not print {:?}: {self:?}", words.as_ref());
+        self
+    }
+
     pub(crate) fn stdout(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }

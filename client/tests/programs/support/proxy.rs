@@ -10,8 +10,8 @@ use std::{
 
 use super::eventually;
 
-/// What a proxy does with bytes. Counts are of bytes from client to server, over all connections, since the plan
-/// was made.
+/// What a proxy does with bytes. Counts are of bytes in the direction that the plan is for, over all connections, since
+/// it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Plan {
     /// Passes everything on.
@@ -36,6 +36,8 @@ pub(crate) struct Proxy {
 struct State {
     target: SocketAddr,
     plan: Plan,
+    /// Whether the plan is for bytes from client to server, and not for those that come back.
+    is_for_upward: bool,
     /// Since the plan was made.
     passed: u64,
     to_server: u64,
@@ -53,6 +55,7 @@ impl Proxy {
         let state = Arc::new(Mutex::new(State {
             target,
             plan: Plan::Forward,
+            is_for_upward: true,
             passed: 0,
             to_server: 0,
             to_client: 0,
@@ -68,10 +71,16 @@ impl Proxy {
         self.address
     }
 
-    /// From here on.
+    /// From here on, for what goes to the server.
     pub(crate) fn set(&self, plan: Plan) {
         let mut state = lock(&self.state);
-        (state.plan, state.passed) = (plan, 0);
+        (state.plan, state.passed, state.is_for_upward) = (plan, 0, true);
+    }
+
+    /// From here on, for what comes back.
+    pub(crate) fn set_back(&self, plan: Plan) {
+        let mut state = lock(&self.state);
+        (state.plan, state.passed, state.is_for_upward) = (plan, 0, false);
     }
 
     /// Ends the connection that is being held up, with all that is on its way; later ones pass.
@@ -98,6 +107,11 @@ impl Proxy {
     /// Bytes passed on from clients to the server.
     pub(crate) fn to_server(&self) -> u64 {
         lock(&self.state).to_server
+    }
+
+    /// Bytes passed on from the server to clients.
+    pub(crate) fn to_client(&self) -> u64 {
+        lock(&self.state).to_client
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -193,12 +207,12 @@ fn pass(from: &mut TcpStream, to: &mut TcpStream, is_upward: bool, state: &Mutex
 fn next(waiting: usize, is_upward: bool, state: &Mutex<State>) -> Step {
     let mut state = lock(state);
     let (step, passed) = match state.plan {
-        Plan::SilentAfter(limit) if !is_upward => match state.passed < limit {
+        Plan::SilentAfter(limit) if is_upward != state.is_for_upward => match state.passed < limit {
             true => (Step::Pass(waiting), 0),
             false => (Step::Hold, 0),
         },
         Plan::Forward | Plan::Only(_) => (Step::Pass(waiting), 0),
-        _ if !is_upward => (Step::Pass(waiting), 0),
+        _ if is_upward != state.is_for_upward => (Step::Pass(waiting), 0),
         Plan::CutAfter(limit) => match usize::try_from(limit - state.passed) {
             Ok(left) if left <= waiting => {
                 state.plan = Plan::Forward;

@@ -173,6 +173,12 @@ pub(crate) fn assert_same_contents(source: &Path, arrived: &Path) {
     compare(without_top(received(snapshot(source))), without_top(snapshot(arrived)));
 }
 
+/// Checks that a tree, or a file, has come back just as it was, its top included.
+#[track_caller]
+pub(crate) fn assert_given_back(source: &Path, back: &Path) {
+    compare(snapshot(source), snapshot(back));
+}
+
 /// Checks that one file has arrived, with its time and mode.
 #[track_caller]
 pub(crate) fn assert_same_file(source: &Path, arrived: &Path) {

@@ -1,0 +1,269 @@
+//! The connections of a run: as many as were asked for, made again when they are lost, until the work is done.
+
+use std::{sync::Arc, time::Duration};
+
+use ferry_proto::Invite;
+use ferry_session::SessionError;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    dial::{self, DialError, Dialer, Session},
+    exit::{Exit, Failure},
+    output::Narrator,
+    remotes::Remotes,
+};
+
+/// The pause after the first lost connection; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How often a connection that is not there looks whether it is still needed.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What the connections are for.
+pub(crate) trait Work: Send + Sync + 'static {
+    /// The first connection stands: from here on there is somebody to work for.
+    fn start(&self) {}
+
+    /// Does all that can be done on one connection.
+    fn on(&self, session: Session) -> impl Future<Output = Result<(), SessionError>> + Send;
+
+    /// Whether nothing is left to do.
+    fn is_finished(&self) -> bool;
+
+    /// Grows whenever the run comes nearer to its end; doing again what was lost does not count.
+    fn progress(&self) -> u64;
+
+    /// Changes with anything that moves.
+    fn motion(&self) -> [u64; 2];
+
+    /// Ends the run: what is dropped from here on has not failed.
+    fn stop(&self);
+}
+
+/// See the module.
+pub(super) struct Connections<W> {
+    pub(super) dialer: Dialer,
+    pub(super) work: Arc<W>,
+    pub(super) narrator: Arc<Narrator>,
+    /// Tries after a lost connection since the last progress; `None` is for ever.
+    pub(super) retry: Option<u32>,
+    /// How long without progress.
+    pub(super) timeout: Option<Duration>,
+}
+
+impl<W> Clone for Connections<W> {
+    fn clone(&self) -> Self {
+        let Connections { dialer, work, narrator, retry, timeout } = self;
+        let (dialer, work, narrator) = (dialer.clone(), work.clone(), narrator.clone());
+        Connections { dialer, work, narrator, retry: *retry, timeout: *timeout }
+    }
+}
+
+impl<W: Work> Connections<W> {
+    /// Works until everything is done, or somebody interrupts it, who is told how to go on.
+    pub(super) fn run(
+        self,
+        jobs: usize,
+        remotes: &mut Remotes,
+        invite: Option<Invite>,
+        interrupted: &str,
+    ) -> Result<(), Failure> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::local(format!("cannot start the runtime: {error}")))?;
+        let result = runtime.block_on(self.go(jobs, remotes, invite, interrupted));
+        // A look-up of a name may hang for long; nobody waits for it any more.
+        runtime.shutdown_background();
+        result
+    }
+
+    async fn go(
+        self,
+        jobs: usize,
+        remotes: &mut Remotes,
+        invite: Option<Invite>,
+        interrupted: &str,
+    ) -> Result<(), Failure> {
+        let signals = Signals::new()?;
+        tokio::select! {
+            biased;
+            () = signals.wait() => {
+                self.work.stop();
+                Err(Failure::new(Exit::Interrupted, interrupted))
+            }
+            result = self.clone().connect_and_work(jobs, remotes, invite) => result,
+        }
+    }
+
+    /// The first connection decides whether anything is done at all.
+    async fn connect_and_work(
+        self,
+        jobs: usize,
+        remotes: &mut Remotes,
+        invite: Option<Invite>,
+    ) -> Result<(), Failure> {
+        let mut patience = Patience::new(self.retry);
+        let first = loop {
+            match self.dialer.dial().await {
+                Ok(session) => break session,
+                Err(DialError::Final(failure)) => return Err(failure),
+                Err(DialError::Later(sentence)) => patience.pause(0, sentence, &self.narrator).await?,
+            }
+        };
+        if let Some(invite) = &invite {
+            let name = remotes.add(invite, None, &first.welcome.name)?;
+            self.narrator.say(&format!("paired: the server is known as `{name}` here"));
+        }
+        self.work.start();
+        let mut connections = JoinSet::new();
+        let mut first = Some(first);
+        for _ in 0..jobs {
+            connections.spawn(self.clone().keep_working(first.take()));
+        }
+        let mut given_up = None;
+        while let Some(ended) = connections.join_next().await {
+            match ended {
+                Ok(Ok(())) => {}
+                // The others may still reach the server, and do the work of this one.
+                Ok(Err(failure)) if failure.code == Exit::Unreachable && !self.work.is_finished() => {
+                    given_up = Some(failure);
+                }
+                Ok(Err(failure)) => return Err(failure),
+                Err(_) => {
+                    let sentence = "internal error: a connection ended in a panic";
+                    return Err(Failure::new(Exit::SomeFailed, sentence));
+                }
+            }
+        }
+        match given_up {
+            Some(failure) if !self.work.is_finished() => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    /// One connection after the other until everything is done.
+    async fn keep_working(self, mut session: Option<Session>) -> Result<(), Failure> {
+        let mut patience = Patience::new(self.retry);
+        loop {
+            let dialled = match session.take() {
+                Some(session) => Ok(session),
+                None => tokio::select! {
+                    biased;
+                    () = self.until_finished() => return Ok(()),
+                    dialled = self.dialer.dial() => dialled,
+                },
+            };
+            let problem = match dialled {
+                Ok(session) => match self.work_on(session).await {
+                    Ok(()) => return Ok(()),
+                    // Everything is done; that the server was lost then takes nothing away.
+                    Err(error) if error.is_lost_connection() && self.work.is_finished() => return Ok(()),
+                    Err(error) => dial::refused(&error, self.dialer.address()),
+                },
+                Err(problem) => problem,
+            };
+            match problem {
+                DialError::Final(failure) => return Err(failure),
+                DialError::Later(sentence) => tokio::select! {
+                    biased;
+                    () = self.until_finished() => return Ok(()),
+                    paused = patience.pause(self.work.progress(), sentence, &self.narrator) => paused?,
+                },
+            }
+        }
+    }
+
+    async fn work_on(&self, session: Session) -> Result<(), SessionError> {
+        tokio::select! {
+            result = self.work.on(session) => result,
+            () = self.stalled() => Err(SessionError::Silent),
+        }
+    }
+
+    /// Ends when other connections have done everything: then this one need not be.
+    async fn until_finished(&self) {
+        while !self.work.is_finished() {
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Ends when nothing has moved for the time that the user gave.
+    async fn stalled(&self) {
+        let Some(timeout) = self.timeout else { return std::future::pending().await };
+        let look = || (self.work.progress(), self.work.motion());
+        let mut seen = look();
+        let mut since = Instant::now();
+        loop {
+            sleep(timeout.min(Duration::from_secs(1))).await;
+            let now = look();
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            } else if since.elapsed() >= timeout {
+                return;
+            }
+        }
+    }
+}
+
+/// How often a lost connection is tried again, and how long before.
+struct Patience {
+    tries: Option<u32>,
+    used: u32,
+    progress: u64,
+}
+
+impl Patience {
+    fn new(tries: Option<u32>) -> Self {
+        Patience { tries, used: 0, progress: 0 }
+    }
+
+    /// Waits before the next try, longer each time; an error when the tries are used up. Progress gives them back.
+    async fn pause(&mut self, progress: u64, problem: String, narrator: &Narrator) -> Result<(), Failure> {
+        if progress > self.progress {
+            (self.progress, self.used) = (progress, 0);
+        }
+        if self.tries.is_some_and(|tries| self.used >= tries) {
+            return Err(Failure::new(
+                Exit::Unreachable,
+                format!("{problem}; the same command goes on from here"),
+            ));
+        }
+        let longest = FIRST_PAUSE.saturating_mul(1 << self.used.min(16)).min(LONGEST_PAUSE);
+        // Clients that lost the same server do not come back all at once.
+        let pause = longest.mul_f64(0.5 + fastrand::f64() / 2.0);
+        self.used += 1;
+        narrator.say(&format!("{problem}; trying again in {:.1} s", pause.as_secs_f64()));
+        sleep(pause).await;
+        Ok(())
+    }
+}
+
+/// Ctrl-C and its kin.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let open =
+            |kind| signal(kind).map_err(|error| Failure::local(format!("cannot wait for signals: {error}")));
+        Ok(Signals { interrupt: open(SignalKind::interrupt())?, terminate: open(SignalKind::terminate())? })
+    }
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

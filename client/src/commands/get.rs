@@ -1,0 +1,114 @@
+//! `ferry get`: puts the run together, and tells how it ended.
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use ferry_proto::RelPath;
+use ferry_session::identity::Identity;
+use ferry_store::StoreError;
+
+use super::connections::{Connections, Work};
+use crate::{
+    config::{Form, Get, Run},
+    dial::Dialer,
+    digests::Digests,
+    exit::{Exit, Failure},
+    getting::{Getting, Options, Streaming, Wanted},
+    output::{Direction, Narrator},
+    pace::Pace,
+    place::{self, Asked},
+    receipts::Receipts,
+    remotes::Remotes,
+};
+
+pub(super) fn run(config: Get) -> Result<Exit, Failure> {
+    let run = config.run;
+    let mut remotes = Remotes::load(&config.home.config)?;
+    let Asked { server, wanted, to } = place::ask(config.words, config.name.as_ref(), &remotes)?;
+    let identity =
+        Identity::load_or_create(&config.home.identity).map_err(|error| Failure::local(error.to_string()))?;
+    let fingerprint = server.fingerprint();
+    let (addresses, invite) = server.into_parts();
+    let secret = invite.as_ref().map(|invite| invite.secret.clone());
+    let dialer = Dialer::new(&identity, addresses, fingerprint, secret, run.timeout)?;
+    let pace = Pace::new(run.limit_rate);
+    let (retry, timeout) = (run.retry, run.timeout);
+    if to.as_os_str() == "-" {
+        let path = only_file(&wanted, &run)?;
+        let narrator = Arc::new(Narrator::new(run.output, Direction::Get, false, None));
+        let work = Streaming::new(path, run.digest, pace, narrator.clone());
+        let connections =
+            Connections { dialer, work: work.clone(), narrator: narrator.clone(), retry, timeout };
+        let interrupted = "interrupted: what was written so far is not the whole file";
+        let result = connections.run(1, &mut remotes, invite, interrupted);
+        return narrator.end(result.map(|()| if work.is_well() { Exit::Well } else { Exit::SomeFailed }));
+    }
+    let folder = make_folder(&to)?;
+    let digests = Arc::new(Digests::open(&config.home.state)?);
+    let receipts = run.receipts.as_deref().map(Receipts::create).transpose()?;
+    let narrator = Arc::new(Narrator::new(run.output, Direction::Get, run.dry_run, receipts));
+    let options = Options {
+        on_conflict: run.on_conflict,
+        checksum: run.checksum,
+        dry_run: run.dry_run,
+        digest: run.digest,
+    };
+    let work = Getting::new(wanted, &folder, fingerprint, options, digests.clone(), pace, narrator.clone())
+        .map_err(|error| cannot_receive(&to, &error))?;
+    let connections = Connections { dialer, work: work.clone(), narrator: narrator.clone(), retry, timeout };
+    let interrupted = "interrupted: run the same command again to go on";
+    let result = connections.run(run.jobs, &mut remotes, invite, interrupted);
+    let is_well = work.finish();
+    digests.save_or_tell(&narrator);
+    narrator.end(result.map(|()| match is_well {
+        false => Exit::SomeFailed,
+        true if work.is_finished() => Exit::Well,
+        true => Exit::Unreachable,
+    }))
+}
+
+/// What goes to standard output.
+fn only_file(wanted: &[Wanted], run: &Run) -> Result<RelPath, Failure> {
+    match wanted {
+        [Wanted { path: Some(path), name: Some(_) }] => match (run.output.form, &run.receipts, run.dry_run) {
+            (Form::Json, ..) => Err(Failure::usage("the file and --json cannot share standard output")),
+            (_, Some(_), _) | (_, _, true) => {
+                Err(Failure::usage("--receipts and --dry-run do not go with standard output"))
+            }
+            _ => Ok(path.clone()),
+        },
+        _ => Err(Failure::usage("only one file can be written to standard output")),
+    }
+}
+
+/// The folder that everything goes to, made if what is above it is there.
+fn make_folder(to: &Path) -> Result<PathBuf, Failure> {
+    let shown = to.display();
+    match fs::create_dir(to) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(Failure::local(format!("cannot make the folder {shown}: {error}"))),
+    }
+    let folder =
+        fs::canonicalize(to).map_err(|error| Failure::local(format!("cannot use {shown}: {error}")))?;
+    if !folder.is_dir() {
+        let sentence =
+            format!("{shown} is no folder: name the folder that it goes to, and --name for another name");
+        return Err(Failure::usage(sentence));
+    }
+    Ok(folder)
+}
+
+fn cannot_receive(to: &Path, error: &StoreError) -> Failure {
+    let to = to.display();
+    Failure::local(match error {
+        StoreError::InUse => format!("another ferry, or ferryd, is saving into {to} at the moment"),
+        StoreError::Denied(error) => format!("{to} is not writable: {error}"),
+        StoreError::Kind => format!("{to}/.ferry, or something in it, is a link or no folder: remove it"),
+        error => format!("cannot save into {to}: {error}"),
+    })
+}

@@ -1,0 +1,293 @@
+//! `ferry verify`: whether the server has what is here, without moving any of it.
+
+use std::{
+    collections::HashSet,
+    ffi::OsStr,
+    fs,
+    hash::{BuildHasher, RandomState},
+    io::{self, ErrorKind, Read},
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use ferry_proto::{Algorithm, Code, Digest, Header, Kind, RelPath, escape};
+use ferry_session::identity::Identity;
+use ferry_store::{
+    lock,
+    source::{Change, Found, Identity as Version, Links, Location, Source, SourceError, Walk},
+};
+use serde_json::{Map, Value, json};
+
+use super::connections::Connections;
+use crate::{
+    config::{Form, Output, Verify},
+    dial::Dialer,
+    digests::Digests,
+    exit::{Exit, Failure},
+    listing::{Listing, Look, Question, Wish},
+    output::{self, Direction, Narrator},
+    place::{self, Place, SourceArg},
+    remotes::Remotes,
+};
+
+/// Bytes of a file that are read at a time.
+const READ: usize = 256 * 1024;
+
+/// A file that changes while it is read is tried this often.
+const ATTEMPTS: usize = 3;
+
+pub(super) fn run(config: Verify) -> Result<Exit, Failure> {
+    let mut remotes = Remotes::load(&config.home.config)?;
+    let (words, Place { server, folder }) = place::split(
+        config.words,
+        config.to.as_deref(),
+        config.usual_place.as_deref(),
+        config.dir,
+        &remotes,
+    )?;
+    let sources = trees(place::name_sources(&words, folder.as_ref(), config.name.as_ref())?)?;
+    let identity =
+        Identity::load_or_create(&config.home.identity).map_err(|error| Failure::local(error.to_string()))?;
+    let fingerprint = server.fingerprint();
+    let (addresses, invite) = server.into_parts();
+    let secret = invite.as_ref().map(|invite| invite.secret.clone());
+    let dialer = Dialer::new(&identity, addresses, fingerprint, secret, config.timeout)?;
+    let digests = Arc::new(Digests::open(&config.home.state)?);
+    let output = Output { form: Form::Silent, quiet: config.quiet, verbose: false };
+    let narrator = Arc::new(Narrator::new(output, Direction::Send, false, None));
+    let bases: Option<Vec<RelPath>> = sources.iter().map(|source| source.base.clone()).collect();
+    let question = Question {
+        paths: bases.unwrap_or_default(),
+        digest: config.digest,
+        recursive: true,
+        reread: config.reread,
+    };
+    let comparing = Arc::new(Comparing {
+        sources,
+        algorithm: config.digest,
+        checksum: config.checksum,
+        digests: digests.clone(),
+        seen: Mutex::default(),
+        hashing: RandomState::new(),
+        told: Told { as_json: config.json, quiet: config.quiet, ..Told::default() },
+    });
+    let work = Listing::new(question, comparing.clone());
+    let connections =
+        Connections { dialer, work, narrator: narrator.clone(), retry: Some(0), timeout: config.timeout };
+    let result = connections.run(1, &mut remotes, invite, "interrupted");
+    if result.is_ok() {
+        comparing.look_for_missing();
+    }
+    digests.save_or_tell(&narrator);
+    result?;
+    comparing.told.summary()
+}
+
+/// Something here, and where it should be there.
+struct Tree {
+    root: PathBuf,
+    base: Option<RelPath>,
+}
+
+fn trees(sources: Vec<SourceArg>) -> Result<Vec<Tree>, Failure> {
+    let tree = |source| match source {
+        SourceArg::Tree { root, base } => Ok(Tree { root, base }),
+        SourceArg::Stdin(_) => Err(Failure::usage("standard input cannot be verified: it is nowhere here")),
+    };
+    sources.into_iter().map(tree).collect()
+}
+
+impl Tree {
+    /// Where an entry of the server's should be here, if it belongs to this one.
+    fn locate(&self, path: &RelPath) -> Option<PathBuf> {
+        let below = match &self.base {
+            None => path.as_bytes(),
+            Some(base) if base == path => return Some(self.root.clone()),
+            Some(base) => path.as_bytes().strip_prefix(base.as_bytes())?.strip_prefix(b"/")?,
+        };
+        Some(self.root.join(OsStr::from_bytes(below)))
+    }
+}
+
+/// Compares what the server has with what is here.
+struct Comparing {
+    sources: Vec<Tree>,
+    algorithm: Algorithm,
+    checksum: bool,
+    digests: Arc<Digests>,
+    /// What the server has spoken of, as hashes of names, so that a million of them fit in little memory.
+    seen: Mutex<HashSet<u64>>,
+    hashing: RandomState,
+    told: Told,
+}
+
+impl Look for Comparing {
+    fn entry(&self, header: &Header) -> Wish {
+        let Some(path) = self.sources.iter().find_map(|source| source.locate(&header.path)) else {
+            // It was not asked for.
+            return Wish::Nothing;
+        };
+        match self.compare(header, &path) {
+            Ok(Compared::Unknown) => return Wish::Digest,
+            Ok(Compared::Same) => self.told.same(),
+            Ok(Compared::Different(why)) => self.told.differs("different", header.path.as_bytes(), why),
+            Err(SourceError::Io(error)) if error.kind() == ErrorKind::NotFound => {
+                self.told.differs("extra", header.path.as_bytes(), "");
+            }
+            Err(error) => self.told.differs("unreadable", header.path.as_bytes(), &error.to_string()),
+        }
+        lock(&self.seen).insert(self.hashing.hash_one(header.path.as_bytes()));
+        Wish::Nothing
+    }
+
+    fn missing(&self, path: Option<&RelPath>, code: Code, detail: &str) {
+        // What is not there is found out by looking for what is here.
+        if code != Code::SourceVanished {
+            let text = if detail.is_empty() { code.phrase() } else { detail };
+            let name = path.map_or(&b"."[..], |path| path.as_bytes());
+            self.told.differs("unreadable", name, text);
+            lock(&self.seen).insert(self.hashing.hash_one(name));
+        }
+    }
+}
+
+/// What came of a comparison.
+enum Compared {
+    Same,
+    Different(&'static str),
+    /// The server has not told its digest.
+    Unknown,
+}
+
+impl Comparing {
+    fn compare(&self, header: &Header, path: &Path) -> Result<Compared, SourceError> {
+        let metadata = fs::symlink_metadata(path)?;
+        let same = |same: bool, why| Ok(if same { Compared::Same } else { Compared::Different(why) });
+        match &header.kind {
+            Kind::Folder => same(path.is_dir(), "it is no folder here"),
+            Kind::Symlink(target) if metadata.is_symlink() => {
+                same(fs::read_link(path)?.as_os_str().as_bytes() == target, "it leads elsewhere")
+            }
+            Kind::Symlink(_) => Ok(Compared::Different("it is no link here")),
+            Kind::File if !metadata.is_file() => Ok(Compared::Different("it is no file here")),
+            Kind::File if header.size != Some(metadata.len()) => {
+                Ok(Compared::Different("its size is another one"))
+            }
+            Kind::File => match header.digest {
+                None => Ok(Compared::Unknown),
+                Some(theirs) => same(self.digest(path)? == theirs, "its content is another one"),
+            },
+        }
+    }
+
+    /// The digest of a file here.
+    fn digest(&self, path: &Path) -> Result<Digest, SourceError> {
+        let location = Location::of_path(path.to_owned());
+        for _ in 0..ATTEMPTS {
+            let mut source = Source::open(&location, Links::Keep)?;
+            let version: Version = source.identity();
+            let known = self.digests.find(&version, self.algorithm).filter(|_| !self.checksum);
+            if let Some(known) = known {
+                return Ok(known);
+            }
+            let mut hasher = self.algorithm.hasher();
+            let mut buffer = vec![0; READ];
+            loop {
+                match source.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(read) => hasher.update(&buffer[..read]),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if source.change_since(&version)? == Change::None {
+                let digest = hasher.finish();
+                self.digests.learn(&version, digest);
+                return Ok(digest);
+            }
+        }
+        Err(SourceError::Changed)
+    }
+
+    /// Tells of what is here and was not told of by the server.
+    fn look_for_missing(&self) {
+        for Tree { root, base } in &self.sources {
+            for found in Walk::new(root, base.clone(), Links::Keep) {
+                match found {
+                    Found::Item(item) => {
+                        let mut next = Some(item);
+                        while let Some(item) = next {
+                            if !lock(&self.seen).contains(&self.hashing.hash_one(item.path.as_bytes())) {
+                                self.told.differs("missing", item.path.as_bytes(), "");
+                            }
+                            next = item.settle();
+                        }
+                    }
+                    Found::Skipped(..) => {}
+                    Found::Problem(path, error) => {
+                        self.told.differs("unreadable", path.as_os_str().as_bytes(), &error.to_string());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Tells of differences on standard output.
+#[derive(Default)]
+struct Told {
+    as_json: bool,
+    quiet: bool,
+    same: AtomicU64,
+    counts: Mutex<Map<String, Value>>,
+    failed: Mutex<Option<io::Error>>,
+}
+
+impl Told {
+    fn same(&self) {
+        self.same.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn differs(&self, how: &'static str, name: &[u8], why: &str) {
+        let mut counts = lock(&self.counts);
+        let so_far = counts.get(how).and_then(Value::as_u64).unwrap_or(0);
+        counts.insert(how.to_owned(), (so_far + 1).into());
+        drop(counts);
+        let line = if self.as_json {
+            let mut object = Map::new();
+            object.insert("status".into(), how.into());
+            output::insert_bytes(&mut object, "name", name);
+            if !why.is_empty() {
+                object.insert("detail".into(), why.into());
+            }
+            Value::Object(object).to_string()
+        } else {
+            let why = if why.is_empty() { String::new() } else { format!(": {}", escape::text(why)) };
+            format!("{how:<10} {}{why}", escape::bytes(name))
+        };
+        if let Err(error) = output::to_stdout(&line) {
+            lock(&self.failed).get_or_insert(error);
+        }
+    }
+
+    fn summary(&self) -> Result<Exit, Failure> {
+        let (counts, same) = (lock(&self.counts), self.same.load(Ordering::Relaxed));
+        if let Some(error) = lock(&self.failed).take() {
+            let sentence = format!("standard output cannot be written: {error}");
+            return Err(Failure::new(Exit::SomeFailed, sentence));
+        }
+        if self.as_json {
+            let mut summary = counts.clone();
+            summary.insert("same".into(), same.into());
+            let _ = output::to_stdout(&json!({ "summary": summary }).to_string());
+        } else if !self.quiet {
+            let others: Vec<_> = counts.iter().map(|(how, number)| format!(", {how} {number}")).collect();
+            output::to_stderr(&format!("same {same}{}", others.concat()));
+        }
+        Ok(if counts.is_empty() { Exit::Well } else { Exit::SomeFailed })
+    }
+}

@@ -1,0 +1,347 @@
+//! Receiving what was asked for, into a folder here.
+//!
+//! The server walks what it is asked for anew with each request, so a lost connection costs another pass over it, in which
+//! what is here already is held. Several connections share a pass.
+
+mod ledger;
+mod stream;
+mod wanted;
+
+use std::{
+    collections::HashSet,
+    hash::{BuildHasher, RandomState},
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use ferry_proto::{
+    Algorithm, Code, Conflict, Digest, Fingerprint, Get, Header, List as Listing, Receiver, RelPath, Request,
+    Verb,
+};
+use ferry_session::{
+    Buffers, Incoming, Outbox, Room, SessionError, greet,
+    receive::{self, Destination, Witness},
+};
+use ferry_store::{Cut, Lease, LocalStore, StoreError, Terms, Uploads, lock};
+
+use self::{ledger::Book, wanted::List};
+pub(crate) use self::{stream::Streaming, wanted::Wanted};
+use crate::{commands::Work, dial::Session, digests::Digests, output::Narrator, pace::Pace};
+
+/// Bytes of bodies that have come and are not written yet, all connections together.
+const ROOM: usize = 32 * 1024 * 1024;
+
+/// Threads that hash large bodies.
+const HASHERS: usize = 2;
+
+/// How to receive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    pub(crate) on_conflict: Conflict,
+    /// Read and digest what is here anew.
+    pub(crate) checksum: bool,
+    pub(crate) dry_run: bool,
+    pub(crate) digest: Algorithm,
+}
+
+/// A run that receives.
+pub(crate) struct Getting {
+    list: List,
+    options: Options,
+    uploads: Uploads<LocalStore>,
+    terms: Arc<Terms>,
+    room: Room,
+    buffers: Buffers,
+    pace: Arc<Pace>,
+    told: Arc<Told>,
+    passes: Passes,
+}
+
+impl Getting {
+    /// Into a folder that exists.
+    pub(crate) fn new(
+        wanted: Vec<Wanted>,
+        folder: &Path,
+        server: Fingerprint,
+        options: Options,
+        digests: Arc<Digests>,
+        pace: Pace,
+        narrator: Arc<Narrator>,
+    ) -> Result<Arc<Self>, StoreError> {
+        let store = Arc::new(LocalStore::restoring(folder)?);
+        let book = Arc::new(Book::new(digests, options.checksum, store.clone(), folder));
+        let uploads = Uploads::open(store, book, HASHERS)?;
+        let told = Arc::new(Told::new(narrator));
+        let tell = told.clone();
+        let terms = Terms {
+            client: server.to_string(),
+            folder: None,
+            overwrite: true,
+            conflict: options.on_conflict,
+            dry_run: options.dry_run,
+            digest: options.digest,
+            max_file: u64::MAX,
+            quota: None,
+            cut: Cut::default(),
+            meter: Arc::default(),
+        };
+        Ok(Arc::new(Getting {
+            list: List::new(wanted, move |path, code, detail| tell.not_there(path, code, detail)),
+            options,
+            uploads,
+            terms: Arc::new(terms),
+            room: Room::new(ROOM),
+            buffers: Buffers::default(),
+            pace: Arc::new(pace),
+            told,
+            passes: Passes::default(),
+        }))
+    }
+
+    /// Waits until what has come is durable. Returns whether all is well.
+    pub(crate) fn finish(&self) -> bool {
+        self.uploads.close();
+        if self.passes.is_finished() {
+            for path in self.list.unanswered() {
+                self.told.not_there(&path, Code::Protocol, "the server has not said a word about it");
+            }
+        }
+        // What cannot be tidied up is tidied up by the next run.
+        let _ = self.uploads.store().tidy();
+        !self.told.failed.load(Ordering::Relaxed)
+    }
+
+    async fn pass(&self, incoming: &mut Incoming, outbox: &Outbox, id: u32) -> Result<(), SessionError> {
+        let (paths, Options { dry_run, digest, .. }) = (self.list.paths(), self.options);
+        let verb = match dry_run {
+            true => Verb::List(Listing { paths, digest, recursive: true, reread: false }),
+            false => Verb::Get(Get { paths, digest }),
+        };
+        outbox.say(Request { id, verb })?;
+        let asking = outbox.clone();
+        let lease = Lease::new(move || asking.ping());
+        incoming.keep_alive(lease.clone());
+        let destination = Destination {
+            uploads: self.uploads.clone(),
+            terms: self.terms.clone(),
+            lease,
+            room: self.room.clone(),
+            buffers: self.buffers.clone(),
+            pace: self.pace.clone(),
+            witness: self.told.clone(),
+        };
+        receive::receive(incoming, outbox, Receiver::asking(dry_run, digest), &self.list, destination).await
+    }
+}
+
+impl Work for Getting {
+    async fn on(&self, session: Session) -> Result<(), SessionError> {
+        let Session { mut incoming, outbox, .. } = session;
+        while let Some(part) = self.passes.take_part() {
+            match self.pass(&mut incoming, &outbox, part.number).await {
+                Ok(()) => part.has_ended(),
+                Err(error) => {
+                    greet::part(incoming, outbox, &error).await;
+                    return Err(error);
+                }
+            }
+        }
+        greet::farewell(incoming, outbox, Code::Bye, "").await;
+        Ok(())
+    }
+
+    fn is_finished(&self) -> bool {
+        self.passes.is_finished()
+    }
+
+    fn progress(&self) -> u64 {
+        self.told.progress.load(Ordering::Relaxed)
+    }
+
+    fn motion(&self) -> [u64; 2] {
+        [self.told.narrator.bytes(), 0]
+    }
+
+    fn stop(&self) {
+        self.told.stopped.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Passes over what was asked for, one after the other. One in which a connection was lost is followed by another, for
+/// nobody knows what the server has said on that connection last.
+#[derive(Default)]
+struct Passes(Mutex<Pass>);
+
+#[derive(Default)]
+struct Pass {
+    number: u32,
+    connections: usize,
+    is_spoilt: bool,
+    is_finished: bool,
+}
+
+/// One connection's part in a pass. If it ends without a word, it was lost.
+struct Part<'a> {
+    passes: &'a Passes,
+    number: u32,
+    has_ended: bool,
+}
+
+impl Passes {
+    /// `None` when nothing is left to do.
+    fn take_part(&self) -> Option<Part<'_>> {
+        let mut pass = lock(&self.0);
+        if pass.is_finished {
+            return None;
+        }
+        if pass.is_spoilt && pass.connections == 0 {
+            pass.number += 1;
+            pass.is_spoilt = false;
+        }
+        pass.connections += 1;
+        Some(Part { passes: self, number: pass.number, has_ended: false })
+    }
+
+    fn is_finished(&self) -> bool {
+        lock(&self.0).is_finished
+    }
+}
+
+impl Part<'_> {
+    /// The server has nothing more.
+    fn has_ended(mut self) {
+        self.has_ended = true;
+    }
+}
+
+impl Drop for Part<'_> {
+    fn drop(&mut self) {
+        let mut pass = lock(&self.passes.0);
+        pass.connections -= 1;
+        if self.has_ended {
+            pass.is_finished |= !pass.is_spoilt;
+        } else {
+            pass.is_spoilt = true;
+        }
+    }
+}
+
+/// Tells what becomes of everything, once, whatever number of passes it takes.
+struct Told {
+    narrator: Arc<Narrator>,
+    progress: AtomicU64,
+    failed: AtomicBool,
+    stopped: AtomicBool,
+    /// The names that were told of, as hashes, so that a million of them fit in little memory.
+    names: Mutex<HashSet<u64>>,
+    hashing: RandomState,
+}
+
+impl Told {
+    fn new(narrator: Arc<Narrator>) -> Self {
+        Told {
+            narrator,
+            progress: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            names: Mutex::default(),
+            hashing: RandomState::new(),
+        }
+    }
+
+    /// Whether there is something to tell.
+    fn is_news(&self, name: &RelPath) -> bool {
+        let is_news = !self.stopped.load(Ordering::Relaxed)
+            && lock(&self.names).insert(self.hashing.hash_one(name.as_bytes()));
+        self.progress.fetch_add(is_news.into(), Ordering::Relaxed);
+        is_news
+    }
+
+    fn not_there(&self, path: &RelPath, code: Code, detail: &str) {
+        self.failed.store(true, Ordering::Relaxed);
+        if self.is_news(path) {
+            self.narrator.not_there(path, code, detail);
+        }
+    }
+}
+
+impl Witness for Told {
+    fn stored(&self, header: &Header, name: &RelPath, bytes: u64, digest: Option<&Digest>, _: Duration) {
+        if self.is_news(&header.path) {
+            self.narrator.got(header, name, bytes, digest);
+        }
+    }
+
+    fn held(&self, header: &Header, name: &RelPath, digest: Option<&Digest>) {
+        if self.is_news(&header.path) {
+            self.narrator.had(header, name, digest);
+        }
+    }
+
+    fn failed(&self, header: &Header, code: Code, detail: &str) {
+        // One that was cut off by the end of its connection comes again.
+        if code == Code::Cancelled {
+            return self.narrator.dropped(&header.path);
+        }
+        self.failed.store(true, Ordering::Relaxed);
+        if self.is_news(&header.path) {
+            self.narrator.not_got(header, code, detail);
+        }
+    }
+
+    fn given_up(&self, header: &Header, _: Code) {
+        self.narrator.dropped(&header.path);
+    }
+
+    fn wanted(&self, header: &Header) {
+        if self.is_news(&header.path) {
+            self.narrator.would_get(header);
+        }
+    }
+
+    fn begun(&self, header: &Header, offset: u64) {
+        self.narrator.begun(&header.path, header.size, offset);
+    }
+
+    fn advanced(&self, header: &Header, bytes: u64) {
+        self.narrator.advanced(&header.path, bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_in_which_a_connection_was_lost_is_followed_by_another() {
+        let passes = Passes::default();
+        let (one, other) = (passes.take_part().unwrap(), passes.take_part().unwrap());
+        assert_eq!((one.number, other.number), (0, 0));
+        drop(one);
+        // It comes again while the other one is still at it, and helps.
+        let again = passes.take_part().unwrap();
+        assert_eq!(again.number, 0);
+        again.has_ended();
+        other.has_ended();
+        assert!(!passes.is_finished());
+        let last = passes.take_part().unwrap();
+        assert_eq!(last.number, 1);
+        last.has_ended();
+        assert!(passes.is_finished() && passes.take_part().is_none());
+    }
+
+    #[test]
+    fn one_connection_goes_on_with_the_next_pass() {
+        let passes = Passes::default();
+        for number in 0..3 {
+            let lost = passes.take_part().unwrap();
+            assert_eq!(lost.number, number);
+        }
+        passes.take_part().unwrap().has_ended();
+        assert!(passes.is_finished());
+    }
+}
