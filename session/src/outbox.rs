@@ -197,7 +197,7 @@ impl Outbox {
     }
 
     /// How long nothing was written.
-    fn quiet_for(&self) -> Duration {
+    pub(crate) fn quiet_for(&self) -> Duration {
         lock(&self.state.written).elapsed()
     }
 

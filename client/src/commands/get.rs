@@ -47,7 +47,12 @@ pub(super) fn run(config: Get) -> Result<Exit, Failure> {
         let result = connections.run(1, &mut remotes, invite, interrupted);
         return narrator.end(result.map(|()| if work.is_well() { Exit::Well } else { Exit::SomeFailed }));
     }
-    let folder = make_folder(&to)?;
+    // In a dry run nothing is made; where nothing is, everything would be got.
+    let nowhere = match run.dry_run && !to.exists() {
+        true => Some(tempfile::tempdir().map_err(|error| Failure::local(error.to_string()))?),
+        false => None,
+    };
+    let folder = make_folder(nowhere.as_ref().map_or(&to, |nowhere| nowhere.path()))?;
     let digests = Arc::new(Digests::open(&config.home.state)?);
     let receipts = run.receipts.as_deref().map(Receipts::create).transpose()?;
     let narrator = Arc::new(Narrator::new(run.output, Direction::Get, run.dry_run, receipts));

@@ -297,6 +297,10 @@ impl Witness for Told {
         self.narrator.dropped(&header.path);
     }
 
+    fn cut_off(&self, header: &Header) {
+        self.narrator.dropped(&header.path);
+    }
+
     fn wanted(&self, header: &Header) {
         if self.is_news(&header.path) {
             self.narrator.would_get(header);

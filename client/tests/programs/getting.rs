@@ -254,6 +254,30 @@ fn conflicts_are_settled_as_when_sending() {
 }
 
 #[test]
+fn a_dry_run_tells_what_would_come_and_makes_nothing() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = sent(&server, &client, &[("a/1", vec![1]), ("2", vec![2])]);
+    let to = server.beside().join("back");
+    let dry = |code| get(&client, "tree", &to).arg("-n").run().code(code);
+    let mut lines: Vec<_> = dry(0).stdout().lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["get   tree", "get   tree/2", "get   tree/a", "get   tree/a/1"]);
+    assert!(!to.exists());
+    get(&client, "tree", &to).run().code(0);
+    write(source.join("2"), [3, 3]);
+    client.send(&source).run().code(0);
+    let before = snapshot(&to);
+    let outcome = dry(0);
+    assert!(
+        outcome.stdout().contains("get   tree/2") && !outcome.stdout().contains("tree/a/1"),
+        "{outcome:?}"
+    );
+    assert_eq!(snapshot(&to).keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+    assert!(!to.join(".ferry").exists());
+}
+
+#[test]
 fn hostile_15_what_a_grant_does_not_allow_is_not_given() {
     let server = Server::start();
     write(server.inbox().join("theirs/file"), "theirs");

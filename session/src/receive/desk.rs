@@ -157,7 +157,13 @@ impl<S: Store> Desk<S> {
 
     /// Lets go of every body. What cannot be gone on with is removed, which is disk work too.
     pub(super) fn let_go(self: Arc<Self>) -> JoinHandle<()> {
-        tokio::task::spawn_blocking(move || lock(&self.state).let_go())
+        tokio::task::spawn_blocking(move || {
+            let mut state = lock(&self.state);
+            if let Some((_, upload, _)) = &state.open {
+                self.destination.witness.cut_off(upload.header());
+            }
+            state.let_go();
+        })
     }
 
     /// Works for a while, then lets other sessions have the thread: the pool takes turns in order.

@@ -53,6 +53,9 @@ pub trait Witness: Send + Sync + 'static {
 
     /// Bytes of a body have come.
     fn advanced(&self, _header: &Header, _bytes: u64) {}
+
+    /// The session has ended in the middle of a body.
+    fn cut_off(&self, _header: &Header) {}
 }
 
 /// Looks at what is offered before anything is done about it, and hears what is not offered.

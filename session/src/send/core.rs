@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     Disproved, Fate, Manifest, Options, Origin, Pace, Stage, Task,
-    reader::{self, Deed, Event, Hold, What},
+    reader::{self, Deed, Event, Hold, What, Whole},
     scout::{self, ATTEMPTS, Prepared, Small},
 };
 use crate::{Arrived, Buffer, Buffers, Incoming, Outbox, Permit, SessionError, outbox::APART};
@@ -40,6 +40,10 @@ const PREPARED: usize = 1024;
 
 /// Chunks between the reader and the core: enough that neither waits for the other's turn on a processor.
 const CHUNKS: usize = 4;
+
+/// A peer that has asked for files and reads nothing for this long gets none, however alive it says it is: its disk cannot be
+/// that slow, and others wait for their turn.
+const DEAF: Duration = Duration::from_secs(10 * 60);
 
 /// Messages from the receiver that the core has not looked at: more than two for every offer in the window mean
 /// that the peer does not keep the protocol.
@@ -82,7 +86,9 @@ pub(super) async fn run(
         left: None,
         spending: Spending::default(),
     };
-    let mut listening = pin!(listen(incoming, replies_in));
+    let is_deaf = || options.asked && outbox.queued() > 0 && outbox.quiet_for() >= DEAF;
+    let tick = || if is_deaf() { Err(SessionError::Flooded) } else { Ok(()) };
+    let mut listening = pin!(listen(incoming, replies_in, tick));
     let mut working = pin!(core.run(&mut replies, prepared, events));
     let mut has_heard_all = false;
     loop {
@@ -94,9 +100,13 @@ pub(super) async fn run(
 }
 
 /// Passes on what the receiver says, so that reading never waits for writing, until it has said all, or there is an error.
-async fn listen(incoming: &mut Incoming, replies: mpsc::Sender<Result<Message, SessionError>>) {
+async fn listen(
+    incoming: &mut Incoming,
+    replies: mpsc::Sender<Result<Message, SessionError>>,
+    mut tick: impl FnMut() -> Result<(), SessionError>,
+) {
     loop {
-        let reply = match incoming.next(|| Ok(())).await {
+        let reply = match incoming.next(&mut tick).await {
             Ok(Arrived::Message(message, _)) => Ok(message),
             Ok(Arrived::Chunk(_)) => Err(Violation("a receiver that sends bytes").into()),
             Err(error) => Err(error),
@@ -294,20 +304,27 @@ impl Core {
         self.outstanding.insert(seq, Outstanding { task, digest, body, length, grew, hold, _share: share });
     }
 
-    /// Packs a small body. A body of no bytes has no chunk.
+    /// Packs a small body that was read ahead.
     fn send_small(&mut self, seq: Seq) {
         let Some(outstanding) = self.outstanding.get_mut(&seq) else { return };
         let (Some(body), Some(digest)) = (outstanding.body.take(), outstanding.digest) else { return };
+        self.pack_body(seq, &body.bytes);
+        if let Some(end) = self.sender.end(seq, digest) {
+            end.encode(&mut self.pack);
+        }
+    }
+
+    /// Packs all of a body but its end, unless it has failed meanwhile. A body of no bytes has no chunk.
+    fn pack_body(&mut self, seq: Seq, bytes: &[u8]) {
         let Some(begin) = self.sender.body(seq, 0) else { return };
         begin.encode(&mut self.pack);
-        self.manifest.advanced(&outstanding.task, body.bytes.len() as u64);
-        for chunk in body.bytes.chunks(self.chunk) {
+        if let Some(outstanding) = self.outstanding.get(&seq) {
+            self.manifest.advanced(&outstanding.task, bytes.len() as u64);
+        }
+        for chunk in bytes.chunks(self.chunk) {
             self.sender.chunk(seq, chunk.len());
             self.pack.extend_from_slice(&FrameHeader::chunk(chunk.len()).to_bytes());
             self.pack.extend_from_slice(chunk);
-        }
-        if let Some(end) = self.sender.end(seq, digest) {
-            end.encode(&mut self.pack);
         }
     }
 
@@ -368,6 +385,9 @@ impl Core {
         } else {
             let what = match &outstanding.task.origin {
                 Origin::Stdin(_) => What::Stdin,
+                Origin::Tree(item) if offset == 0 && item.identity.size <= scout::SMALL => {
+                    What::Small { source: item.source.clone(), identity: item.identity }
+                }
                 Origin::Tree(item) => What::Body {
                     source: item.source.clone(),
                     identity: item.identity,
@@ -420,6 +440,17 @@ impl Core {
                     self.flush().await?;
                     self.pace.allow(frame.len()).await;
                     self.outbox.push(frame)?;
+                }
+            }
+            Event::Small(read) => {
+                for (seq, whole) in read {
+                    match whole {
+                        Ok(Whole { bytes, digest, grew }) => {
+                            self.pack_body(seq, &bytes);
+                            self.ended(seq, digest, bytes.len() as u64, grew);
+                        }
+                        Err(error) => self.unreadable(seq, &error),
+                    }
                 }
             }
             Event::Ended { seq, digest, length, grew } => self.ended(seq, digest, length, grew),

@@ -25,6 +25,9 @@ use crate::{Buffer, Buffers};
 /// system calls rare.
 pub(super) const CHUNK: usize = 256 * 1024;
 
+/// Bytes of small files that are read before the core is told: a pack of it.
+const TOGETHER: usize = 128 * 1024;
+
 /// How often a reader that waits for standard input looks whether it is still wanted.
 const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
@@ -62,6 +65,8 @@ impl Hold {
 pub(super) enum What {
     /// A file, to be sent from this offset if what is before has this digest.
     Body { source: Location, identity: Identity, resume: Option<(u64, Digest)> },
+    /// A small file, to be sent whole.
+    Small { source: Location, identity: Identity },
     /// A file, only to be digested.
     Digest { source: Location, identity: Identity },
     /// Standard input, to be sent.
@@ -74,12 +79,21 @@ pub(super) enum Event {
     Begun(Seq, u64),
     /// A chunk frame: [`FrameHeader::LEN`] bytes for its header, then the bytes.
     Chunk(Seq, Buffer),
+    /// Small files, as many as were asked for meanwhile.
+    Small(Vec<(Seq, Result<Whole, SourceError>)>),
     /// The body is complete.
     Ended { seq: Seq, digest: Digest, length: u64, grew: bool },
     /// The file has this digest.
     Digested(Seq, Digest),
     /// It cannot be read, or is not what it was.
     Failed(Seq, SourceError),
+}
+
+/// All there is of a small file.
+pub(super) struct Whole {
+    pub(super) bytes: Vec<u8>,
+    pub(super) digest: Digest,
+    pub(super) grew: bool,
 }
 
 /// Does deeds until there are none, or nobody listens any more. No chunk is longer than `chunk` bytes.
@@ -91,10 +105,35 @@ pub(super) fn run(
     algorithm: Algorithm,
 ) {
     let buffers = Buffers::default();
-    while let Ok(deed) = deeds.recv() {
+    let reading = |deed| Reading { deed, events, manifest, buffers: &buffers, chunk, algorithm };
+    let mut next: Option<Deed> = None;
+    while let Some(deed) = next.take().or_else(|| deeds.recv().ok()) {
         let seq = deed.seq;
-        let mut reading = Reading { deed, events, manifest, buffers: &buffers, chunk, algorithm };
-        match reading.run() {
+        if let What::Small { .. } = deed.what {
+            // Waking the core up for each would cost more than reading does.
+            let (mut read, mut bytes, mut small) = (Vec::new(), 0, Some(deed));
+            while let Some(deed) = small.take() {
+                let (seq, whole) = (deed.seq, reading(deed).whole());
+                match whole {
+                    Ok(whole) => {
+                        bytes += whole.bytes.len();
+                        read.push((seq, Ok(whole)));
+                    }
+                    Err(Stop::Source(error)) => read.push((seq, Err(error))),
+                    Err(Stop::Cancelled) => {}
+                    Err(Stop::Unheard) => return,
+                }
+                if bytes < TOGETHER {
+                    next = deeds.try_recv().ok();
+                    small = next.take_if(|deed| matches!(deed.what, What::Small { .. }));
+                }
+            }
+            if events.blocking_send(Event::Small(read)).is_err() {
+                return;
+            }
+            continue;
+        }
+        match reading(deed).run() {
             Ok(()) => {}
             Err(Stop::Source(error)) => {
                 if events.blocking_send(Event::Failed(seq, error)).is_err() {
@@ -129,7 +168,7 @@ struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    fn run(&mut self) -> Result<(), Stop> {
+    fn run(self) -> Result<(), Stop> {
         let seq = self.deed.seq;
         let links = self.deed.links;
         match &self.deed.what {
@@ -158,20 +197,13 @@ impl Reading<'_> {
                 }
                 self.tell(Event::Begun(seq, offset))?;
                 let length = self.chunks(&mut source, offset, Some(identity), &mut hasher)?;
-                let change = source.change_since(identity)?;
-                if change == Change::Changed || length != identity.size {
-                    return Err(SourceError::Changed.into());
-                }
                 let digest = hasher.finish();
-                if change == Change::Grew {
-                    // Growth hides whether anything else changed, so what was announced is read once more.
-                    let mut again = self.algorithm.hasher();
-                    self.digest(&mut open(location, identity, links)?, identity.size, &mut again)?;
-                    if again.finish() != digest {
-                        return Err(SourceError::Changed.into());
-                    }
-                }
-                self.tell(Event::Ended { seq, digest, length, grew: change == Change::Grew })
+                let grew = self.has_grown(&source, location, identity, length, digest)?;
+                self.tell(Event::Ended { seq, digest, length, grew })
+            }
+            What::Small { .. } => {
+                let whole = self.whole()?;
+                self.tell(Event::Small(vec![(seq, Ok(whole))]))
             }
             What::Stdin => {
                 self.tell(Event::Begun(seq, 0))?;
@@ -182,6 +214,43 @@ impl Reading<'_> {
                 self.tell(Event::Ended { seq, digest: hasher.finish(), length, grew: false })
             }
         }
+    }
+
+    /// Reads a small file.
+    fn whole(&self) -> Result<Whole, Stop> {
+        let What::Small { source: location, identity } = &self.deed.what else { return Err(Stop::Cancelled) };
+        self.check()?;
+        let mut source = open(location, identity, self.deed.links)?;
+        let mut hasher = self.algorithm.hasher();
+        let mut bytes = vec![0; identity.size as usize];
+        let length = self.read(&mut source, &mut bytes, &mut hasher)? as u64;
+        let digest = hasher.finish();
+        let grew = self.has_grown(&source, location, identity, length, digest)?;
+        Ok(Whole { bytes, digest, grew })
+    }
+
+    /// Whether a file that was just read has only grown; an error if anything else has changed.
+    fn has_grown(
+        &self,
+        source: &Source,
+        location: &Location,
+        identity: &Identity,
+        length: u64,
+        digest: Digest,
+    ) -> Result<bool, Stop> {
+        let change = source.change_since(identity)?;
+        if change == Change::Changed || length != identity.size {
+            return Err(SourceError::Changed.into());
+        }
+        if change == Change::Grew {
+            // Growth hides whether anything else changed, so what was announced is read once more.
+            let mut again = self.algorithm.hasher();
+            self.digest(&mut open(location, identity, self.deed.links)?, identity.size, &mut again)?;
+            if again.finish() != digest {
+                return Err(SourceError::Changed.into());
+            }
+        }
+        Ok(change == Change::Grew)
     }
 
     /// Sends chunks from `offset` to the announced size of a file, or to the end; returns where it came to. Where this
