@@ -143,8 +143,12 @@ fn is_twin(names: &mut Option<HashSet<[u8; 16]>>, path: &RelPath) -> bool {
 }
 
 impl Manifest for Queue {
-    fn next(&self) -> Option<Next> {
-        self.backlog.next()
+    fn next(&self, is_wanted: &dyn Fn() -> bool) -> Option<Next> {
+        self.backlog.next(is_wanted)
+    }
+
+    fn nudge(&self) {
+        self.backlog.nudge();
     }
 
     fn put_back(&self, task: Task) {

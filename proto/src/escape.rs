@@ -15,6 +15,23 @@ pub fn text(raw: &str) -> impl Display + '_ {
     Escaped(raw.as_bytes())
 }
 
+/// JSON whose strings hold nothing that a terminal would act on: such characters are written as `\\u202e`.
+pub fn json(raw: &str) -> String {
+    let mut out = String::with_capacity(raw.len());
+    for c in raw.chars() {
+        // Outside of strings there are none.
+        if c.is_control() || acts_on_its_neighbours(c) {
+            let mut units = [0; 2];
+            c.encode_utf16(&mut units).iter().for_each(|unit| {
+                let _ = write!(out, "\\u{unit:04x}");
+            });
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 struct Escaped<'a>(&'a [u8]);
 
 impl Display for Escaped<'_> {
@@ -67,5 +84,9 @@ mod tests {
         assert_eq!(text("back\\slash").to_string(), "back\\\\slash");
         assert_eq!(text("photo é 日本 👍.jpg").to_string(), "photo é 日本 👍.jpg");
         assert_eq!(text("\u{9b}31m").to_string(), "\\u{9b}31m");
+        assert_eq!(
+            json("{\"a\":\"é\u{9b}31m\u{202e}\u{e0041}\"}"),
+            "{\"a\":\"é\\u009b31m\\u202e\\udb40\\udc41\"}"
+        );
     }
 }

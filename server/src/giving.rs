@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use ferry_proto::{Algorithm, Digest, HasherState, Missing, RelPath, RunId};
+use ferry_proto::{Algorithm, Code, Digest, HasherState, Missing, PathError, RelPath, RunId};
 use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task, source_failure};
 use ferry_store::{
     Ledger, RowKind, lock,
@@ -91,7 +91,15 @@ impl Giving {
             for found in Walk::of_shelf(shelf, wish.folder.as_ref(), *root, wish.recursive, tell) {
                 let next = match found {
                     Found::Item(item) => Next::Task(Task::new(Origin::Tree(item))),
-                    Found::Skipped(..) => continue,
+                    // As when sending, such things are passed over; but not without a word about what was asked for.
+                    Found::Skipped(path, what) => match root.map(|root| whole(wish.folder.as_ref(), root)) {
+                        Some(Ok(asked)) if path.as_os_str().as_bytes() == asked.as_bytes() => {
+                            let (code, detail) = (Code::SourceUnreadable, format!("it is {what}"));
+                            Next::Missing(Missing { path: root.cloned(), code, detail })
+                        }
+                        _ if self.backlog.is_stopped() => return,
+                        _ => continue,
+                    },
                     Found::Problem(path, error) => {
                         Next::Missing(missing(&path, &error, wish.folder.as_ref(), *root))
                     }
@@ -107,11 +115,7 @@ impl Giving {
 
 /// What the catalogue says of an entry counts as long as nobody has touched it.
 fn tell_what_is_known(item: &mut Item, folder: Option<&RelPath>, ledger: &dyn Ledger) {
-    let whole = match folder {
-        Some(folder) => folder.join(&item.path),
-        None => Ok(item.path.clone()),
-    };
-    let row = whole.ok().and_then(|path| match ledger.find(&path) {
+    let row = whole(folder, &item.path).ok().and_then(|path| match ledger.find(&path) {
         Ok(row) => row,
         Err(error) => {
             tracing::warn!(%path, %error, "what is known of a file cannot be looked up");
@@ -126,6 +130,14 @@ fn tell_what_is_known(item: &mut Item, folder: Option<&RelPath>, ledger: &dyn Le
     }
 }
 
+/// A client's path below the root of the store.
+fn whole(folder: Option<&RelPath>, path: &RelPath) -> Result<RelPath, PathError> {
+    match folder {
+        Some(folder) => folder.join(path),
+        None => Ok(path.clone()),
+    }
+}
+
 /// How a client is told of what it cannot have. What has no name that can be said is told by the folder that it is in.
 fn missing(path: &Path, error: &SourceError, folder: Option<&RelPath>, root: Option<&RelPath>) -> Missing {
     let base = folder.map_or(Path::new(""), |folder| Path::new(OsStr::from_bytes(folder.as_bytes())));
@@ -136,8 +148,12 @@ fn missing(path: &Path, error: &SourceError, folder: Option<&RelPath>, root: Opt
 }
 
 impl Manifest for Giving {
-    fn next(&self) -> Option<Next> {
-        self.backlog.next()
+    fn next(&self, is_wanted: &dyn Fn() -> bool) -> Option<Next> {
+        self.backlog.next(is_wanted)
+    }
+
+    fn nudge(&self) {
+        self.backlog.nudge();
     }
 
     fn put_back(&self, task: Task) {

@@ -157,7 +157,7 @@ fn object(name: &[u8], header: &Header) -> String {
     if let Kind::Symlink(target) = &header.kind {
         crate::output::insert_bytes(&mut object, "target", target);
     }
-    Value::Object(object).to_string()
+    escape::json(&Value::Object(object).to_string())
 }
 
 /// As `ls -l` writes it.

@@ -1,7 +1,7 @@
 //! `ferry verify`: whether the server has what is here, without moving any of it.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     ffi::OsStr,
     fs,
     hash::{BuildHasher, RandomState},
@@ -59,9 +59,12 @@ pub(super) fn run(config: Verify) -> Result<Exit, Failure> {
     let digests = Arc::new(Digests::open(&config.home.state)?);
     let output = Output { form: Form::Silent, quiet: config.quiet, verbose: false };
     let narrator = Arc::new(Narrator::new(output, Direction::Send, false, None));
-    let bases: Option<Vec<RelPath>> = sources.iter().map(|source| source.base.clone()).collect();
+    // Each once, and none that is part of another.
+    let bases: Option<BTreeSet<RelPath>> = sources.iter().map(|source| source.base.clone()).collect();
+    let bases = bases.unwrap_or_default();
+    let is_part = |base: &RelPath| bases.iter().any(|other| base.is_below(other));
     let question = Question {
-        paths: bases.unwrap_or_default(),
+        paths: bases.iter().filter(|base| !is_part(base)).cloned().collect(),
         digest: config.digest,
         recursive: true,
         reread: config.reread,
@@ -102,14 +105,17 @@ fn trees(sources: Vec<SourceArg>) -> Result<Vec<Tree>, Failure> {
 }
 
 impl Tree {
-    /// Where an entry of the server's should be here, if it belongs to this one.
+    /// Where an entry of the server's should be here, if it belongs to this one. What lies behind a link is not sent.
     fn locate(&self, path: &RelPath) -> Option<PathBuf> {
         let below = match &self.base {
             None => path.as_bytes(),
             Some(base) if base == path => return Some(self.root.clone()),
             Some(base) => path.as_bytes().strip_prefix(base.as_bytes())?.strip_prefix(b"/")?,
         };
-        Some(self.root.join(OsStr::from_bytes(below)))
+        let below = Path::new(OsStr::from_bytes(below));
+        let folders = below.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+        let is_behind_a_link = folders.map(|folder| self.root.join(folder)).any(|folder| folder.is_symlink());
+        (!is_behind_a_link).then(|| self.root.join(below))
     }
 }
 
@@ -127,17 +133,23 @@ struct Comparing {
 
 impl Look for Comparing {
     fn entry(&self, header: &Header) -> Wish {
-        let Some(path) = self.sources.iter().find_map(|source| source.locate(&header.path)) else {
-            // It was not asked for.
-            return Wish::Nothing;
-        };
-        match self.compare(header, &path) {
+        // Several sources may be merged there; one that has it is enough.
+        let mut found = Ok(Compared::Absent);
+        for path in self.sources.iter().filter_map(|source| source.locate(&header.path)) {
+            match self.compare(header, &path) {
+                Ok(Compared::Absent) => {}
+                same @ Ok(Compared::Same | Compared::Unknown) => {
+                    found = same;
+                    break;
+                }
+                other => found = other,
+            }
+        }
+        match found {
             Ok(Compared::Unknown) => return Wish::Digest,
             Ok(Compared::Same) => self.told.same(),
             Ok(Compared::Different(why)) => self.told.differs("different", header.path.as_bytes(), why),
-            Err(SourceError::Io(error)) if error.kind() == ErrorKind::NotFound => {
-                self.told.differs("extra", header.path.as_bytes(), "");
-            }
+            Ok(Compared::Absent) => self.told.differs("extra", header.path.as_bytes(), ""),
             Err(error) => self.told.differs("unreadable", header.path.as_bytes(), &error.to_string()),
         }
         lock(&self.seen).insert(self.hashing.hash_one(header.path.as_bytes()));
@@ -159,16 +171,23 @@ impl Look for Comparing {
 enum Compared {
     Same,
     Different(&'static str),
+    /// There is nothing here that would be sent under this name.
+    Absent,
     /// The server has not told its digest.
     Unknown,
 }
 
 impl Comparing {
     fn compare(&self, header: &Header, path: &Path) -> Result<Compared, SourceError> {
-        let metadata = fs::symlink_metadata(path)?;
+        let metadata = match fs::symlink_metadata(path) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                return Ok(Compared::Absent);
+            }
+            metadata => metadata?,
+        };
         let same = |same: bool, why| Ok(if same { Compared::Same } else { Compared::Different(why) });
         match &header.kind {
-            Kind::Folder => same(path.is_dir(), "it is no folder here"),
+            Kind::Folder => same(metadata.is_dir(), "it is no folder here"),
             Kind::Symlink(target) if metadata.is_symlink() => {
                 same(fs::read_link(path)?.as_os_str().as_bytes() == target, "it leads elsewhere")
             }
@@ -264,7 +283,7 @@ impl Told {
             if !why.is_empty() {
                 object.insert("detail".into(), why.into());
             }
-            Value::Object(object).to_string()
+            escape::json(&Value::Object(object).to_string())
         } else {
             let why = if why.is_empty() { String::new() } else { format!(": {}", escape::text(why)) };
             format!("{how:<10} {}{why}", escape::bytes(name))

@@ -11,6 +11,7 @@ use std::{
     collections::HashSet,
     hash::{BuildHasher, RandomState},
     path::Path,
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -27,6 +28,8 @@ use ferry_session::{
     receive::{self, Destination, Witness},
 };
 use ferry_store::{Cut, Lease, LocalStore, StoreError, Terms, Uploads, lock};
+
+use tokio::sync::Notify;
 
 use self::{ledger::Book, wanted::List};
 pub(crate) use self::{stream::Streaming, wanted::Wanted};
@@ -107,7 +110,7 @@ impl Getting {
         self.uploads.close();
         if self.passes.is_finished() {
             for path in self.list.unanswered() {
-                self.told.not_there(&path, Code::Protocol, "the server has not said a word about it");
+                self.told.not_there(Some(&path), Code::Protocol, "the server has not said a word about it");
             }
         }
         // What cannot be tidied up is tidied up by the next run.
@@ -142,12 +145,15 @@ impl Work for Getting {
     async fn on(&self, session: Session) -> Result<(), SessionError> {
         let Session { mut incoming, outbox, .. } = session;
         while let Some(part) = self.passes.take_part() {
-            match self.pass(&mut incoming, &outbox, part.number).await {
-                Ok(()) => part.has_ended(),
-                Err(error) => {
-                    greet::part(incoming, outbox, &error).await;
-                    return Err(error);
-                }
+            let number = part.number;
+            let mut result = self.pass(&mut incoming, &outbox, number).await;
+            if result.is_ok() {
+                part.has_ended();
+                result = incoming.meanwhile(|| Ok(()), self.passes.until_over(number)).await;
+            }
+            if let Err(error) = result {
+                greet::part(incoming, outbox, &error).await;
+                return Err(error);
             }
         }
         greet::farewell(incoming, outbox, Code::Bye, "").await;
@@ -172,9 +178,12 @@ impl Work for Getting {
 }
 
 /// Passes over what was asked for, one after the other. One in which a connection was lost is followed by another, for
-/// nobody knows what the server has said on that connection last.
+/// nobody knows what the server has said on that connection last. So a pass is over when its last connection has ended.
 #[derive(Default)]
-struct Passes(Mutex<Pass>);
+struct Passes {
+    pass: Mutex<Pass>,
+    is_over: Notify,
+}
 
 #[derive(Default)]
 struct Pass {
@@ -194,20 +203,33 @@ struct Part<'a> {
 impl Passes {
     /// `None` when nothing is left to do.
     fn take_part(&self) -> Option<Part<'_>> {
-        let mut pass = lock(&self.0);
+        let mut pass = lock(&self.pass);
         if pass.is_finished {
             return None;
-        }
-        if pass.is_spoilt && pass.connections == 0 {
-            pass.number += 1;
-            pass.is_spoilt = false;
         }
         pass.connections += 1;
         Some(Part { passes: self, number: pass.number, has_ended: false })
     }
 
+    /// Waits until every connection has ended its part in a pass.
+    async fn until_over(&self, number: u32) {
+        loop {
+            let mut is_over = pin!(self.is_over.notified());
+            is_over.as_mut().enable();
+            if self.is_over(number) {
+                return;
+            }
+            is_over.await;
+        }
+    }
+
+    fn is_over(&self, number: u32) -> bool {
+        let pass = lock(&self.pass);
+        pass.is_finished || pass.number != number
+    }
+
     fn is_finished(&self) -> bool {
-        lock(&self.0).is_finished
+        lock(&self.pass).is_finished
     }
 }
 
@@ -220,12 +242,17 @@ impl Part<'_> {
 
 impl Drop for Part<'_> {
     fn drop(&mut self) {
-        let mut pass = lock(&self.passes.0);
+        let mut pass = lock(&self.passes.pass);
         pass.connections -= 1;
-        if self.has_ended {
-            pass.is_finished |= !pass.is_spoilt;
-        } else {
-            pass.is_spoilt = true;
+        pass.is_spoilt |= !self.has_ended;
+        if pass.connections == 0 {
+            if pass.is_spoilt {
+                pass.number += 1;
+                pass.is_spoilt = false;
+            } else {
+                pass.is_finished = true;
+            }
+            self.passes.is_over.notify_waiters();
         }
     }
 }
@@ -254,30 +281,31 @@ impl Told {
     }
 
     /// Whether there is something to tell.
-    fn is_news(&self, name: &RelPath) -> bool {
-        let is_news = !self.stopped.load(Ordering::Relaxed)
-            && lock(&self.names).insert(self.hashing.hash_one(name.as_bytes()));
+    fn is_news(&self, name: &[u8]) -> bool {
+        let is_news =
+            !self.stopped.load(Ordering::Relaxed) && lock(&self.names).insert(self.hashing.hash_one(name));
         self.progress.fetch_add(is_news.into(), Ordering::Relaxed);
         is_news
     }
 
-    fn not_there(&self, path: &RelPath, code: Code, detail: &str) {
+    fn not_there(&self, path: Option<&RelPath>, code: Code, detail: &str) {
         self.failed.store(true, Ordering::Relaxed);
-        if self.is_news(path) {
-            self.narrator.not_there(path, code, detail);
+        let name = path.map_or(&b"."[..], RelPath::as_bytes);
+        if self.is_news(name) {
+            self.narrator.not_there(name, code, detail);
         }
     }
 }
 
 impl Witness for Told {
     fn stored(&self, header: &Header, name: &RelPath, bytes: u64, digest: Option<&Digest>, _: Duration) {
-        if self.is_news(&header.path) {
+        if self.is_news(header.path.as_bytes()) {
             self.narrator.got(header, name, bytes, digest);
         }
     }
 
     fn held(&self, header: &Header, name: &RelPath, digest: Option<&Digest>) {
-        if self.is_news(&header.path) {
+        if self.is_news(header.path.as_bytes()) {
             self.narrator.had(header, name, digest);
         }
     }
@@ -288,7 +316,7 @@ impl Witness for Told {
             return self.narrator.dropped(&header.path);
         }
         self.failed.store(true, Ordering::Relaxed);
-        if self.is_news(&header.path) {
+        if self.is_news(header.path.as_bytes()) {
             self.narrator.not_got(header, code, detail);
         }
     }
@@ -302,7 +330,7 @@ impl Witness for Told {
     }
 
     fn wanted(&self, header: &Header) {
-        if self.is_news(&header.path) {
+        if self.is_news(header.path.as_bytes()) {
             self.narrator.would_get(header);
         }
     }
@@ -336,6 +364,21 @@ mod tests {
         assert_eq!(last.number, 1);
         last.has_ended();
         assert!(passes.is_finished() && passes.take_part().is_none());
+    }
+
+    #[test]
+    fn promise_8_nothing_is_finished_before_the_last_connection_has_ended_its_part() {
+        let passes = Passes::default();
+        let (one, other) = (passes.take_part().unwrap(), passes.take_part().unwrap());
+        one.has_ended();
+        assert!(!passes.is_finished());
+        // What was said on it last is not known.
+        drop(other);
+        assert!(!passes.is_finished());
+        let again = passes.take_part().unwrap();
+        assert_eq!(again.number, 1);
+        again.has_ended();
+        assert!(passes.is_finished());
     }
 
     #[test]

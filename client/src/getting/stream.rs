@@ -2,7 +2,10 @@
 
 use std::{
     io::{self, Write},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use ferry_proto::{
@@ -23,7 +26,11 @@ pub(crate) struct Streaming {
     algorithm: Algorithm,
     pace: Pace,
     narrator: Arc<Narrator>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
+    /// Whoever writes has it, until that is counted: a connection may end in the middle of it.
+    turn: Arc<tokio::sync::Mutex<()>>,
+    /// Looks at how far it is, while somebody does not read what is written.
+    looks: AtomicU64,
 }
 
 /// How far it is, over all connections.
@@ -45,7 +52,8 @@ enum End {
 impl Streaming {
     pub(crate) fn new(path: RelPath, algorithm: Algorithm, pace: Pace, narrator: Arc<Narrator>) -> Arc<Self> {
         let state = State { hasher: algorithm.hasher(), written: 0, end: None };
-        Arc::new(Streaming { path, algorithm, pace, narrator, state: Mutex::new(state) })
+        let (state, turn, looks) = (Arc::new(Mutex::new(state)), Arc::default(), AtomicU64::new(0));
+        Arc::new(Streaming { path, algorithm, pace, narrator, state, turn, looks })
     }
 
     /// Whether all of it was written, and is what the server has.
@@ -56,11 +64,13 @@ impl Streaming {
     fn fail(&self, code: Code, detail: &str) {
         let before = lock(&self.state).end.replace(End::Failed);
         if before.is_none() {
-            self.narrator.not_there(&self.path, code, detail);
+            self.narrator.not_there(self.path.as_bytes(), code, detail);
         }
     }
 
     async fn receive(&self, incoming: &mut Incoming, outbox: &Outbox) -> Result<(), SessionError> {
+        // What an earlier connection has begun to write is counted first.
+        drop(incoming.meanwhile(|| Ok(()), self.turn.lock()).await?);
         let get = Get { paths: vec![self.path.clone()], digest: self.algorithm };
         outbox.say(Request { id: 1, verb: Verb::Get(get) })?;
         let mut receiver = Receiver::asking(false, self.algorithm);
@@ -174,22 +184,24 @@ impl Streaming {
         (!is_next).then(|| (Code::SourceChanged, CHANGED.to_owned()))
     }
 
-    /// Writes and digests what comes next, and gives the buffer back.
+    /// Writes and digests what comes next, and gives the buffer back. Where nobody waits for it any more, it is done and
+    /// counted all the same.
     async fn write(&self, bytes: Vec<u8>) -> Vec<u8> {
+        let (turn, state) = (self.turn.clone().lock_owned().await, self.state.clone());
         let written = tokio::task::spawn_blocking(move || {
             let mut stdout = io::stdout().lock();
             let result = stdout.write_all(&bytes).and_then(|()| stdout.flush());
+            if result.is_ok() {
+                let mut state = lock(&state);
+                state.hasher.update(&bytes);
+                state.written += bytes.len() as u64;
+            }
+            drop(turn);
             (bytes, result)
         });
         let Ok((bytes, result)) = written.await else { return Vec::new() };
         match result {
-            Ok(()) => {
-                let mut state = lock(&self.state);
-                state.hasher.update(&bytes);
-                state.written += bytes.len() as u64;
-                drop(state);
-                self.narrator.advanced(&self.path, bytes.len() as u64);
-            }
+            Ok(()) => self.narrator.advanced(&self.path, bytes.len() as u64),
             Err(error) => {
                 self.fail(Code::StorageFailed, &format!("standard output cannot be written: {error}"))
             }
@@ -230,7 +242,12 @@ impl Work for Streaming {
     }
 
     fn motion(&self) -> [u64; 2] {
-        [self.narrator.bytes(), 0]
+        // That nobody reads is no fault of the connection's.
+        let looks = match self.turn.try_lock() {
+            Ok(_) => 0,
+            Err(_) => self.looks.fetch_add(1, Ordering::Relaxed),
+        };
+        [self.narrator.bytes(), looks]
     }
 
     fn stop(&self) {

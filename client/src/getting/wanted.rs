@@ -23,7 +23,7 @@ pub(crate) struct Wanted {
 }
 
 /// Is told what does not come, by its name on the server, and why.
-type OnMissing = dyn Fn(&RelPath, Code, &str) + Send + Sync;
+type OnMissing = dyn Fn(Option<&RelPath>, Code, &str) + Send + Sync;
 
 /// All of it, at the gate of one folder.
 pub(crate) struct List {
@@ -40,7 +40,7 @@ impl List {
     /// Whoever is told of what is missing is told the name on the server.
     pub(crate) fn new(
         wanted: Vec<Wanted>,
-        on_missing: impl Fn(&RelPath, Code, &str) + Send + Sync + 'static,
+        on_missing: impl Fn(Option<&RelPath>, Code, &str) + Send + Sync + 'static,
     ) -> Self {
         let may_meet = wanted.len() > 1 && wanted.iter().any(|wanted| wanted.name.is_none());
         List {
@@ -117,7 +117,7 @@ impl Gate for List {
             self.find(&header.path).ok_or(Violation("an offer of what was not asked for"))?;
         let asked = header.path.clone();
         let refuse = |code: Code, detail: &str| {
-            (self.on_missing)(&asked, code, detail);
+            (self.on_missing)(Some(&asked), code, detail);
             Ok(Admitted::Refused(code, detail.to_owned()))
         };
         // What lets a program run as somebody else is not given back unasked.
@@ -141,11 +141,10 @@ impl Gate for List {
     }
 
     fn missing(&self, Missing { path, code, detail }: Missing) -> Result<(), SessionError> {
-        let Some(path) = path else { return Err(SessionError::Goodbye { code: Code::Internal, detail }) };
-        if self.find(&path).is_none() {
+        if path.as_ref().is_some_and(|path| self.find(path).is_none()) {
             return Err(Violation("something is missing that was not asked for").into());
         }
-        (self.on_missing)(&path, code, &detail);
+        (self.on_missing)(path.as_ref(), code, &detail);
         Ok(())
     }
 }
@@ -209,7 +208,9 @@ mod tests {
         let told = Arc::new(Mutex::new(Vec::new()));
         let tell = told.clone();
         let wanted = ["a", "b", "c", "d"].map(|name| Wanted { path: Some(path(name)), name: None });
-        let list = List::new(wanted.into(), move |path, code, _| lock(&tell).push((path.to_string(), code)));
+        let list = List::new(wanted.into(), move |path, code, _| {
+            lock(&tell).push((path.unwrap().to_string(), code));
+        });
         list.admit(Header::new(path("a"), Kind::Folder)).unwrap();
         list.admit(Header::new(path("b/x"), Kind::File)).unwrap();
         list.missing(Missing { path: Some(path("c")), code: Code::SourceVanished, detail: String::new() })

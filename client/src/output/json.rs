@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ferry_proto::RelPath;
+use ferry_proto::{RelPath, escape};
 use serde_json::{Map, Value, json};
 
 use super::{Entry, Stages, Status, Teller, Totals, insert_bytes, to_stdout};
@@ -85,7 +85,7 @@ impl Json {
         if self.is_broken {
             return Ok(());
         }
-        let written = to_stdout(&value.to_string());
+        let written = to_stdout(&escape::json(&value.to_string()));
         self.is_broken = written.is_err();
         written
     }

@@ -351,9 +351,9 @@ impl Narrator {
     }
 
     /// It does not come.
-    pub(crate) fn not_there(&self, path: &RelPath, code: Code, detail: &str) {
+    pub(crate) fn not_there(&self, name: &[u8], code: Code, detail: &str) {
         let text = if detail.is_empty() { code.phrase() } else { detail };
-        let (name, detail) = (path.as_bytes(), Some(escape::text(text).to_string()));
+        let detail = Some(escape::text(text).to_string());
         let (kind, code, status) = ("other", Some(code), Status::Failed);
         self.tell(&Entry {
             status,

@@ -9,8 +9,8 @@ use std::{
 use rustix::process::Signal;
 
 use crate::support::{
-    Client, Ferry, Plan, Proxy, Server, assert_given_back, eventually, names, noise, set_mode, set_modified,
-    snapshot, testdata, without_privileges, write,
+    Client, Ferry, Plan, Proxy, Server, assert_given_back, eventually, make_fifo, names, noise, set_mode,
+    set_modified, snapshot, testdata, without_privileges, write,
 };
 
 const MIB: usize = 1024 * 1024;
@@ -471,4 +471,84 @@ fn only_reading_finds_what_a_disk_has_done() {
         |flag: &[&str], code| client.ferry("verify").arg(&source).arg("box:").args(flag).run().code(code);
     verify(&[], 0);
     assert_eq!(verify(&["--reread"], 1).stdout(), "different  tree/large: its content is another one\n");
+}
+
+#[test]
+fn several_sources_that_are_merged_are_verified_as_one() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let (one, other) = (server.beside().join("one"), server.beside().join("other"));
+    write(one.join("a"), "a");
+    write(other.join("b"), "b");
+    write(other.join("both/c"), "c");
+    let run = |command: &str, place: &str, code| {
+        let sources = [&one, &other].map(|source| format!("{}/", source.display()));
+        client.ferry(command).args(sources).arg(place).run().code(code)
+    };
+    run("send", "box:merged", 0);
+    assert_eq!(run("verify", "box:merged", 0).stdout(), "");
+    write(server.inbox().join("merged/both/extra"), "x");
+    assert_eq!(run("verify", "box:merged", 1).stdout(), "extra      merged/both/extra\n");
+}
+
+#[test]
+fn a_folder_that_has_become_a_link_is_different() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = sent(&server, &client, &[("d/x", vec![1])]);
+    fs::rename(source.join("d"), server.beside().join("elsewhere")).unwrap();
+    symlink("../elsewhere", source.join("d")).unwrap();
+    let outcome = client.ferry("verify").arg(&source).arg("box:").run().code(1);
+    assert!(outcome.stdout().contains("different  tree/d: it is no folder here"), "{outcome:?}");
+    assert!(outcome.stdout().contains("extra      tree/d/x"), "{outcome:?}");
+}
+
+#[test]
+fn what_is_ferrys_own_below_a_grant_is_in_nobodys_way() {
+    let server = Server::start();
+    write(server.inbox().join("sub/.ferry/lock"), "");
+    write(server.inbox().join("sub/file"), "x");
+    let client = Client::granted(&server, &["--path", "sub"]);
+    let to = server.beside().join("back");
+    get(&client, "", &to).run().code(0);
+    assert_eq!(names(&to), ["file"]);
+}
+
+#[test]
+fn hostile_07_what_is_neither_file_nor_folder_nor_link_is_not_passed_over_when_it_was_asked_for() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    write(server.inbox().join("in/file"), "x");
+    make_fifo(server.inbox().join("in/fifo"));
+    let to = server.beside().join("back");
+    get(&client, "in", &to).run().code(0);
+    assert_eq!(names(&to), ["in", "in/file"]);
+    get(&client, "in/fifo", &to).run().code(1).says("neither a file");
+    client.ferry("ls").arg("box:in/fifo").run().code(1).says("neither a file");
+}
+
+#[test]
+fn hostile_05_json_holds_nothing_that_a_terminal_acts_on() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    write(server.inbox().join("a\u{9b}31m\u{202e}"), "x");
+    let json = client.ferry("ls").args(["box:", "--json"]).run().code(0);
+    assert!(json.stdout().contains("a\\u009b31m\\u202e"), "{json:?}");
+    assert_eq!(json.objects()[0]["name"], "a\u{9b}31m\u{202e}");
+}
+
+#[test]
+fn promise_8_standard_output_that_is_read_late_gets_each_byte_once() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let bytes = noise(3 * MIB, 3);
+    sent(&server, &client, &[("file", bytes.clone())]);
+    let mut get = client.ferry("get").args(["box:tree/file", "-", "--timeout", "1s", "--retry", "9"]).piped();
+    let mut stdout = get.stdout.take().unwrap();
+    // Longer than it is patient with the server, who is not to blame.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let mut read = Vec::new();
+    std::io::Read::read_to_end(&mut stdout, &mut read).unwrap();
+    assert!(get.wait().unwrap().success());
+    assert!(read == bytes, "{} bytes came", read.len());
 }

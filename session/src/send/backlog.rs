@@ -67,13 +67,14 @@ impl Backlog {
     }
 
     /// See [`Manifest::next`](super::Manifest::next).
-    pub fn next(&self) -> Option<Next> {
+    pub fn next(&self, is_wanted: &dyn Fn() -> bool) -> Option<Next> {
         let state = self.lock();
         let must_wait = |state: &mut State| {
-            !state.stopped && state.ready.is_empty() && (!state.has_all || state.outstanding > 0)
+            let may_come = !state.has_all || state.outstanding > 0;
+            !state.stopped && state.ready.is_empty() && may_come && is_wanted()
         };
         let mut state = self.changed.wait_while(state, must_wait).unwrap_or_else(PoisonError::into_inner);
-        if state.stopped {
+        if state.stopped || !is_wanted() {
             return None;
         }
         let next = state.ready.pop_front()?;
@@ -85,6 +86,13 @@ impl Backlog {
             self.has_room.notify_all();
         }
         Some(next)
+    }
+
+    /// See [`Manifest::nudge`](super::Manifest::nudge).
+    pub fn nudge(&self) {
+        // Under the lock, so that nobody who has just looked misses it.
+        let _state = self.lock();
+        self.changed.notify_all();
     }
 
     /// See [`Manifest::put_back`](super::Manifest::put_back).
@@ -119,5 +127,35 @@ impl Backlog {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         ferry_store::lock(&self.state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use ferry_proto::RelPath;
+
+    use super::*;
+
+    #[test]
+    fn hostile_10_who_waits_for_a_session_that_has_ended_waits_no_more() {
+        let backlog = Arc::new(Backlog::default());
+        let name = RelPath::new("outstanding").unwrap();
+        assert!(backlog.add(Next::Task(Task::new(Origin::Stdin(name)))));
+        backlog.has_all();
+        let outstanding = backlog.next(&|| true);
+        let is_wanted = Arc::new(AtomicBool::new(true));
+        let waiting = std::thread::spawn({
+            let (backlog, is_wanted) = (backlog.clone(), is_wanted.clone());
+            move || backlog.next(&|| is_wanted.load(Ordering::Relaxed)).is_none()
+        });
+        is_wanted.store(false, Ordering::Relaxed);
+        backlog.nudge();
+        assert!(waiting.join().unwrap());
+        assert!(outstanding.is_some() && !backlog.is_finished());
     }
 }

@@ -556,5 +556,6 @@ impl Drop for Core {
         for (task, _) in self.again.drain(..) {
             self.manifest.put_back(task);
         }
+        self.manifest.nudge();
     }
 }

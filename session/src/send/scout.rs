@@ -80,7 +80,7 @@ pub(super) fn run(
     let ready = Room::new(limits::BODIES_READY as usize);
     let room = |bytes: u64| runtime.block_on(ready.take(bytes as usize));
     let shares = Room::new(SHARE);
-    while let Some(next) = manifest.next() {
+    while let Some(next) = manifest.next(&|| !prepared.is_closed()) {
         let looked_at = match next {
             Next::Missing(missing) => Prepared::Missing(missing),
             Next::Task(mut task) => {

@@ -8,8 +8,11 @@ use ferry_store::source::{Identity, Item};
 /// The list of what is to be sent, shared by every connection that works on it.
 pub trait Manifest: Send + Sync + 'static {
     /// What comes next. Waits while other tasks are outstanding, because they may come back or let a folder's turn
-    /// come; `None` when everything is settled or the run is over.
-    fn next(&self) -> Option<Next>;
+    /// come; `None` when everything is settled, the run is over, or nothing is wanted any more.
+    fn next(&self, is_wanted: &dyn Fn() -> bool) -> Option<Next>;
+
+    /// A connection has ended: whoever waits for what comes next looks whether that is still wanted.
+    fn nudge(&self);
 
     /// A task could not be finished here and is to be tried again.
     fn put_back(&self, task: Task);

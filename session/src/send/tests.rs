@@ -72,7 +72,9 @@ impl AsyncRead for Breaking {
 struct Single(Mutex<Option<Task>>);
 
 impl Manifest for Single {
-    fn next(&self) -> Option<Next> {
+    fn nudge(&self) {}
+
+    fn next(&self, _: &dyn Fn() -> bool) -> Option<Next> {
         lock(&self.0).take().map(Next::Task)
     }
 

@@ -81,8 +81,10 @@ impl Beneath {
                     return Some(Visit { depth, path: shown(&level.path), sight });
                 }
             };
-            // What is in there is the store's own.
-            if level.path == b"." && name.eq_ignore_ascii_case(b".ferry") {
+            // What is in there is a store's own; a folder that a client takes for the root may have been one.
+            let is_top =
+                level.path == b"." || self.folder.as_ref().is_some_and(|top| level.path == top.as_bytes());
+            if is_top && name.eq_ignore_ascii_case(b".ferry") {
                 continue;
             }
             let whole = join(&level.path, &name);

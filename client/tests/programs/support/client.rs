@@ -3,7 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     path::Path,
-    process::Command,
+    process::{Child, Command, Stdio},
 };
 
 use tempfile::TempDir;
@@ -103,6 +103,12 @@ impl Ferry {
     /// Runs it to its end.
     pub(crate) fn run(self) -> Outcome {
         self.start().wait()
+    }
+
+    /// Starts it, with a pipe for standard output that nobody reads yet.
+    pub(crate) fn piped(mut self) -> Child {
+        let command = self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().expect("ferry can be started")
     }
 
     /// Starts it.
