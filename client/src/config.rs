@@ -68,11 +68,9 @@ pub struct Home {
     pub state: PathBuf,
 }
 
-/// What to send and how.
+/// What is here, and where it goes, or went, as the command line says it.
 #[derive(Debug)]
-pub struct Send {
-    /// Files of this client.
-    pub home: Home,
+pub struct Sources {
     /// Sources, and perhaps the place as the last one.
     pub words: Vec<OsString>,
     /// The place, when it is not the last word.
@@ -83,6 +81,15 @@ pub struct Send {
     pub dir: Option<RelPath>,
     /// The name for the one source.
     pub name: Option<RelPath>,
+}
+
+/// What to send and how.
+#[derive(Debug)]
+pub struct Send {
+    /// Files of this client.
+    pub home: Home,
+    /// What, and where.
+    pub sources: Sources,
     /// Symbolic links.
     pub links: Links,
     /// How it is done.
@@ -130,16 +137,8 @@ pub struct Ls {
 pub struct Verify {
     /// Files of this client.
     pub home: Home,
-    /// Sources, and perhaps the place as the last one.
-    pub words: Vec<OsString>,
-    /// The place, when it is not the last word.
-    pub to: Option<String>,
-    /// The place, when nothing else names one.
-    pub usual_place: Option<String>,
-    /// A folder below the place.
-    pub dir: Option<RelPath>,
-    /// The name for the one source.
-    pub name: Option<RelPath>,
+    /// What, and where.
+    pub sources: Sources,
     /// The server reads its files.
     pub reread: bool,
     /// The client does.
@@ -249,11 +248,7 @@ impl Home {
 fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
     Ok(Send {
         home,
-        words: args.words,
-        to: args.to,
-        usual_place: usual_place(),
-        dir: args.dir.map(|dir| path(&dir, "--dir")).transpose()?,
-        name: args.name.map(|name| path(&name, "--name")).transpose()?,
+        sources: sources(args.words, args.to, args.dir, args.name)?,
         links: match args.links {
             LinksArg::Keep => Links::Keep,
             LinksArg::Follow => Links::Follow,
@@ -277,11 +272,7 @@ fn ls(home: Home, args: LsArgs) -> Result<Ls, Failure> {
 fn verify(home: Home, args: VerifyArgs) -> Result<Verify, Failure> {
     Ok(Verify {
         home,
-        words: args.words,
-        to: args.to,
-        usual_place: usual_place(),
-        dir: args.dir.map(|dir| path(&dir, "--dir")).transpose()?,
-        name: args.name.map(|name| path(&name, "--name")).transpose()?,
+        sources: sources(args.words, args.to, args.dir, args.name)?,
         reread: args.reread,
         checksum: args.checksum,
         digest: algorithm(args.digest),
@@ -291,8 +282,19 @@ fn verify(home: Home, args: VerifyArgs) -> Result<Verify, Failure> {
     })
 }
 
-fn usual_place() -> Option<String> {
-    std::env::var("FERRY_REMOTE").ok().filter(|place| !place.is_empty())
+fn sources(
+    words: Vec<OsString>,
+    to: Option<String>,
+    dir: Option<OsString>,
+    name: Option<OsString>,
+) -> Result<Sources, Failure> {
+    Ok(Sources {
+        words,
+        to,
+        usual_place: std::env::var("FERRY_REMOTE").ok().filter(|place| !place.is_empty()),
+        dir: dir.map(|dir| path(&dir, "--dir")).transpose()?,
+        name: name.map(|name| path(&name, "--name")).transpose()?,
+    })
 }
 
 fn run(args: RunArgs) -> Result<Run, Failure> {

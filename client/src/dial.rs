@@ -1,12 +1,15 @@
 //! Dialling: a stream to a server that proves its pinned key, and the session on it.
 
-use std::{io::ErrorKind, sync::Arc, time::Duration};
+use std::{io::ErrorKind, path::Path, sync::Arc, time::Duration};
 
-use ferry_proto::{Code, Fingerprint, Hello, RunId, Secret, Versions, Welcome, escape};
+use ferry_proto::{Code, Fingerprint, Hello, Invite, RunId, Secret, Versions, Welcome, escape};
 use ferry_session::{Incoming, Outbox, SessionError, greet, identity::Identity, tls};
 use tokio::{net::TcpStream, time::timeout};
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    place::Server,
+};
 
 /// How long one address may take, from the first packet to the welcome, if the user does not say: as long as the server
 /// gives to a handshake.
@@ -41,6 +44,20 @@ pub(crate) enum DialError {
 }
 
 impl Dialer {
+    /// To a server that is known, or that an invite leads to, which comes back to be remembered. The key is in this file, and
+    /// is made if it is not there yet.
+    pub(crate) fn to(
+        server: Server,
+        key: &Path,
+        patience: Option<Duration>,
+    ) -> Result<(Self, Option<Invite>), Failure> {
+        let identity = Identity::load_or_create(key).map_err(|error| Failure::local(error.to_string()))?;
+        let fingerprint = server.fingerprint();
+        let (addresses, invite) = server.into_parts();
+        let secret = invite.as_ref().map(|invite| invite.secret.clone());
+        Ok((Dialer::new(&identity, addresses, fingerprint, secret, patience)?, invite))
+    }
+
     pub(crate) fn new(
         identity: &Identity,
         addresses: Vec<String>,

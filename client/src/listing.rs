@@ -135,10 +135,7 @@ impl<L: Look> Work for Listing<L> {
     async fn on(&self, session: Session) -> Result<(), SessionError> {
         let Session { mut incoming, outbox, .. } = session;
         let result = self.ask(&mut incoming, &outbox).await;
-        match &result {
-            Ok(()) => greet::farewell(incoming, outbox, Code::Bye, "").await,
-            Err(error) => greet::part(incoming, outbox, error).await,
-        }
+        greet::close(incoming, outbox, &result).await;
         result
     }
 

@@ -10,6 +10,7 @@ use std::{
 use ferry_proto::{Fingerprint, Invite, RelPath, escape};
 
 use crate::{
+    config::Sources,
     exit::Failure,
     getting::Wanted,
     remotes::{Remote, Remotes, is_name},
@@ -44,9 +45,9 @@ impl Server {
 
 /// A server, and a folder there.
 #[derive(Debug, Clone)]
-pub(crate) struct Place {
-    pub(crate) server: Server,
-    pub(crate) folder: Option<RelPath>,
+struct Place {
+    server: Server,
+    folder: Option<RelPath>,
 }
 
 /// Something to send, and where it goes.
@@ -58,8 +59,17 @@ pub(crate) enum SourceArg {
     Tree { root: PathBuf, base: Option<RelPath> },
 }
 
+/// What is here and where it goes: the server, and each source with what it is called there.
+pub(crate) fn send(sources: Sources, remotes: &Remotes) -> Result<(Server, Vec<SourceArg>), Failure> {
+    let Sources { words, to, usual_place, dir, name } = sources;
+    let (words, Place { server, folder }) =
+        split(words, to.as_deref(), usual_place.as_deref(), dir, remotes)?;
+    let named = name_sources(&words, folder.as_ref(), name.as_ref())?;
+    Ok((server, named))
+}
+
 /// Splits the words into sources and the place, which is the last word, or `to`, or else `usual`.
-pub(crate) fn split(
+fn split(
     mut words: Vec<OsString>,
     to: Option<&str>,
     usual: Option<&str>,
@@ -197,7 +207,7 @@ fn want(word: &OsStr, path: &[u8], name: Option<&RelPath>) -> Result<Wanted, Fai
 }
 
 /// What each source is called at the place.
-pub(crate) fn name_sources(
+fn name_sources(
     words: &[OsString],
     folder: Option<&RelPath>,
     name: Option<&RelPath>,

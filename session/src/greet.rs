@@ -30,6 +30,14 @@ pub async fn await_hello(incoming: &mut Incoming) -> Result<Hello, SessionError>
     }
 }
 
+/// Ends a session whose work came to this.
+pub async fn close(incoming: Incoming, outbox: Outbox, result: &Result<(), SessionError>) {
+    match result {
+        Ok(()) => farewell(incoming, outbox, Code::Bye, "").await,
+        Err(error) => part(incoming, outbox, error).await,
+    }
+}
+
 /// Tells the peer why the session ends, and lets it read that.
 pub async fn part(incoming: Incoming, outbox: Outbox, error: &SessionError) {
     if let Some((code, detail)) = error.goodbye() {

@@ -8,7 +8,6 @@ use std::{
 };
 
 use ferry_proto::RelPath;
-use ferry_session::identity::Identity;
 use ferry_store::StoreError;
 
 use super::connections::{Connections, Work};
@@ -29,12 +28,8 @@ pub(super) fn run(config: Get) -> Result<Exit, Failure> {
     let run = config.run;
     let mut remotes = Remotes::load(&config.home.config)?;
     let Asked { server, wanted, to } = place::ask(config.words, config.name.as_ref(), &remotes)?;
-    let identity =
-        Identity::load_or_create(&config.home.identity).map_err(|error| Failure::local(error.to_string()))?;
     let fingerprint = server.fingerprint();
-    let (addresses, invite) = server.into_parts();
-    let secret = invite.as_ref().map(|invite| invite.secret.clone());
-    let dialer = Dialer::new(&identity, addresses, fingerprint, secret, run.timeout)?;
+    let (dialer, invite) = Dialer::to(server, &config.home.identity, run.timeout)?;
     let pace = Pace::new(run.limit_rate);
     let (retry, timeout) = (run.retry, run.timeout);
     if to.as_os_str() == "-" {

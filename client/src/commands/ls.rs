@@ -9,7 +9,6 @@ use std::{
 };
 
 use ferry_proto::{Code, Header, Kind, Mode, RelPath, Timestamp, escape, units};
-use ferry_session::identity::Identity;
 use ferry_store::lock;
 use serde_json::{Map, Value};
 
@@ -27,12 +26,7 @@ use crate::{
 pub(super) fn run(config: Ls) -> Result<Exit, Failure> {
     let mut remotes = Remotes::load(&config.home.config)?;
     let (server, path) = place::one(&config.place, &remotes)?;
-    let identity =
-        Identity::load_or_create(&config.home.identity).map_err(|error| Failure::local(error.to_string()))?;
-    let fingerprint = server.fingerprint();
-    let (addresses, invite) = server.into_parts();
-    let secret = invite.as_ref().map(|invite| invite.secret.clone());
-    let dialer = Dialer::new(&identity, addresses, fingerprint, secret, config.timeout)?;
+    let (dialer, invite) = Dialer::to(server, &config.home.identity, config.timeout)?;
     let output = Output { form: Form::Silent, quiet: true, verbose: false };
     let narrator = Arc::new(Narrator::new(output, Direction::Get, false, None));
     let question = Question {

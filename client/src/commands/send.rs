@@ -8,7 +8,6 @@ use std::{
 use ferry_proto::Conflict;
 use ferry_session::{
     SessionError,
-    identity::Identity,
     send::{self, Options},
 };
 
@@ -20,7 +19,7 @@ use crate::{
     exit::{Exit, Failure},
     output::{Direction, Narrator},
     pace::Pace,
-    place::{self, Place, SourceArg},
+    place::{self, SourceArg},
     queue::Queue,
     receipts::Receipts,
     remotes::Remotes,
@@ -46,27 +45,15 @@ struct Sending {
 pub(super) fn run(config: Send) -> Result<Exit, Failure> {
     let run = config.run;
     let mut remotes = Remotes::load(&config.home.config)?;
-    let (words, Place { server, folder }) = place::split(
-        config.words,
-        config.to.as_deref(),
-        config.usual_place.as_deref(),
-        config.dir,
-        &remotes,
-    )?;
-    let sources = place::name_sources(&words, folder.as_ref(), config.name.as_ref())?;
+    let (server, sources) = place::send(config.sources, &remotes)?;
     let reads_stdin = sources.iter().any(|source| matches!(source, SourceArg::Stdin(_)));
     if reads_stdin {
         stdin::check()?;
     }
-    let identity =
-        Identity::load_or_create(&config.home.identity).map_err(|error| Failure::local(error.to_string()))?;
     let digests = Arc::new(Digests::open(&config.home.state)?);
     let receipts = run.receipts.as_deref().map(Receipts::create).transpose()?;
     let narrator = Arc::new(Narrator::new(run.output, Direction::Send, run.dry_run, receipts));
-    let fingerprint = server.fingerprint();
-    let (addresses, invite) = server.into_parts();
-    let secret = invite.as_ref().map(|invite| invite.secret.clone());
-    let dialer = Dialer::new(&identity, addresses, fingerprint, secret, run.timeout)?;
+    let (dialer, invite) = Dialer::to(server, &config.home.identity, run.timeout)?;
     let queue = Queue::new(digests.clone(), narrator.clone());
     let work = Arc::new(Sending {
         sources: Mutex::new(sources),

@@ -15,7 +15,6 @@ use std::{
 };
 
 use ferry_proto::{Algorithm, Code, Digest, Header, Kind, RelPath, escape};
-use ferry_session::identity::Identity;
 use ferry_store::{
     lock,
     source::{Change, Found, Identity as Version, Links, Location, Source, SourceError, Walk},
@@ -30,7 +29,7 @@ use crate::{
     exit::{Exit, Failure},
     listing::{Listing, Look, Question, Wish},
     output::{self, Direction, Narrator},
-    place::{self, Place, SourceArg},
+    place::{self, SourceArg},
     remotes::Remotes,
 };
 
@@ -42,20 +41,9 @@ const ATTEMPTS: usize = 3;
 
 pub(super) fn run(config: Verify) -> Result<Exit, Failure> {
     let mut remotes = Remotes::load(&config.home.config)?;
-    let (words, Place { server, folder }) = place::split(
-        config.words,
-        config.to.as_deref(),
-        config.usual_place.as_deref(),
-        config.dir,
-        &remotes,
-    )?;
-    let sources = trees(place::name_sources(&words, folder.as_ref(), config.name.as_ref())?)?;
-    let identity =
-        Identity::load_or_create(&config.home.identity).map_err(|error| Failure::local(error.to_string()))?;
-    let fingerprint = server.fingerprint();
-    let (addresses, invite) = server.into_parts();
-    let secret = invite.as_ref().map(|invite| invite.secret.clone());
-    let dialer = Dialer::new(&identity, addresses, fingerprint, secret, config.timeout)?;
+    let (server, sources) = place::send(config.sources, &remotes)?;
+    let sources = trees(sources)?;
+    let (dialer, invite) = Dialer::to(server, &config.home.identity, config.timeout)?;
     let digests = Arc::new(Digests::open(&config.home.state)?);
     let output = Output { form: Form::Silent, quiet: config.quiet, verbose: false };
     let narrator = Arc::new(Narrator::new(output, Direction::Send, false, None));

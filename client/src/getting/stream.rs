@@ -226,10 +226,7 @@ impl Work for Streaming {
     async fn on(&self, session: Session) -> Result<(), SessionError> {
         let Session { mut incoming, outbox, .. } = session;
         let result = self.receive(&mut incoming, &outbox).await;
-        match &result {
-            Ok(()) => greet::farewell(incoming, outbox, Code::Bye, "").await,
-            Err(error) => greet::part(incoming, outbox, error).await,
-        }
+        greet::close(incoming, outbox, &result).await;
         result
     }
 

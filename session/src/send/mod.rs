@@ -25,7 +25,7 @@ pub use self::{
 
 use std::sync::Arc;
 
-use ferry_proto::{Algorithm, Code, Conflict, Limits, Put, Request, Verb, limits};
+use ferry_proto::{Algorithm, Conflict, Limits, Put, Request, Verb, limits};
 use ferry_store::source::Links;
 
 use crate::{Incoming, Outbox, SessionError, greet};
@@ -61,10 +61,7 @@ pub async fn put(
     let put = Put { on_conflict, dry_run: options.dry_run, digest: options.digest };
     outbox.say(Request { id: 1, verb: Verb::Put(put) })?;
     let result = core::run(&mut incoming, &outbox, limits, options, manifest, pace).await;
-    match &result {
-        Ok(()) => greet::farewell(incoming, outbox, Code::Bye, "").await,
-        Err(error) => greet::part(incoming, outbox, error).await,
-    }
+    greet::close(incoming, outbox, &result).await;
     result
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use ferry_proto::{Answer, Digest, HasherState, Message, Verdict};
+use ferry_proto::{Answer, Code, Digest, HasherState, Message, Verdict};
 use ferry_store::{
     lock,
     source::{Found, Identity, Item, Walk},
