@@ -2,7 +2,9 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::choosing::Pattern;
 
 /// Send files, photos and folders to a host you own, have it proved that they arrived, and get them back.
 #[derive(Debug, Parser)]
@@ -71,6 +73,10 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "HOW", default_value = "keep")]
     pub(crate) links: LinksArg,
     #[command(flatten)]
+    pub(crate) choice: ChoiceArgs,
+    #[command(flatten)]
+    pub(crate) here: HereArgs,
+    #[command(flatten)]
     pub(crate) run: RunArgs,
 }
 
@@ -83,6 +89,8 @@ pub(crate) struct GetArgs {
     /// What the one thing there is is called here
     #[arg(long)]
     pub(crate) name: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) choice: ChoiceArgs,
     #[command(flatten)]
     pub(crate) run: RunArgs,
 }
@@ -129,6 +137,10 @@ pub(crate) struct VerifyArgs {
     /// The name there of the one source there is
     #[arg(long)]
     pub(crate) name: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) choice: ChoiceArgs,
+    #[command(flatten)]
+    pub(crate) here: HereArgs,
     /// Have the server read its files, instead of trusting what it has written down about them
     #[arg(long)]
     pub(crate) reread: bool,
@@ -147,6 +159,85 @@ pub(crate) struct VerifyArgs {
     /// Give a connection up on which nothing comes for this long
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<String>,
+}
+
+/// Which entries are taken.
+#[derive(Debug, Args)]
+pub(crate) struct ChoiceArgs {
+    #[command(flatten)]
+    pub(crate) patterns: PatternArgs,
+    /// Take only what FILE names, a line each, below the one folder there is; `NAME/` is a folder with all that is in it,
+    /// and `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from_file: Option<PathBuf>,
+    /// The names in FILE end with NUL bytes
+    #[arg(long, requires = "from_file")]
+    pub(crate) null: bool,
+    /// Leave out files that are smaller
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) min_size: Option<String>,
+    /// Leave out files that are larger
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_size: Option<String>,
+    /// Leave out files that were last modified by then: RFC 3339, or a time before now, for example 24h
+    #[arg(long, value_name = "T")]
+    pub(crate) newer_than: Option<String>,
+}
+
+/// The same, by what only a tree here tells.
+#[derive(Debug, Args)]
+pub(crate) struct HereArgs {
+    /// Leave out what `.gitignore` files say
+    #[arg(long)]
+    pub(crate) gitignore: bool,
+    /// Do not go into folders on which another file system is mounted
+    #[arg(long)]
+    pub(crate) one_file_system: bool,
+    /// Leave out files that are no images, by their content
+    #[arg(long)]
+    pub(crate) images: bool,
+}
+
+/// `--exclude` and `--include`, whose order counts.
+#[derive(Debug, Default)]
+pub(crate) struct PatternArgs(pub(crate) Vec<Pattern>);
+
+impl Args for PatternArgs {
+    fn augment_args(command: Command) -> Command {
+        let glob = |name: &'static str, help: &'static str| {
+            Arg::new(name).long(name).value_name("GLOB").action(ArgAction::Append).help(help)
+        };
+        command
+            .arg(glob(
+                "exclude",
+                "Leave out what has such a name, for example `*.tmp`, `cache/` or `/photos/raw`; of several --exclude and \
+                 --include the first that matches counts",
+            ))
+            .arg(glob("include", "Take what has such a name, whatever a later --exclude says"))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for PatternArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let of = |name: &str, includes| {
+            let globs = matches.get_many::<String>(name).into_iter().flatten();
+            let pattern = move |glob: &String| Pattern { includes, glob: glob.clone() };
+            matches.indices_of(name).into_iter().flatten().zip(globs.map(pattern)).collect::<Vec<_>>()
+        };
+        let mut patterns = of("exclude", false);
+        patterns.extend(of("include", true));
+        patterns.sort_by_key(|(index, _)| *index);
+        Ok(PatternArgs(patterns.into_iter().map(|(_, pattern)| pattern).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// How files are sent or got.

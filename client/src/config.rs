@@ -9,13 +9,14 @@ use std::{
 };
 
 use etcetera::base_strategy::{BaseStrategy, Xdg};
-use ferry_proto::{Algorithm, Conflict, RelPath, escape, units};
+use ferry_proto::{Algorithm, Conflict, RelPath, Timestamp, escape, units};
 use ferry_store::source::Links;
 
 use crate::{
+    choosing::Pattern,
     cli::{
-        Cli, ConflictArg, DigestArg, GetArgs, LinksArg, LsArgs, PairArgs, ProgressArg, RemotesSub, RunArgs,
-        SendArgs, Sub, VerifyArgs,
+        ChoiceArgs, Cli, ConflictArg, DigestArg, GetArgs, HereArgs, LinksArg, LsArgs, PairArgs, ProgressArg,
+        RemotesSub, RunArgs, SendArgs, Sub, VerifyArgs,
     },
     exit::Failure,
 };
@@ -83,6 +84,36 @@ pub struct Sources {
     pub name: Option<RelPath>,
 }
 
+/// Which entries are taken, as the command line says it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Choice {
+    /// By name, in their order.
+    pub(crate) patterns: Vec<Pattern>,
+    /// A list of names.
+    pub from_file: Option<PathBuf>,
+    /// They end with NUL bytes.
+    pub null: bool,
+    /// Bytes of files.
+    pub min_size: Option<u64>,
+    /// Bytes of files.
+    pub max_size: Option<u64>,
+    /// When files were last modified, also as it was said.
+    pub newer_than: Option<(Timestamp, String)>,
+    /// As `.gitignore` files say.
+    pub gitignore: bool,
+    /// What is on the file system of its source.
+    pub one_file_system: bool,
+    /// Files that are images.
+    pub images: bool,
+}
+
+impl Choice {
+    /// Whether anything is chosen at all.
+    pub fn is_some(&self) -> bool {
+        *self != Choice::default()
+    }
+}
+
 /// What to send and how.
 #[derive(Debug)]
 pub struct Send {
@@ -90,6 +121,8 @@ pub struct Send {
     pub home: Home,
     /// What, and where.
     pub sources: Sources,
+    /// Which of it.
+    pub choice: Choice,
     /// Symbolic links.
     pub links: Links,
     /// How it is done.
@@ -105,6 +138,8 @@ pub struct Get {
     pub words: Vec<OsString>,
     /// The name for the one thing.
     pub name: Option<RelPath>,
+    /// Which of it.
+    pub choice: Choice,
     /// How it is done.
     pub run: Run,
 }
@@ -139,6 +174,8 @@ pub struct Verify {
     pub home: Home,
     /// What, and where.
     pub sources: Sources,
+    /// Which of it.
+    pub choice: Choice,
     /// The server reads its files.
     pub reread: bool,
     /// The client does.
@@ -249,6 +286,7 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
     Ok(Send {
         home,
         sources: sources(args.words, args.to, args.dir, args.name)?,
+        choice: choice(args.choice, Some(args.here))?,
         links: match args.links {
             LinksArg::Keep => Links::Keep,
             LinksArg::Follow => Links::Follow,
@@ -260,7 +298,7 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
 
 fn get(home: Home, args: GetArgs) -> Result<Get, Failure> {
     let name = args.name.map(|name| path(&name, "--name")).transpose()?;
-    Ok(Get { home, words: args.words, name, run: run(args.run)? })
+    Ok(Get { home, words: args.words, name, choice: choice(args.choice, None)?, run: run(args.run)? })
 }
 
 fn ls(home: Home, args: LsArgs) -> Result<Ls, Failure> {
@@ -273,6 +311,7 @@ fn verify(home: Home, args: VerifyArgs) -> Result<Verify, Failure> {
     Ok(Verify {
         home,
         sources: sources(args.words, args.to, args.dir, args.name)?,
+        choice: choice(args.choice, Some(args.here))?,
         reread: args.reread,
         checksum: args.checksum,
         digest: algorithm(args.digest),
@@ -295,6 +334,48 @@ fn sources(
         dir: dir.map(|dir| path(&dir, "--dir")).transpose()?,
         name: name.map(|name| path(&name, "--name")).transpose()?,
     })
+}
+
+fn choice(args: ChoiceArgs, here: Option<HereArgs>) -> Result<Choice, Failure> {
+    let ChoiceArgs { patterns, from_file, null, min_size, max_size, newer_than } = args;
+    let size = |text: Option<String>, flag| {
+        let size = text.as_deref().map(units::size).transpose();
+        size.map_err(|error| Failure::usage(format!("{flag}: {error}")))
+    };
+    let newer_than = newer_than.map(|text| past(&text).map(|time| (time, text))).transpose()?;
+    let (gitignore, one_file_system, images) = here.map_or((false, false, false), |here| {
+        let HereArgs { gitignore, one_file_system, images } = here;
+        (gitignore, one_file_system, images)
+    });
+    let (min_size, max_size) = (size(min_size, "--min-size")?, size(max_size, "--max-size")?);
+    let patterns = patterns.0;
+    Ok(Choice {
+        patterns,
+        from_file,
+        null,
+        min_size,
+        max_size,
+        newer_than,
+        gitignore,
+        one_file_system,
+        images,
+    })
+}
+
+/// A moment, or how long ago it was.
+fn past(text: &str) -> Result<Timestamp, Failure> {
+    let bad = |error: &dyn std::fmt::Display| Failure::usage(format!("--newer-than: {error}"));
+    let time = match text.parse::<jiff::Timestamp>() {
+        Ok(time) => time,
+        Err(_) => {
+            let ago = units::duration(text).map_err(|error| bad(&error))?;
+            jiff::Timestamp::now().checked_sub(ago).map_err(|error| bad(&error))?
+        }
+    };
+    // Before 1970 the nanoseconds of one count backwards, those of the other forward.
+    let nanos = time.as_nanosecond();
+    let seconds = nanos.div_euclid(1_000_000_000);
+    Ok(Timestamp::saturating(seconds as i64, nanos.rem_euclid(1_000_000_000) as u32))
 }
 
 fn run(args: RunArgs) -> Result<Run, Failure> {

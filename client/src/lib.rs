@@ -1,5 +1,6 @@
 //! ferry, the client: sends files, photos and folders to a host you own, proves that they arrived, and gets them back.
 
+mod choosing;
 pub mod cli;
 mod commands;
 pub mod config;

@@ -203,7 +203,7 @@ fn want(word: &OsStr, path: &[u8], name: Option<&RelPath>) -> Result<Wanted, Fai
         }
     };
     let own = path.as_ref().filter(|_| !is_contents).and_then(|path| RelPath::new(path.name()).ok());
-    Ok(Wanted { path, name: name.cloned().or(own) })
+    Ok(Wanted { path, name: name.cloned().or(own), is_contents })
 }
 
 /// What each source is called at the place.
@@ -246,14 +246,17 @@ fn name_source(word: &OsStr, folder: Option<&RelPath>, name: Option<&RelPath>) -
     if let Some(name) = name {
         return Ok(SourceArg::Tree { root, base: Some(named(name.as_bytes())?) });
     }
-    let bytes = word.as_bytes();
-    let last = bytes.rsplit(|&b| b == b'/').next().unwrap_or(bytes);
-    // As with rsync: `a/b/`, `.`, `..` and `/` mean what is in them.
-    let base = match last {
-        b"" | b"." | b".." => folder.cloned(),
-        name => Some(named(name)?),
+    let base = match own_name(word) {
+        None => folder.cloned(),
+        Some(name) => Some(named(name)?),
     };
     Ok(SourceArg::Tree { root, base })
+}
+
+/// What a source is called by itself. As with rsync, `a/b/`, `.`, `..` and `/` mean what is in them, which has no name.
+pub(crate) fn own_name(source: &OsStr) -> Option<&[u8]> {
+    let last = source.as_bytes().rsplit(|&b| b == b'/').next()?;
+    (!matches!(last, b"" | b"." | b"..")).then_some(last)
 }
 
 /// Whether one of the two would take the place of the other. Two folders are merged, as with rsync.

@@ -11,9 +11,9 @@ use std::{
 
 use ferry_proto::{Algorithm, Digest, HasherState, Kind, RelPath};
 use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task};
-use ferry_store::source::{Found, Identity, Item, Links, Walk};
+use ferry_store::source::{Found, Identity, Item, Links};
 
-use crate::{digests::Digests, output::Report, place::SourceArg};
+use crate::{choosing::Rules, digests::Digests, output::Report, place::SourceArg};
 
 /// See the module.
 pub(crate) struct Queue {
@@ -40,8 +40,8 @@ impl Queue {
         })
     }
 
-    /// Walks the sources, on the caller's thread, until all is queued or the run is over.
-    pub(crate) fn walk(&self, sources: Vec<SourceArg>, links: Links) {
+    /// Walks the sources, on the caller's thread, until all that is chosen is queued or the run is over.
+    pub(crate) fn walk(&self, sources: Vec<SourceArg>, links: Links, rules: &Arc<Rules>) {
         let mut names = may_meet(&sources).then(HashSet::new);
         for source in sources {
             match source {
@@ -51,7 +51,7 @@ impl Queue {
                     }
                 }
                 SourceArg::Tree { root, base } => {
-                    for found in Walk::new(&root, base, links) {
+                    for found in rules.walk(&root, base, links) {
                         match found {
                             Found::Item(item)
                                 if item.kind != Kind::Folder && is_twin(&mut names, &item.path) =>
@@ -70,6 +70,7 @@ impl Queue {
                                 }
                             }
                             Found::Skipped(path, what) => self.report.skipped(&path, what),
+                            Found::LeftOut(path, why) => self.report.left_out(&path, &why),
                             Found::Problem(path, error) => {
                                 self.failed.store(true, Ordering::Relaxed);
                                 self.report.unreadable(&path, &error);
@@ -78,6 +79,10 @@ impl Queue {
                     }
                 }
             }
+        }
+        for name in rules.unmet() {
+            self.failed.store(true, Ordering::Relaxed);
+            self.report.unmet(&name);
         }
         self.backlog.has_all();
     }

@@ -105,6 +105,8 @@ codes! {
     TooLarge = 46, "file too large";
     /// Another connection took this body over.
     TakenOver = 47, "another connection took over";
+    /// The receiver has asked for a whole, and does not want this part of it.
+    NotChosen = 48, "not chosen";
 }
 
 impl std::fmt::Display for Code {

@@ -100,6 +100,8 @@ impl Giving {
                         _ if self.backlog.is_stopped() => return,
                         _ => continue,
                     },
+                    // Everything in a store is chosen.
+                    Found::LeftOut(..) => continue,
                     Found::Problem(path, error) => {
                         Next::Missing(missing(&path, &error, wish.folder.as_ref(), *root))
                     }
@@ -164,6 +166,7 @@ impl Manifest for Giving {
         let path = task.path();
         match fate {
             Fate::Sent { digest, bytes, .. } => self.journal.gave(path, bytes, digest.as_ref()),
+            Fate::Failed { code: Code::NotChosen, .. } => {}
             Fate::Failed { code, detail } => self.journal.could_not_give(path, code, &detail),
             Fate::Held { .. } | Fate::WouldSend { .. } => {}
         }

@@ -69,6 +69,7 @@ impl Walked {
             match found {
                 Found::Item(item) => walked.settle(item),
                 Found::Skipped(path, what) => assert_eq!(walked.skipped.insert(path, what), None),
+                Found::LeftOut(path, why) => panic!("{path:?} is left out: {why}"),
                 Found::Problem(path, error) => assert!(walked.problems.insert(path, error).is_none()),
             }
         }
@@ -454,6 +455,7 @@ fn in_store(dir: &Path, folder: Option<&str>, path: Option<&str>, recursive: boo
         match found {
             Found::Item(item) => walked.settle(item),
             Found::Skipped(path, what) => assert_eq!(walked.skipped.insert(path, what), None),
+            Found::LeftOut(path, why) => panic!("{path:?} is left out: {why}"),
             Found::Problem(path, error) => assert!(walked.problems.insert(path, error).is_none()),
         }
     }

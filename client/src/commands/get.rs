@@ -12,6 +12,7 @@ use ferry_store::StoreError;
 
 use super::connections::{Connections, Work};
 use crate::{
+    choosing::Rules,
     config::{Form, Get, Run},
     dial::Dialer,
     digests::Digests,
@@ -28,11 +29,17 @@ pub(super) fn run(config: Get) -> Result<Exit, Failure> {
     let run = config.run;
     let mut remotes = Remotes::load(&config.home.config)?;
     let Asked { server, wanted, to } = place::ask(config.words, config.name.as_ref(), &remotes)?;
+    let chooses = config.choice.is_some();
+    let rules = Rules::new(config.choice)?;
+    rules.check(wanted.len())?;
     let fingerprint = server.fingerprint();
     let (dialer, invite) = Dialer::to(server, &config.home.identity, run.timeout)?;
     let pace = Pace::new(run.limit_rate);
     let (retry, timeout) = (run.retry, run.timeout);
     if to.as_os_str() == "-" {
+        if chooses {
+            return Err(Failure::usage("what is written to standard output is one file, and no choice"));
+        }
         let path = only_file(&wanted, &run)?;
         let narrator = Arc::new(Narrator::new(run.output, Direction::Get, false, None));
         let work = Streaming::new(path, run.digest, pace, narrator.clone());
@@ -52,6 +59,7 @@ pub(super) fn run(config: Get) -> Result<Exit, Failure> {
     let receipts = run.receipts.as_deref().map(Receipts::create).transpose()?;
     let narrator = Arc::new(Narrator::new(run.output, Direction::Get, run.dry_run, receipts));
     let options = Options {
+        rules,
         on_conflict: run.on_conflict,
         checksum: run.checksum,
         dry_run: run.dry_run,
@@ -74,13 +82,15 @@ pub(super) fn run(config: Get) -> Result<Exit, Failure> {
 /// What goes to standard output.
 fn only_file(wanted: &[Wanted], run: &Run) -> Result<RelPath, Failure> {
     match wanted {
-        [Wanted { path: Some(path), name: Some(_) }] => match (run.output.form, &run.receipts, run.dry_run) {
-            (Form::Json, ..) => Err(Failure::usage("the file and --json cannot share standard output")),
-            (_, Some(_), _) | (_, _, true) => {
-                Err(Failure::usage("--receipts and --dry-run do not go with standard output"))
+        [Wanted { path: Some(path), name: Some(_), .. }] => {
+            match (run.output.form, &run.receipts, run.dry_run) {
+                (Form::Json, ..) => Err(Failure::usage("the file and --json cannot share standard output")),
+                (_, Some(_), _) | (_, _, true) => {
+                    Err(Failure::usage("--receipts and --dry-run do not go with standard output"))
+                }
+                _ => Ok(path.clone()),
             }
-            _ => Ok(path.clone()),
-        },
+        }
         _ => Err(Failure::usage("only one file can be written to standard output")),
     }
 }

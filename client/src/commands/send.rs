@@ -1,6 +1,7 @@
 //! `ferry send`: puts the run together, and tells how it ended.
 
 use std::{
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -10,9 +11,11 @@ use ferry_session::{
     SessionError,
     send::{self, Options},
 };
+use ferry_store::source::{Found, Links};
 
 use super::connections::{Connections, Work};
 use crate::{
+    choosing::Rules,
     config::{Form, Send},
     dial::{Dialer, Session},
     digests::Digests,
@@ -33,6 +36,7 @@ const BEFORE_COUNTING: Duration = Duration::from_secs(5);
 struct Sending {
     /// Until the walk begins.
     sources: Mutex<Vec<SourceArg>>,
+    rules: Arc<Rules>,
     queue: Arc<Queue>,
     pace: Arc<Pace>,
     narrator: Arc<Narrator>,
@@ -46,7 +50,13 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
     let run = config.run;
     let mut remotes = Remotes::load(&config.home.config)?;
     let (server, sources) = place::send(config.sources, &remotes)?;
+    let list_is_stdin = config.choice.from_file.as_deref() == Some(Path::new("-"));
+    let rules = Rules::new(config.choice)?;
+    rules.check(sources.len())?;
     let reads_stdin = sources.iter().any(|source| matches!(source, SourceArg::Stdin(_)));
+    if reads_stdin && list_is_stdin {
+        return Err(Failure::usage("standard input cannot be a list and a file"));
+    }
     if reads_stdin {
         stdin::check()?;
     }
@@ -57,6 +67,7 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
     let queue = Queue::new(digests.clone(), narrator.clone());
     let work = Arc::new(Sending {
         sources: Mutex::new(sources),
+        rules,
         queue: queue.clone(),
         pace: Arc::new(Pace::new(run.limit_rate)),
         narrator: narrator.clone(),
@@ -94,16 +105,16 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
 impl Work for Sending {
     /// The walk, and a count of what there is.
     fn start(&self) {
-        let (queue, links) = (self.queue.clone(), self.options.links);
+        let (queue, rules, links) = (self.queue.clone(), self.rules.clone(), self.options.links);
         let sources = std::mem::take(&mut *ferry_store::lock(&self.sources));
         if let Some(delay) = self.looks_ahead {
-            let (narrator, sources) = (self.narrator.clone(), sources.clone());
+            let (narrator, sources, rules) = (self.narrator.clone(), sources.clone(), rules.clone());
             std::thread::spawn(move || {
                 std::thread::sleep(delay);
-                look_ahead(&sources, links, &narrator);
+                look_ahead(&sources, links, &rules, &narrator);
             });
         }
-        std::thread::spawn(move || queue.walk(sources, links));
+        std::thread::spawn(move || queue.walk(sources, links, &rules));
     }
 
     async fn on(&self, session: Session) -> Result<(), SessionError> {
@@ -130,15 +141,15 @@ impl Work for Sending {
 }
 
 /// Counts what there is, so that progress can tell how much is left.
-fn look_ahead(sources: &[SourceArg], links: ferry_store::source::Links, narrator: &Narrator) {
+fn look_ahead(sources: &[SourceArg], links: Links, rules: &Arc<Rules>, narrator: &Narrator) {
     let (mut entries, mut bytes) = (0, 0);
     for source in sources {
         let SourceArg::Tree { root, base } = source else {
             entries += 1;
             continue;
         };
-        for found in ferry_store::source::Walk::new(root, base.clone(), links) {
-            let ferry_store::source::Found::Item(item) = found else { continue };
+        for found in rules.walk(root, base.clone(), links) {
+            let Found::Item(item) = found else { continue };
             // Nothing is done about it here, so the folders around it may come at once.
             let mut next = Some(item);
             while let Some(item) = next {

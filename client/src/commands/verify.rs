@@ -6,7 +6,7 @@ use std::{
     fs,
     hash::{BuildHasher, RandomState},
     io::{self, ErrorKind, Read},
-    os::unix::ffi::OsStrExt,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -17,12 +17,13 @@ use std::{
 use ferry_proto::{Algorithm, Code, Digest, Header, Kind, RelPath, escape};
 use ferry_store::{
     lock,
-    source::{Change, Found, Identity as Version, Links, Location, Source, SourceError, Walk},
+    source::{Change, Found, Identity as Version, Links, Location, Source, SourceError},
 };
 use serde_json::{Map, Value, json};
 
 use super::connections::Connections;
 use crate::{
+    choosing::{Chooser, Rules},
     config::{Form, Output, Verify},
     dial::Dialer,
     digests::Digests,
@@ -42,7 +43,9 @@ const ATTEMPTS: usize = 3;
 pub(super) fn run(config: Verify) -> Result<Exit, Failure> {
     let mut remotes = Remotes::load(&config.home.config)?;
     let (server, sources) = place::send(config.sources, &remotes)?;
-    let sources = trees(sources)?;
+    let rules = Rules::new(config.choice)?;
+    rules.check(sources.len())?;
+    let sources = trees(sources, &rules)?;
     let (dialer, invite) = Dialer::to(server, &config.home.identity, config.timeout)?;
     let digests = Arc::new(Digests::open(&config.home.state)?);
     let output = Output { form: Form::Silent, quiet: config.quiet, verbose: false };
@@ -59,6 +62,7 @@ pub(super) fn run(config: Verify) -> Result<Exit, Failure> {
     };
     let comparing = Arc::new(Comparing {
         sources,
+        rules,
         algorithm: config.digest,
         checksum: config.checksum,
         digests: digests.clone(),
@@ -82,11 +86,15 @@ pub(super) fn run(config: Verify) -> Result<Exit, Failure> {
 struct Tree {
     root: PathBuf,
     base: Option<RelPath>,
+    chooser: Mutex<Chooser>,
 }
 
-fn trees(sources: Vec<SourceArg>) -> Result<Vec<Tree>, Failure> {
+fn trees(sources: Vec<SourceArg>, rules: &Arc<Rules>) -> Result<Vec<Tree>, Failure> {
     let tree = |source| match source {
-        SourceArg::Tree { root, base } => Ok(Tree { root, base }),
+        SourceArg::Tree { root, base } => {
+            let chooser = Mutex::new(rules.at(&root));
+            Ok(Tree { root, base, chooser })
+        }
         SourceArg::Stdin(_) => Err(Failure::usage("standard input cannot be verified: it is nowhere here")),
     };
     sources.into_iter().map(tree).collect()
@@ -105,11 +113,31 @@ impl Tree {
         let is_behind_a_link = folders.map(|folder| self.root.join(folder)).any(|folder| folder.is_symlink());
         (!is_behind_a_link).then(|| self.root.join(below))
     }
+
+    /// Whether it is not among what was chosen: by what is here, or else by what the server says of it.
+    fn leaves_out(&self, header: &Header, path: &Path) -> bool {
+        let mut chooser = lock(&self.chooser);
+        let below = path.strip_prefix(&self.root).unwrap_or(Path::new("")).as_os_str().as_bytes();
+        let here = fs::symlink_metadata(path).ok();
+        let is_folder = here.as_ref().map_or(header.kind == Kind::Folder, fs::Metadata::is_dir);
+        let by_name = chooser.by_whole_name(below, is_folder);
+        let out = by_name.or_else(|| match &here {
+            None => chooser.by_header(header),
+            Some(here) if chooser.is_beyond(here.dev()) => Some(String::new()),
+            Some(here) if here.is_file() => {
+                let version = Version::of(here);
+                chooser.by_file(&Location::of_path(path.to_owned()), version.size, version.modified)
+            }
+            Some(_) => None,
+        });
+        out.is_some()
+    }
 }
 
 /// Compares what the server has with what is here.
 struct Comparing {
     sources: Vec<Tree>,
+    rules: Arc<Rules>,
     algorithm: Algorithm,
     checksum: bool,
     digests: Arc<Digests>,
@@ -123,7 +151,13 @@ impl Look for Comparing {
     fn entry(&self, header: &Header) -> Wish {
         // Several sources may be merged there; one that has it is enough.
         let mut found = Ok(Compared::Absent);
-        for path in self.sources.iter().filter_map(|source| source.locate(&header.path)) {
+        let mut is_left_out = false;
+        for source in &self.sources {
+            let Some(path) = source.locate(&header.path) else { continue };
+            if source.leaves_out(header, &path) {
+                is_left_out = true;
+                continue;
+            }
             match self.compare(header, &path) {
                 Ok(Compared::Absent) => {}
                 same @ Ok(Compared::Same | Compared::Unknown) => {
@@ -137,6 +171,7 @@ impl Look for Comparing {
             Ok(Compared::Unknown) => return Wish::Digest,
             Ok(Compared::Same) => self.told.same(),
             Ok(Compared::Different(why)) => self.told.differs("different", header.path.as_bytes(), why),
+            Ok(Compared::Absent) if is_left_out => {}
             Ok(Compared::Absent) => self.told.differs("extra", header.path.as_bytes(), ""),
             Err(error) => self.told.differs("unreadable", header.path.as_bytes(), &error.to_string()),
         }
@@ -222,8 +257,8 @@ impl Comparing {
 
     /// Tells of what is here and was not told of by the server.
     fn look_for_missing(&self) {
-        for Tree { root, base } in &self.sources {
-            for found in Walk::new(root, base.clone(), Links::Keep) {
+        for Tree { root, base, .. } in &self.sources {
+            for found in self.rules.walk(root, base.clone(), Links::Keep) {
                 match found {
                     Found::Item(item) => {
                         let mut next = Some(item);
@@ -234,12 +269,15 @@ impl Comparing {
                             next = item.settle();
                         }
                     }
-                    Found::Skipped(..) => {}
+                    Found::Skipped(..) | Found::LeftOut(..) => {}
                     Found::Problem(path, error) => {
                         self.told.differs("unreadable", path.as_os_str().as_bytes(), &error.to_string());
                     }
                 }
             }
+        }
+        for name in self.rules.unmet() {
+            self.told.differs("missing", &name, "it is in the list, and neither here nor there");
         }
     }
 }

@@ -31,9 +31,12 @@ use ferry_store::{Cut, Lease, LocalStore, StoreError, Terms, Uploads, lock};
 
 use tokio::sync::Notify;
 
-use self::{ledger::Book, wanted::List};
+use self::{
+    ledger::Book,
+    wanted::{Doorman, List},
+};
 pub(crate) use self::{stream::Streaming, wanted::Wanted};
-use crate::{commands::Work, dial::Session, digests::Digests, output::Narrator, pace::Pace};
+use crate::{choosing::Rules, commands::Work, dial::Session, digests::Digests, output::Narrator, pace::Pace};
 
 /// Bytes of bodies that have come and are not written yet, all connections together.
 const ROOM: usize = 32 * 1024 * 1024;
@@ -42,8 +45,9 @@ const ROOM: usize = 32 * 1024 * 1024;
 const HASHERS: usize = 2;
 
 /// How to receive.
-#[derive(Debug, Clone, Copy)]
 pub(crate) struct Options {
+    /// What of it.
+    pub(crate) rules: Arc<Rules>,
     pub(crate) on_conflict: Conflict,
     /// Read and digest what is here anew.
     pub(crate) checksum: bool,
@@ -79,7 +83,6 @@ impl Getting {
         let book = Arc::new(Book::new(digests, options.checksum, store.clone(), folder));
         let uploads = Uploads::open(store, book, HASHERS)?;
         let told = Arc::new(Told::new(narrator));
-        let tell = told.clone();
         let terms = Terms {
             client: server.to_string(),
             folder: None,
@@ -93,7 +96,7 @@ impl Getting {
             meter: Arc::default(),
         };
         Ok(Arc::new(Getting {
-            list: List::new(wanted, move |path, code, detail| tell.not_there(path, code, detail)),
+            list: List::new(wanted, options.rules.clone(), told.clone()),
             options,
             uploads,
             terms: Arc::new(terms),
@@ -110,7 +113,11 @@ impl Getting {
         self.uploads.close();
         if self.passes.is_finished() {
             for path in self.list.unanswered() {
-                self.told.not_there(Some(&path), Code::Protocol, "the server has not said a word about it");
+                self.told.missing(Some(&path), Code::Protocol, "the server has not said a word about it");
+            }
+            for name in self.options.rules.unmet() {
+                self.told.failed.store(true, Ordering::Relaxed);
+                self.told.narrator.not_there(&name, Code::SourceVanished, "it is in the list, and not there");
             }
         }
         // What cannot be tidied up is tidied up by the next run.
@@ -119,7 +126,7 @@ impl Getting {
     }
 
     async fn pass(&self, incoming: &mut Incoming, outbox: &Outbox, id: u32) -> Result<(), SessionError> {
-        let (paths, Options { dry_run, digest, .. }) = (self.list.paths(), self.options);
+        let (paths, &Options { dry_run, digest, .. }) = (self.list.paths(), &self.options);
         let verb = match dry_run {
             true => Verb::List(Listing { paths, digest, recursive: true, reread: false }),
             false => Verb::Get(Get { paths, digest }),
@@ -287,12 +294,20 @@ impl Told {
         self.progress.fetch_add(is_news.into(), Ordering::Relaxed);
         is_news
     }
+}
 
-    fn not_there(&self, path: Option<&RelPath>, code: Code, detail: &str) {
+impl Doorman for Told {
+    fn missing(&self, path: Option<&RelPath>, code: Code, detail: &str) {
         self.failed.store(true, Ordering::Relaxed);
         let name = path.map_or(&b"."[..], RelPath::as_bytes);
         if self.is_news(name) {
             self.narrator.not_there(name, code, detail);
+        }
+    }
+
+    fn left_out(&self, header: &Header, why: String) {
+        if self.is_news(header.path.as_bytes()) {
+            self.narrator.not_chosen(header, why);
         }
     }
 }

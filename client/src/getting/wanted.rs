@@ -2,8 +2,10 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
     hash::{BuildHasher, RandomState},
-    sync::Mutex,
+    os::unix::ffi::OsStrExt,
+    sync::{Arc, Mutex},
 };
 
 use ferry_proto::{Code, Header, Kind, Missing, Mode, RelPath, Violation};
@@ -13,6 +15,8 @@ use ferry_session::{
 };
 use ferry_store::lock;
 
+use crate::choosing::Rules;
+
 /// Something that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
@@ -20,10 +24,18 @@ pub(crate) struct Wanted {
     pub(crate) path: Option<RelPath>,
     /// What it is called here; without a name what is in it goes to the top level.
     pub(crate) name: Option<RelPath>,
+    /// Only what is in it was named.
+    pub(crate) is_contents: bool,
 }
 
 /// Is told what does not come, by its name on the server, and why.
-type OnMissing = dyn Fn(Option<&RelPath>, Code, &str) + Send + Sync;
+pub(crate) trait Doorman: Send + Sync + 'static {
+    /// It cannot come.
+    fn missing(&self, path: Option<&RelPath>, code: Code, detail: &str);
+
+    /// It was not chosen.
+    fn left_out(&self, header: &Header, why: String);
+}
 
 /// All of it, at the gate of one folder.
 pub(crate) struct List {
@@ -33,22 +45,20 @@ pub(crate) struct List {
     /// Which of them files here came from, by a hash of their names, where they may meet.
     origins: Option<Mutex<HashMap<u64, usize>>>,
     hashing: RandomState,
-    on_missing: Box<OnMissing>,
+    rules: Arc<Rules>,
+    doorman: Arc<dyn Doorman>,
 }
 
 impl List {
-    /// Whoever is told of what is missing is told the name on the server.
-    pub(crate) fn new(
-        wanted: Vec<Wanted>,
-        on_missing: impl Fn(Option<&RelPath>, Code, &str) + Send + Sync + 'static,
-    ) -> Self {
+    pub(crate) fn new(wanted: Vec<Wanted>, rules: Arc<Rules>, doorman: Arc<dyn Doorman>) -> Self {
         let may_meet = wanted.len() > 1 && wanted.iter().any(|wanted| wanted.name.is_none());
         List {
             answered: Mutex::new(vec![false; wanted.len()]),
             origins: may_meet.then(Mutex::default),
             hashing: RandomState::new(),
             wanted,
-            on_missing: Box::new(on_missing),
+            rules,
+            doorman,
         }
     }
 
@@ -96,12 +106,24 @@ impl Wanted {
         self.path.as_ref().is_none_or(|wanted| path == wanted || path.is_below(wanted))
     }
 
+    /// What an entry is called below it there.
+    fn below<'a>(&self, path: &'a RelPath) -> &'a [u8] {
+        let Some(wanted) = &self.path else { return path.as_bytes() };
+        let rest = &path.as_bytes()[wanted.as_bytes().len()..];
+        rest.strip_prefix(b"/").unwrap_or(rest)
+    }
+
+    /// Why an entry is not taken.
+    fn leave_out(&self, header: &Header, rules: &Arc<Rules>) -> Option<String> {
+        let name = self.path.as_ref().filter(|_| !self.is_contents);
+        let mut chooser = rules.elsewhere(name.map(|path| OsStr::from_bytes(path.name())));
+        let out = chooser.by_whole_name(self.below(&header.path), header.kind == Kind::Folder);
+        out.or_else(|| chooser.by_header(header))
+    }
+
     /// What an entry of the server's is called here; `None` for a folder that is not made itself.
     fn name_here(&self, path: &RelPath) -> Result<Option<RelPath>, ferry_proto::PathError> {
-        let below = match &self.path {
-            None => Some(path.as_bytes()),
-            Some(wanted) => path.as_bytes()[wanted.as_bytes().len()..].strip_prefix(b"/"),
-        };
+        let below = Some(self.below(path)).filter(|below| !below.is_empty());
         match (&self.name, below) {
             (Some(name), None) => Ok(Some(name.clone())),
             (Some(name), Some(below)) => name.join(below).map(Some),
@@ -115,9 +137,13 @@ impl Gate for List {
     fn admit(&self, mut header: Header) -> Result<Admitted, SessionError> {
         let (number, wanted) =
             self.find(&header.path).ok_or(Violation("an offer of what was not asked for"))?;
+        if let Some(why) = wanted.leave_out(&header, &self.rules) {
+            self.doorman.left_out(&header, why);
+            return Ok(Admitted::Refused(Code::NotChosen, String::new()));
+        }
         let asked = header.path.clone();
         let refuse = |code: Code, detail: &str| {
-            (self.on_missing)(Some(&asked), code, detail);
+            self.doorman.missing(Some(&asked), code, detail);
             Ok(Admitted::Refused(code, detail.to_owned()))
         };
         // What lets a program run as somebody else is not given back unasked.
@@ -144,16 +170,31 @@ impl Gate for List {
         if path.as_ref().is_some_and(|path| self.find(path).is_none()) {
             return Err(Violation("something is missing that was not asked for").into());
         }
-        (self.on_missing)(path.as_ref(), code, &detail);
+        self.doorman.missing(path.as_ref(), code, &detail);
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
+    use crate::config::Choice;
+
+    /// Remembers what is missing.
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<(String, Code)>>);
+
+    impl Doorman for Notes {
+        fn missing(&self, path: Option<&RelPath>, code: Code, _: &str) {
+            lock(&self.0).push((path.unwrap().to_string(), code));
+        }
+
+        fn left_out(&self, _: &Header, _: String) {}
+    }
+
+    fn everything() -> Arc<Rules> {
+        Rules::new(Choice::default()).unwrap()
+    }
 
     fn path(text: &str) -> RelPath {
         RelPath::new(text).unwrap()
@@ -163,8 +204,9 @@ mod tests {
         let wanted = wanted.iter().map(|(asked, name)| Wanted {
             path: (!asked.is_empty()).then(|| path(asked)),
             name: name.map(path),
+            is_contents: name.is_none(),
         });
-        List::new(wanted.collect(), |_, _, _| {})
+        List::new(wanted.collect(), everything(), Arc::new(Notes::default()))
     }
 
     /// Where a file, or a folder, of this name goes.
@@ -205,18 +247,16 @@ mod tests {
 
     #[test]
     fn what_the_server_says_nothing_about_is_known() {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let tell = told.clone();
-        let wanted = ["a", "b", "c", "d"].map(|name| Wanted { path: Some(path(name)), name: None });
-        let list = List::new(wanted.into(), move |path, code, _| {
-            lock(&tell).push((path.unwrap().to_string(), code));
-        });
+        let notes = Arc::new(Notes::default());
+        let wanted =
+            ["a", "b", "c", "d"].map(|name| Wanted { path: Some(path(name)), name: None, is_contents: true });
+        let list = List::new(wanted.into(), everything(), notes.clone());
         list.admit(Header::new(path("a"), Kind::Folder)).unwrap();
         list.admit(Header::new(path("b/x"), Kind::File)).unwrap();
         list.missing(Missing { path: Some(path("c")), code: Code::SourceVanished, detail: String::new() })
             .unwrap();
         assert_eq!(list.unanswered(), [path("b"), path("d")]);
-        assert_eq!(*lock(&told), [("c".to_owned(), Code::SourceVanished)]);
+        assert_eq!(*lock(&notes.0), [("c".to_owned(), Code::SourceVanished)]);
         assert_eq!(goes(&list, "d", Kind::File).unwrap_err(), "KindConflict");
     }
 }

@@ -42,7 +42,7 @@ impl Teller for Json {
             Status::Sent => "sent",
             Status::Held => "held",
             Status::Failed => "failed",
-            Status::Skipped => "skipped",
+            Status::Skipped | Status::LeftOut => "skipped",
             Status::WouldSend => "would-send",
         };
         object.insert("status".into(), status.into());

@@ -44,6 +44,10 @@ pub(crate) trait Report: Send + Sync + 'static {
     fn settled(&self, task: &Task, fate: &Fate) -> bool;
     /// An entry is of no kind that is sent.
     fn skipped(&self, source: &Path, what: &'static str);
+    /// An entry is not among what was chosen.
+    fn left_out(&self, source: &Path, why: &str);
+    /// A name in the list of what is to be sent is nowhere.
+    fn unmet(&self, name: &[u8]);
     /// An earlier source had a file of this name; sending this one too would replace that.
     fn twin(&self, source: &Path, path: &RelPath);
     /// An entry cannot be read or named.
@@ -96,7 +100,10 @@ enum Status {
     Sent,
     Held,
     Failed,
+    /// Of no kind that is sent.
     Skipped,
+    /// Not chosen.
+    LeftOut,
     WouldSend,
 }
 
@@ -271,7 +278,7 @@ impl Narrator {
             Status::Sent | Status::WouldSend => totals.sent += 1,
             Status::Held => totals.held += 1,
             Status::Failed => totals.failed += 1,
-            Status::Skipped => totals.skipped += 1,
+            Status::Skipped | Status::LeftOut => totals.skipped += 1,
         }
         if entry.status == Status::WouldSend {
             totals.bytes += entry.bytes;
@@ -288,6 +295,10 @@ impl Narrator {
             (Status::Failed, detail) => {
                 teller.say(&format!("ferry: {name}: {}", detail.as_deref().unwrap_or("failed")));
             }
+            (Status::LeftOut, Some(why)) if self.output.verbose => {
+                teller.say(&format!("out   {name}: {why}"))
+            }
+            (Status::LeftOut, _) => {}
             (_, Some(detail)) if !self.output.quiet => teller.say(&format!("ferry: {name}: {detail}")),
             (Status::WouldSend, _) => match teller.print(&format!("{:<5} {name}", totals.direction.word())) {
                 // Whoever only looks at it may have seen enough.
@@ -348,6 +359,11 @@ impl Narrator {
     pub(crate) fn not_got(&self, header: &Header, code: Code, detail: &str) {
         let detail = Some(escape::text(detail).to_string());
         self.tell(&Entry { detail, code: Some(code), ..of_header(Status::Failed, header, &header.path) });
+    }
+
+    /// It was not chosen.
+    pub(crate) fn not_chosen(&self, header: &Header, why: String) {
+        self.tell(&Entry { detail: Some(why), ..of_header(Status::LeftOut, header, &header.path) });
     }
 
     /// It does not come.
@@ -451,6 +467,14 @@ impl Report for Narrator {
 
     fn skipped(&self, source: &Path, what: &'static str) {
         self.tell(&of_source(Status::Skipped, "other", source, format!("{what}: not sent"), None));
+    }
+
+    fn left_out(&self, source: &Path, why: &str) {
+        self.tell(&of_source(Status::LeftOut, "other", source, why.to_owned(), None));
+    }
+
+    fn unmet(&self, name: &[u8]) {
+        self.not_there(name, Code::SourceVanished, "it is in the list, and nowhere else");
     }
 
     fn twin(&self, source: &Path, path: &RelPath) {

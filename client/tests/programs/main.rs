@@ -15,6 +15,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something that it stands on fails")]
 
 mod arriving;
+mod choosing;
 mod confining;
 mod conflicts;
 mod durable;

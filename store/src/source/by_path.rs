@@ -14,7 +14,7 @@ use ferry_proto::{Kind, Mode, RelPath};
 use walkdir::{DirEntry, WalkDir};
 
 use super::{
-    Identity, Item, Links, Location, SourceError,
+    Choose, Identity, Item, Links, Location, SourceError,
     walk::{Sight, Visit},
 };
 
@@ -24,13 +24,16 @@ pub(super) struct ByPath {
     root: PathBuf,
     base: Option<RelPath>,
     links: Links,
+    choose: Box<dyn Choose>,
 }
 
 impl ByPath {
-    pub(super) fn new(root: &Path, base: Option<RelPath>, links: Links) -> Self {
-        let entries =
-            WalkDir::new(root).follow_links(links == Links::Follow).follow_root_links(base.is_none());
-        ByPath { entries: entries.into_iter(), root: root.to_owned(), base, links }
+    pub(super) fn new(root: &Path, base: Option<RelPath>, links: Links, choose: Box<dyn Choose>) -> Self {
+        let entries = WalkDir::new(root)
+            .follow_links(links == Links::Follow)
+            .follow_root_links(base.is_none())
+            .same_file_system(choose.stays_on_one_file_system());
+        ByPath { entries: entries.into_iter(), root: root.to_owned(), base, links, choose }
     }
 
     /// A root that is a link to a folder is entered, and yet shown as a link.
@@ -38,8 +41,12 @@ impl ByPath {
         self.base.is_none() && entry.depth() == 0 && entry.path().is_dir()
     }
 
-    fn look(&self, entry: &DirEntry) -> Result<Sight, SourceError> {
-        let below = entry.path().strip_prefix(&self.root).unwrap_or(Path::new("")).as_os_str().as_bytes();
+    fn look(&mut self, entry: &DirEntry) -> Result<Sight, SourceError> {
+        let below = entry.path().strip_prefix(&self.root).unwrap_or(Path::new(""));
+        if let Some(why) = self.choose.by_name(below, entry.file_type().is_dir()) {
+            return Ok(Sight::LeftOut(why));
+        }
+        let below = below.as_os_str().as_bytes();
         let path = match (&self.base, below) {
             (Some(base), b"") => base.clone(),
             (Some(base), below) => base.join(below)?,
@@ -58,7 +65,7 @@ impl ByPath {
         };
         let metadata = entry.metadata().map_err(io::Error::from)?;
         let identity = Identity::of(&metadata);
-        Ok(Sight::Item(Item {
+        let item = Item {
             source: Location::of_path(entry.path().to_owned()),
             path,
             kind,
@@ -67,7 +74,8 @@ impl ByPath {
             mode: Mode::from_bits(metadata.mode()),
             known: None,
             folder: None,
-        }))
+        };
+        Ok(self.choose.by_facts(&item).map_or(Sight::Item(item), Sight::LeftOut))
     }
 }
 
@@ -77,12 +85,10 @@ impl Iterator for ByPath {
     fn next(&mut self) -> Option<Visit> {
         Some(match self.entries.next()? {
             Ok(entry) => {
-                let sight = self.look(&entry).unwrap_or_else(|error| {
-                    if entry.file_type().is_dir() {
-                        self.entries.skip_current_dir();
-                    }
-                    Sight::Problem(error)
-                });
+                let sight = self.look(&entry).unwrap_or_else(Sight::Problem);
+                if matches!(sight, Sight::Problem(_) | Sight::LeftOut(_)) && entry.file_type().is_dir() {
+                    self.entries.skip_current_dir();
+                }
                 Visit { depth: entry.depth(), path: entry.into_path(), sight }
             }
             Err(error) => {

@@ -97,6 +97,34 @@ pub struct Item {
     folder: Option<Arc<Pending>>,
 }
 
+/// Which entries of a tree a walk takes. Both answer with a reason why one is left out.
+pub trait Choose: Send {
+    /// By its name, before anything else is known of it; without what is below it, if it is a folder. The path is below
+    /// the root of the walk, and empty for the root itself.
+    fn by_name(&mut self, below: &Path, is_folder: bool) -> Option<String>;
+
+    /// By what it is.
+    fn by_facts(&mut self, item: &Item) -> Option<String>;
+
+    /// Whether folders are left closed on which another file system is mounted.
+    fn stays_on_one_file_system(&self) -> bool {
+        false
+    }
+}
+
+/// Every entry.
+struct Everything;
+
+impl Choose for Everything {
+    fn by_name(&mut self, _: &Path, _: bool) -> Option<String> {
+        None
+    }
+
+    fn by_facts(&mut self, _: &Item) -> Option<String> {
+        None
+    }
+}
+
 /// What a walk finds.
 #[derive(Debug)]
 pub enum Found {
@@ -104,6 +132,8 @@ pub enum Found {
     Item(Item),
     /// Something that is not sent: a FIFO, a socket, a device, a link that is to be skipped.
     Skipped(PathBuf, &'static str),
+    /// Something that is not chosen, and why.
+    LeftOut(PathBuf, String),
     /// Something that cannot be read or named.
     Problem(PathBuf, SourceError),
 }

@@ -8,7 +8,7 @@ use std::{
 
 use ferry_proto::{Kind, RelPath};
 
-use super::{Found, Item, Links, Shelf, SourceError, beneath::Beneath, by_path::ByPath};
+use super::{Choose, Everything, Found, Item, Links, Shelf, SourceError, beneath::Beneath, by_path::ByPath};
 
 /// Walks one source, folders after what is in them.
 pub struct Walk {
@@ -41,6 +41,8 @@ pub(super) enum Sight {
     Root,
     /// Something that is not sent.
     Skipped(&'static str),
+    /// Something that is not chosen. If it is a folder, nothing in it comes.
+    LeftOut(String),
     /// An entry that cannot be named or looked at. If it is a folder, nothing in it comes.
     Problem(SourceError),
     /// The folder at this path, which came before, cannot be looked into.
@@ -51,7 +53,12 @@ impl Walk {
     /// Of the tree at `root`, which goes to `base`; with no base the contents of `root` go to the top level and
     /// `root` itself is not sent.
     pub fn new(root: &Path, base: Option<RelPath>, links: Links) -> Self {
-        Walk::of(ByPath::new(root, base, links), |_| {})
+        Walk::choosing(root, base, links, Box::new(Everything))
+    }
+
+    /// The same, of what is chosen.
+    pub fn choosing(root: &Path, base: Option<RelPath>, links: Links, choose: Box<dyn Choose>) -> Self {
+        Walk::of(ByPath::new(root, base, links, choose), |_| {})
     }
 
     /// Of what is at `path` in `folder` of a store, where no path is the folder itself, which then is not sent. What is
@@ -96,6 +103,7 @@ impl Walk {
                 }
             }
             Sight::Skipped(what) => self.ready.push_back(Found::Skipped(path, what)),
+            Sight::LeftOut(why) => self.ready.push_back(Found::LeftOut(path, why)),
             Sight::Problem(error) | Sight::Closed(error) => self.ready.push_back(Found::Problem(path, error)),
         }
     }
