@@ -72,6 +72,9 @@ pub(crate) struct SendArgs {
     /// What to do with symbolic links
     #[arg(long, value_name = "HOW", default_value = "keep")]
     pub(crate) links: LinksArg,
+    /// Remove each file and link here when the server has it for good
+    #[arg(long = "move")]
+    pub(crate) moves: bool,
     #[command(flatten)]
     pub(crate) choice: ChoiceArgs,
     #[command(flatten)]
@@ -252,9 +255,9 @@ pub(crate) struct RunArgs {
     /// Read and digest every file anew instead of trusting what is known about unchanged ones
     #[arg(long)]
     pub(crate) checksum: bool,
-    /// What to do where another file has the name
-    #[arg(long, value_name = "POLICY", default_value = "replace")]
-    pub(crate) on_conflict: ConflictArg,
+    /// What to do where another file has the name [default: replace; with --move keep-both]
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) on_conflict: Option<ConflictArg>,
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,

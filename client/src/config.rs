@@ -125,6 +125,8 @@ pub struct Send {
     pub choice: Choice,
     /// Symbolic links.
     pub links: Links,
+    /// What has arrived is removed here.
+    pub moves: bool,
     /// How it is done.
     pub run: Run,
 }
@@ -283,6 +285,14 @@ impl Home {
 }
 
 fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
+    if args.moves && args.words.iter().any(|word| word == "-") {
+        return Err(Failure::usage("standard input cannot be moved: it is nowhere here"));
+    }
+    if args.moves && matches!(args.links, LinksArg::Follow) {
+        return Err(Failure::usage("--move takes links as they are: it does not go with --links follow"));
+    }
+    // What is gone here must not take the place of anything there.
+    let on_conflict = if args.moves { Conflict::KeepBoth } else { Conflict::Replace };
     Ok(Send {
         home,
         sources: sources(args.words, args.to, args.dir, args.name)?,
@@ -292,13 +302,20 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
             LinksArg::Follow => Links::Follow,
             LinksArg::Skip => Links::Skip,
         },
-        run: run(args.run)?,
+        moves: args.moves,
+        run: run(args.run, on_conflict)?,
     })
 }
 
 fn get(home: Home, args: GetArgs) -> Result<Get, Failure> {
     let name = args.name.map(|name| path(&name, "--name")).transpose()?;
-    Ok(Get { home, words: args.words, name, choice: choice(args.choice, None)?, run: run(args.run)? })
+    Ok(Get {
+        home,
+        words: args.words,
+        name,
+        choice: choice(args.choice, None)?,
+        run: run(args.run, Conflict::Replace)?,
+    })
 }
 
 fn ls(home: Home, args: LsArgs) -> Result<Ls, Failure> {
@@ -378,7 +395,7 @@ fn past(text: &str) -> Result<Timestamp, Failure> {
     Ok(Timestamp::saturating(seconds as i64, nanos.rem_euclid(1_000_000_000) as u32))
 }
 
-fn run(args: RunArgs) -> Result<Run, Failure> {
+fn run(args: RunArgs, on_conflict: Conflict) -> Result<Run, Failure> {
     let retry = match args.retry.as_str() {
         "forever" => None,
         number => Some(number.parse().map_err(|_| Failure::usage("--retry takes a number or `forever`"))?),
@@ -408,10 +425,11 @@ fn run(args: RunArgs) -> Result<Run, Failure> {
         digest: algorithm(args.digest),
         checksum: args.checksum,
         on_conflict: match args.on_conflict {
-            ConflictArg::Replace => Conflict::Replace,
-            ConflictArg::KeepBoth => Conflict::KeepBoth,
-            ConflictArg::Skip => Conflict::Skip,
-            ConflictArg::Fail => Conflict::Fail,
+            None => on_conflict,
+            Some(ConflictArg::Replace) => Conflict::Replace,
+            Some(ConflictArg::KeepBoth) => Conflict::KeepBoth,
+            Some(ConflictArg::Skip) => Conflict::Skip,
+            Some(ConflictArg::Fail) => Conflict::Fail,
         },
         dry_run: args.dry_run,
         limit_rate,

@@ -259,6 +259,22 @@ pub(crate) fn own_name(source: &OsStr) -> Option<&[u8]> {
     (!matches!(last, b"" | b"." | b"..")).then_some(last)
 }
 
+/// Whether nothing of it lies where a server, or a run that gets files, keeps its own: moved to that server, the one copy
+/// that there is would be taken for two.
+pub(crate) fn may_be_moved(source: &SourceArg) -> Result<(), Failure> {
+    let SourceArg::Tree { root, .. } = source else { return Ok(()) };
+    // What is not there is told by the walk.
+    let Ok(whole) = std::fs::canonicalize(root) else { return Ok(()) };
+    match whole.ancestors().find(|folder| folder.join(".ferry").is_dir()) {
+        None => Ok(()),
+        Some(inbox) => Err(Failure::usage(format!(
+            "{} lies in {}, which is the inbox of a server: --move takes nothing from there",
+            escape::bytes(root.as_os_str().as_bytes()),
+            escape::bytes(inbox.as_os_str().as_bytes())
+        ))),
+    }
+}
+
 /// Whether one of the two would take the place of the other. Two folders are merged, as with rsync.
 fn would_mix(one: &SourceArg, other: &SourceArg) -> bool {
     let base = |source: &SourceArg| match source {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ferry_proto::{Algorithm, Digest, HasherState, Kind, RelPath};
-use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task};
+use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task, source_failure};
 use ferry_store::source::{Found, Identity, Item, Links};
 
 use crate::{choosing::Rules, digests::Digests, output::Report, place::SourceArg};
@@ -22,6 +22,8 @@ pub(crate) struct Queue {
     failed: AtomicBool,
     digests: Arc<Digests>,
     report: Arc<dyn Report>,
+    /// What has arrived is removed here.
+    moves: bool,
     /// Counts what brings the run nearer to its end.
     progress: AtomicU64,
     /// Bytes that were read only to be digested.
@@ -29,12 +31,13 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(digests: Arc<Digests>, report: Arc<dyn Report>) -> Arc<Self> {
+    pub(crate) fn new(digests: Arc<Digests>, report: Arc<dyn Report>, moves: bool) -> Arc<Self> {
         Arc::new(Queue {
             backlog: Backlog::default(),
             failed: AtomicBool::new(false),
             digests,
             report,
+            moves,
             progress: AtomicU64::new(0),
             digested: AtomicU64::new(0),
         })
@@ -118,6 +121,22 @@ impl Queue {
     }
 }
 
+/// Removes what the server has for good now. Returns why, where it has to stay though it has arrived.
+fn keep_or_remove(task: &Task, fate: &Fate) -> Option<String> {
+    let Origin::Tree(item) = &task.origin else { return None };
+    match fate {
+        // A camera wants its folders again.
+        _ if item.kind == Kind::Folder => None,
+        Fate::Sent { grew: true, .. } => Some("it stays here, because it has grown meanwhile".to_owned()),
+        Fate::Sent { .. } | Fate::Held { .. } => {
+            let error = item.remove().err()?;
+            let (_, why) = source_failure(&error);
+            Some(format!("it has arrived, and stays here: {why}"))
+        }
+        Fate::WouldSend { .. } | Fate::Failed { .. } => None,
+    }
+}
+
 /// Whether files of two sources can have one name: where one goes into the folder of another.
 fn may_meet(sources: &[SourceArg]) -> bool {
     let bases: Vec<Option<&RelPath>> = sources
@@ -166,7 +185,8 @@ impl Manifest for Queue {
             return;
         }
         self.progress.fetch_add(1, Ordering::Relaxed);
-        self.failed.fetch_or(self.report.settled(&task, &fate), Ordering::Relaxed);
+        let kept = if self.moves { keep_or_remove(&task, &fate) } else { None };
+        self.failed.fetch_or(self.report.settled(&task, &fate, kept), Ordering::Relaxed);
         self.backlog.settle(task);
     }
 

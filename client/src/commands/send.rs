@@ -54,6 +54,9 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
     let rules = Rules::new(config.choice)?;
     rules.check(sources.len())?;
     let reads_stdin = sources.iter().any(|source| matches!(source, SourceArg::Stdin(_)));
+    if config.moves {
+        sources.iter().try_for_each(place::may_be_moved)?;
+    }
     if reads_stdin && list_is_stdin {
         return Err(Failure::usage("standard input cannot be a list and a file"));
     }
@@ -64,7 +67,7 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
     let receipts = run.receipts.as_deref().map(Receipts::create).transpose()?;
     let narrator = Arc::new(Narrator::new(run.output, Direction::Send, run.dry_run, receipts));
     let (dialer, invite) = Dialer::to(server, &config.home.identity, run.timeout)?;
-    let queue = Queue::new(digests.clone(), narrator.clone());
+    let queue = Queue::new(digests.clone(), narrator.clone(), config.moves && !run.dry_run);
     let work = Arc::new(Sending {
         sources: Mutex::new(sources),
         rules,

@@ -40,8 +40,8 @@ pub(crate) trait Report: Send + Sync + 'static {
     fn spent(&self, stage: Stage, time: Duration);
     /// A body was interrupted and will be tried again.
     fn stalled(&self, task: &Task);
-    /// An entry is finished; whether that is a failure.
-    fn settled(&self, task: &Task, fate: &Fate) -> bool;
+    /// An entry is finished; whether that is a failure. It is one, too, where it should be gone here and had to be kept.
+    fn settled(&self, task: &Task, fate: &Fate, kept: Option<String>) -> bool;
     /// An entry is of no kind that is sent.
     fn skipped(&self, source: &Path, what: &'static str);
     /// An entry is not among what was chosen.
@@ -415,7 +415,7 @@ impl Report for Narrator {
         self.dropped(task.path());
     }
 
-    fn settled(&self, task: &Task, fate: &Fate) -> bool {
+    fn settled(&self, task: &Task, fate: &Fate, kept: Option<String>) -> bool {
         let kind = match &task.origin {
             Origin::Tree(item) => kind_name(&item.kind),
             Origin::Stdin(_) => "file",
@@ -432,7 +432,7 @@ impl Report for Narrator {
             detail: None,
             code: None,
         };
-        let described = match fate {
+        let mut described = match fate {
             Fate::Sent { digest, bytes, path, grew } => {
                 let name = path.as_ref().unwrap_or(asked);
                 self.receipt(task.is_file(), digest.as_ref(), name);
@@ -461,8 +461,10 @@ impl Report for Narrator {
                 Entry { detail, code: Some(*code), local, ..failed }
             }
         };
+        let is_failure = described.status == Status::Failed || kept.is_some();
+        described.detail = kept.or(described.detail);
         self.tell(&described);
-        described.status == Status::Failed
+        is_failure
     }
 
     fn skipped(&self, source: &Path, what: &'static str) {

@@ -29,6 +29,7 @@ mod hostile_numbers;
 mod hostile_server;
 mod hostile_time;
 mod interrupting;
+mod moving;
 mod pairing;
 mod reloading;
 mod same_name;

@@ -19,7 +19,7 @@ use std::{
 };
 
 use ferry_proto::{Kind, Mode, PathError, RelPath, Timestamp};
-use rustix::fs::{OFlags, Stat};
+use rustix::fs::{self, AtFlags, OFlags, Stat};
 
 use self::walk::Pending;
 pub use self::walk::Walk;
@@ -191,6 +191,23 @@ impl Item {
             (self.modified, self.mode, self.known) = (source.identity.modified, source.mode, None);
         }
         self.identity = source.identity;
+    }
+
+    /// Removes it, a file or a link, if it still is the version that is known here, and as such: what came to its name
+    /// otherwise is left alone. In the instant between looking and removing nobody is kept from putting another file there.
+    pub fn remove(&self) -> Result<(), SourceError> {
+        let path = self.source.path();
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidInput).map_err(io::Error::from)?;
+        let around = path.parent().filter(|around| !around.as_os_str().is_empty());
+        let folder =
+            fs::open(around.unwrap_or(Path::new(".")), OFlags::PATH | OFlags::DIRECTORY, fs::Mode::empty())
+                .map_err(io::Error::from)?;
+        let there = fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from)?;
+        if Identity::of_stat(&there) != self.identity {
+            return Err(SourceError::Changed);
+        }
+        fs::unlinkat(&folder, name, AtFlags::empty()).map_err(io::Error::from)?;
+        Ok(())
     }
 
     /// What a store knows this version by.
