@@ -58,7 +58,7 @@ pub(crate) struct PairArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SendArgs {
     /// Files and folders (`-` is standard input), and at the end the place: REMOTE[:PATH] or an invite link
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "from_command", value_name = "PATH")]
     pub(crate) words: Vec<OsString>,
     /// The place, when it is not the last word [default: $FERRY_REMOTE]
     #[arg(long, value_name = "PLACE")]
@@ -66,9 +66,12 @@ pub(crate) struct SendArgs {
     /// A folder below the place
     #[arg(long, value_name = "PATH")]
     pub(crate) dir: Option<OsString>,
-    /// The name for standard input, or for the one source there is
+    /// The name for standard input, for what a command writes, or for the one source there is
     #[arg(long)]
     pub(crate) name: Option<OsString>,
+    /// Run a command by the shell and send what it writes; it gets its name only if the command ends with 0
+    #[arg(long, value_name = "CMD")]
+    pub(crate) from_command: Option<OsString>,
     /// What to do with symbolic links
     #[arg(long, value_name = "HOW", default_value = "keep")]
     pub(crate) links: LinksArg,

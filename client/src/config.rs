@@ -74,6 +74,8 @@ pub struct Home {
 pub struct Sources {
     /// Sources, and perhaps the place as the last one.
     pub words: Vec<OsString>,
+    /// A command that writes the one source.
+    pub command: Option<OsString>,
     /// The place, when it is not the last word.
     pub to: Option<String>,
     /// The place, when nothing else names one.
@@ -285,17 +287,18 @@ impl Home {
 }
 
 fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
-    if args.moves && args.words.iter().any(|word| word == "-") {
-        return Err(Failure::usage("standard input cannot be moved: it is nowhere here"));
+    if args.moves && (args.from_command.is_some() || args.words.iter().any(|word| word == "-")) {
+        return Err(Failure::usage("--move is for files: a stream is nowhere here"));
     }
     if args.moves && matches!(args.links, LinksArg::Follow) {
         return Err(Failure::usage("--move takes links as they are: it does not go with --links follow"));
     }
     // What is gone here must not take the place of anything there.
     let on_conflict = if args.moves { Conflict::KeepBoth } else { Conflict::Replace };
+    let sources = sources(args.words, args.to, args.dir, args.name)?;
     Ok(Send {
         home,
-        sources: sources(args.words, args.to, args.dir, args.name)?,
+        sources: Sources { command: args.from_command, ..sources },
         choice: choice(args.choice, Some(args.here))?,
         links: match args.links {
             LinksArg::Keep => Links::Keep,
@@ -346,6 +349,7 @@ fn sources(
 ) -> Result<Sources, Failure> {
     Ok(Sources {
         words,
+        command: None,
         to,
         usual_place: std::env::var("FERRY_REMOTE").ok().filter(|place| !place.is_empty()),
         dir: dir.map(|dir| path(&dir, "--dir")).transpose()?,

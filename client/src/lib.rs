@@ -15,7 +15,7 @@ mod place;
 mod queue;
 mod receipts;
 mod remotes;
-mod stdin;
+mod streams;
 
 pub use commands::run;
 pub use exit::Failure;

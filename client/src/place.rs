@@ -5,15 +5,18 @@ use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use ferry_proto::{Fingerprint, Invite, RelPath, escape};
+use ferry_session::send::Stream;
 
 use crate::{
     config::Sources,
     exit::Failure,
     getting::Wanted,
     remotes::{Remote, Remotes, is_name},
+    streams::{FromCommand, Stdin},
 };
 
 /// Where to send.
@@ -53,31 +56,55 @@ struct Place {
 /// Something to send, and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SourceArg {
-    /// Standard input.
-    Stdin(RelPath),
+    /// Bytes that can be read once.
+    Stream(RelPath, StreamArg),
     /// A tree. With no base what is in it goes to the top level.
     Tree { root: PathBuf, base: Option<RelPath> },
 }
 
+/// Where such bytes come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StreamArg {
+    /// Standard input.
+    Stdin,
+    /// What a command writes.
+    Command(OsString),
+}
+
+impl StreamArg {
+    pub(crate) fn open(&self) -> Arc<dyn Stream> {
+        match self {
+            StreamArg::Stdin => Arc::new(Stdin),
+            StreamArg::Command(command) => Arc::new(FromCommand::new(command)),
+        }
+    }
+}
+
 /// What is here and where it goes: the server, and each source with what it is called there.
 pub(crate) fn send(sources: Sources, remotes: &Remotes) -> Result<(Server, Vec<SourceArg>), Failure> {
-    let Sources { words, to, usual_place, dir, name } = sources;
+    let Sources { words, command, to, usual_place, dir, name } = sources;
+    let least = if command.is_some() { 0 } else { 1 };
     let (words, Place { server, folder }) =
-        split(words, to.as_deref(), usual_place.as_deref(), dir, remotes)?;
-    let named = name_sources(&words, folder.as_ref(), name.as_ref())?;
+        split(words, least, to.as_deref(), usual_place.as_deref(), dir, remotes)?;
+    let named = match command {
+        None => name_sources(&words, folder.as_ref(), name.as_ref())?,
+        Some(command) => vec![name_command(&words, command, folder.as_ref(), name)?],
+    };
     Ok((server, named))
 }
 
-/// Splits the words into sources and the place, which is the last word, or `to`, or else `usual`.
+/// Splits the words into sources, of which there are some number at least, and the place, which is the last word, or `to`,
+/// or else `usual`.
 fn split(
     mut words: Vec<OsString>,
+    least: usize,
     to: Option<&str>,
     usual: Option<&str>,
     dir: Option<RelPath>,
     remotes: &Remotes,
 ) -> Result<(Vec<OsString>, Place), Failure> {
     let mut place = None;
-    if words.len() > 1
+    if words.len() > least
         && let Some(last) = words.last().and_then(|word| word.to_str())
         && let Some(found) = parse(last, remotes)?
     {
@@ -206,6 +233,25 @@ fn want(word: &OsStr, path: &[u8], name: Option<&RelPath>) -> Result<Wanted, Fai
     Ok(Wanted { path, name: name.cloned().or(own), is_contents })
 }
 
+/// What a command writes is the one source.
+fn name_command(
+    words: &[OsString],
+    command: OsString,
+    folder: Option<&RelPath>,
+    name: Option<RelPath>,
+) -> Result<SourceArg, Failure> {
+    if let Some(word) = words.first() {
+        let word = escape::bytes(word.as_bytes());
+        return Err(Failure::usage(format!("{word}: what --from-command writes is the one source")));
+    }
+    let name = name.ok_or_else(|| {
+        Failure::usage("--from-command needs --name: what shall be called what the command writes?")
+    })?;
+    let whole = folder.map_or(Ok(name.clone()), |folder| folder.join(&name));
+    let whole = whole.map_err(|error| Failure::usage(format!("{name}: {error}")))?;
+    Ok(SourceArg::Stream(whole, StreamArg::Command(command)))
+}
+
 /// What each source is called at the place.
 fn name_sources(
     words: &[OsString],
@@ -219,7 +265,9 @@ fn name_sources(
     for word in words {
         let source = name_source(word, folder, name)?;
         if let Some(twin) = named.iter().find(|other| would_mix(other, &source)) {
-            let (SourceArg::Tree { base: Some(base), .. } | SourceArg::Stdin(base)) = twin else { continue };
+            let (SourceArg::Tree { base: Some(base), .. } | SourceArg::Stream(base, _)) = twin else {
+                continue;
+            };
             return Err(Failure::usage(format!(
                 "two sources would both become {base}: send them one after the other, into different folders"
             )));
@@ -240,7 +288,7 @@ fn name_source(word: &OsStr, folder: Option<&RelPath>, name: Option<&RelPath>) -
     if word == "-" {
         let name =
             name.ok_or_else(|| Failure::usage("`-` needs --name: what shall standard input be called?"))?;
-        return Ok(SourceArg::Stdin(named(name.as_bytes())?));
+        return Ok(SourceArg::Stream(named(name.as_bytes())?, StreamArg::Stdin));
     }
     let root = PathBuf::from(word);
     if let Some(name) = name {
@@ -278,11 +326,11 @@ pub(crate) fn may_be_moved(source: &SourceArg) -> Result<(), Failure> {
 /// Whether one of the two would take the place of the other. Two folders are merged, as with rsync.
 fn would_mix(one: &SourceArg, other: &SourceArg) -> bool {
     let base = |source: &SourceArg| match source {
-        SourceArg::Stdin(path) => Some(path.clone()),
+        SourceArg::Stream(path, _) => Some(path.clone()),
         SourceArg::Tree { base, .. } => base.clone(),
     };
     let is_folder = |source: &SourceArg| match source {
-        SourceArg::Stdin(_) => false,
+        SourceArg::Stream(..) => false,
         SourceArg::Tree { root, .. } => root.is_dir(),
     };
     base(one).is_some() && base(one) == base(other) && !(is_folder(one) && is_folder(other))

@@ -48,8 +48,8 @@ impl Queue {
         let mut names = may_meet(&sources).then(HashSet::new);
         for source in sources {
             match source {
-                SourceArg::Stdin(path) => {
-                    if !self.add(Origin::Stdin(path)) {
+                SourceArg::Stream(path, stream) => {
+                    if !self.add(Origin::Stream(path, stream.open())) {
                         return;
                     }
                 }
@@ -142,7 +142,7 @@ fn may_meet(sources: &[SourceArg]) -> bool {
     let bases: Vec<Option<&RelPath>> = sources
         .iter()
         .map(|source| match source {
-            SourceArg::Stdin(path) => Some(path),
+            SourceArg::Stream(path, _) => Some(path),
             SourceArg::Tree { base, .. } => base.as_ref(),
         })
         .collect();

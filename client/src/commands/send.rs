@@ -22,11 +22,11 @@ use crate::{
     exit::{Exit, Failure},
     output::{Direction, Narrator},
     pace::Pace,
-    place::{self, SourceArg},
+    place::{self, SourceArg, StreamArg},
     queue::Queue,
     receipts::Receipts,
     remotes::Remotes,
-    stdin,
+    streams,
 };
 
 /// A run without a terminal counts what there is to do only if it lasts: its first line comes later than this.
@@ -53,7 +53,8 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
     let list_is_stdin = config.choice.from_file.as_deref() == Some(Path::new("-"));
     let rules = Rules::new(config.choice)?;
     rules.check(sources.len())?;
-    let reads_stdin = sources.iter().any(|source| matches!(source, SourceArg::Stdin(_)));
+    let has_stream = sources.iter().any(|source| matches!(source, SourceArg::Stream(..)));
+    let reads_stdin = sources.iter().any(|source| matches!(source, SourceArg::Stream(_, StreamArg::Stdin)));
     if config.moves {
         sources.iter().try_for_each(place::may_be_moved)?;
     }
@@ -61,7 +62,7 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
         return Err(Failure::usage("standard input cannot be a list and a file"));
     }
     if reads_stdin {
-        stdin::check()?;
+        streams::check_stdin()?;
     }
     let digests = Arc::new(Digests::open(&config.home.state)?);
     let receipts = run.receipts.as_deref().map(Receipts::create).transpose()?;
@@ -91,8 +92,8 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
     });
     let (retry, timeout) = (run.retry, run.timeout);
     let connections = Connections { dialer, work, narrator: narrator.clone(), retry, timeout };
-    let interrupted = match reads_stdin {
-        true => "interrupted: what comes from standard input has to be sent from its beginning",
+    let interrupted = match has_stream {
+        true => "interrupted: what can be read once has to be sent from its beginning",
         false => "interrupted: run the same command again to go on",
     };
     let result = connections.run(run.jobs, &mut remotes, invite, interrupted);

@@ -95,7 +95,7 @@ fn trees(sources: Vec<SourceArg>, rules: &Arc<Rules>) -> Result<Vec<Tree>, Failu
             let chooser = Mutex::new(rules.at(&root));
             Ok(Tree { root, base, chooser })
         }
-        SourceArg::Stdin(_) => Err(Failure::usage("standard input cannot be verified: it is nowhere here")),
+        SourceArg::Stream(..) => Err(Failure::usage("standard input cannot be verified: it is nowhere here")),
     };
     sources.into_iter().map(tree).collect()
 }

@@ -418,7 +418,7 @@ impl Report for Narrator {
     fn settled(&self, task: &Task, fate: &Fate, kept: Option<String>) -> bool {
         let kind = match &task.origin {
             Origin::Tree(item) => kind_name(&item.kind),
-            Origin::Stdin(_) => "file",
+            Origin::Stream(..) => "file",
         };
         let asked = task.path();
         let entry = |status, name, digest, bytes| Entry {

@@ -38,6 +38,7 @@ mod service;
 mod serving;
 mod slowest;
 mod sources;
+mod streams;
 mod support;
 mod telling;
 mod trust;

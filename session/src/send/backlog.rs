@@ -140,12 +140,31 @@ mod tests {
     use ferry_proto::RelPath;
 
     use super::*;
+    use crate::send::Stream;
+
+    /// It never comes to anything.
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl Stream for Nothing {
+        fn is_ready(&self) -> std::io::Result<bool> {
+            Ok(false)
+        }
+
+        fn read(&self, _: &mut [u8]) -> std::io::Result<usize> {
+            Ok(0)
+        }
+
+        fn finish(&self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
 
     #[test]
     fn hostile_10_who_waits_for_a_session_that_has_ended_waits_no_more() {
         let backlog = Arc::new(Backlog::default());
         let name = RelPath::new("outstanding").unwrap();
-        assert!(backlog.add(Next::Task(Task::new(Origin::Stdin(name)))));
+        assert!(backlog.add(Next::Task(Task::new(Origin::Stream(name, Arc::new(Nothing))))));
         backlog.has_all();
         let outstanding = backlog.next(&|| true);
         let is_wanted = Arc::new(AtomicBool::new(true));

@@ -384,7 +384,7 @@ impl Core {
             self.ready.push_back(seq);
         } else {
             let what = match &outstanding.task.origin {
-                Origin::Stdin(_) => What::Stdin,
+                Origin::Stream(_, stream) => What::Stream(stream.clone()),
                 Origin::Tree(item) if offset == 0 && item.identity.size <= scout::SMALL => {
                     What::Small { source: item.source.clone(), identity: item.identity }
                 }
@@ -545,8 +545,7 @@ impl Drop for Core {
     fn drop(&mut self) {
         for (_, outstanding) in self.outstanding.drain() {
             if outstanding.hold.cancel() {
-                let detail =
-                    "the connection was lost in the middle of it, and standard input cannot be read twice";
+                let detail = "the connection was lost in the middle of it, and it cannot be read twice";
                 let (code, detail) = (Code::SourceVanished, detail.to_owned());
                 self.manifest.settle(outstanding.task, Fate::Failed { code, detail });
             } else {

@@ -20,7 +20,7 @@ mod tests;
 pub use self::{
     backlog::Backlog,
     scout::source_failure,
-    task::{Disproved, Fate, Manifest, Next, Origin, Pace, Stage, Task, Unlimited},
+    task::{Disproved, Fate, Manifest, Next, Origin, Pace, Stage, Stream, Task, Unlimited},
 };
 
 use std::sync::Arc;

@@ -12,13 +12,9 @@ use std::{
 
 use ferry_proto::{Algorithm, Digest, FrameHeader, Hasher, Seq, limits};
 use ferry_store::source::{Change, Identity, Links, Location, Source, SourceError};
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
-};
 use tokio::sync::mpsc::Sender;
 
-use super::{Manifest, Stage};
+use super::{Manifest, Stage, Stream};
 use crate::{Buffer, Buffers};
 
 /// Bytes of a chunk: small enough to stay in a core's cache from the disk to the cipher, large enough to make
@@ -27,9 +23,6 @@ pub(super) const CHUNK: usize = 256 * 1024;
 
 /// Bytes of small files that are read before the core is told: a pack of it.
 const TOGETHER: usize = 128 * 1024;
-
-/// How often a reader that waits for standard input looks whether it is still wanted.
-const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// Something to be read.
 pub(super) struct Deed {
@@ -69,8 +62,8 @@ pub(super) enum What {
     Small { source: Location, identity: Identity },
     /// A file, only to be digested.
     Digest { source: Location, identity: Identity },
-    /// Standard input, to be sent.
-    Stdin,
+    /// A stream, to be sent.
+    Stream(Arc<dyn Stream>),
 }
 
 /// What came of it.
@@ -205,12 +198,16 @@ impl Reading<'_> {
                 let whole = self.whole()?;
                 self.tell(Event::Small(vec![(seq, Ok(whole))]))
             }
-            What::Stdin => {
+            What::Stream(stream) => {
                 self.tell(Event::Begun(seq, 0))?;
-                self.wait_for_stdin()?;
+                // Whoever writes it may take long, and a session that ends meanwhile must take nothing from the next one.
+                while !stream.is_ready()? {
+                    self.check()?;
+                }
                 self.deed.hold.consume()?;
                 let mut hasher = self.algorithm.hasher();
-                let length = self.chunks(&mut io::stdin().lock(), 0, None, &mut hasher)?;
+                let length = self.chunks(&mut Reader(&**stream), 0, None, &mut hasher)?;
+                stream.finish()?;
                 self.tell(Event::Ended { seq, digest: hasher.finish(), length, grew: false })
             }
         }
@@ -320,20 +317,6 @@ impl Reading<'_> {
         Ok(read)
     }
 
-    /// Waits until there is something to read. Whoever writes it may take long, and a session that ends meanwhile must
-    /// take nothing from the next one.
-    fn wait_for_stdin(&self) -> Result<(), Stop> {
-        let stdin = io::stdin();
-        loop {
-            self.check()?;
-            match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&LOOK)) {
-                Ok(0) | Err(Errno::INTR) => {}
-                // Bytes, the end, or an error, which reading will tell.
-                _ => return Ok(()),
-            }
-        }
-    }
-
     fn check(&self) -> Result<(), Stop> {
         if self.events.is_closed() {
             return Err(Stop::Unheard);
@@ -343,6 +326,14 @@ impl Reading<'_> {
 
     fn tell(&self, event: Event) -> Result<(), Stop> {
         self.events.blocking_send(event).map_err(|_| Stop::Unheard)
+    }
+}
+
+struct Reader<'a>(&'a dyn Stream);
+
+impl Read for Reader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What there is to send, and what became of it.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{fmt::Debug, future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use ferry_proto::{Algorithm, Code, Digest, HasherState, Header, Kind, Missing, RelPath};
 use ferry_store::source::{Identity, Item};
@@ -121,8 +121,21 @@ pub struct Task {
 pub enum Origin {
     /// An entry of a tree.
     Tree(Item),
-    /// Standard input, which has no size, and can be read once.
-    Stdin(RelPath),
+    /// Bytes whose number nobody knows, and where they go.
+    Stream(RelPath, Arc<dyn Stream>),
+}
+
+/// A source that can be read once.
+pub trait Stream: Debug + Send + Sync + 'static {
+    /// Waits a moment for something to be read, or the end; false if there is neither so far. What has not been read from
+    /// can still be left to another connection.
+    fn is_ready(&self) -> io::Result<bool>;
+
+    /// Reads what comes next; nothing is the end.
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Asks at the end whether it was the true one. An error is that of a source that cannot be read.
+    fn finish(&self) -> io::Result<()>;
 }
 
 /// What became of a task.
@@ -172,7 +185,7 @@ impl Task {
     pub fn path(&self) -> &RelPath {
         match &self.origin {
             Origin::Tree(item) => &item.path,
-            Origin::Stdin(path) => path,
+            Origin::Stream(path, _) => path,
         }
     }
 
@@ -188,14 +201,14 @@ impl Task {
     pub fn is_file(&self) -> bool {
         match &self.origin {
             Origin::Tree(item) => item.kind == Kind::File,
-            Origin::Stdin(_) => true,
+            Origin::Stream(..) => true,
         }
     }
 
     /// Its header, with a digest where that is known.
     pub(crate) fn header(&self, digest: Option<Digest>) -> Header {
         match &self.origin {
-            Origin::Stdin(path) => Header::new(path.clone(), Kind::File),
+            Origin::Stream(path, _) => Header::new(path.clone(), Kind::File),
             Origin::Tree(item) => Header {
                 size: self.size(),
                 digest,
