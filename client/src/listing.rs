@@ -122,7 +122,7 @@ fn look_at(
         let has_none = header.has_body() && header.digest.is_none() && header.size.is_some();
         let answer = match look.entry(&header) {
             Wish::Digest if has_none => Answer::NeedDigest,
-            _ => Answer::Send { offset: 0, prefix: None },
+            _ => Answer::Wanted { is_new: true },
         };
         let verdict = lock(receiver).verdict(seq, answer);
         if verdict.is_some_and(|verdict| outbox.say(verdict).is_err()) {

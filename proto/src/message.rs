@@ -239,6 +239,11 @@ pub enum Answer {
         #[serde(with = "codec::sentence")]
         detail: String,
     },
+    /// In a dry run, in the place of everything that would be done: it would be taken. Final.
+    Wanted {
+        /// Nothing has its name so far.
+        is_new: bool,
+    },
 }
 
 /// The body of an offer begins.

@@ -167,12 +167,12 @@ impl Receiver {
     pub fn verdict(&mut self, seq: Seq, answer: Answer) -> Option<Message> {
         let entry = self.offers.get_mut(&seq)?;
         match answer {
-            Answer::Send { offset, .. } if !self.dry_run => entry.state = State::Asked(offset),
+            Answer::Send { offset, .. } => entry.state = State::Asked(offset),
             Answer::Held { .. } => {
                 self.answered += 1;
                 self.forget(seq);
             }
-            Answer::Send { .. } | Answer::NeedDigest | Answer::Refused { .. } => self.forget(seq),
+            Answer::NeedDigest | Answer::Refused { .. } | Answer::Wanted { .. } => self.forget(seq),
         }
         Some(Verdict { seq, answer }.into())
     }

@@ -51,7 +51,6 @@ enum State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
     /// Send the body: from `offset` if the digest of the bytes before it is `prefix`, else from 0; or abort.
-    /// In a dry run: it would be sent.
     Send {
         /// Which offer.
         seq: Seq,
@@ -59,6 +58,13 @@ pub enum Progress {
         offset: u64,
         /// What the bytes before must be.
         prefix: Option<Digest>,
+    },
+    /// In a dry run: the receiver would take it. Final.
+    Wanted {
+        /// Which offer.
+        seq: Seq,
+        /// Nothing has its name so far.
+        is_new: bool,
     },
     /// The receiver has it already. Final.
     Held {
@@ -220,10 +226,12 @@ impl Sender {
             return Err(Violation("a second verdict"));
         }
         match answer {
-            Answer::Send { offset, prefix } if self.dry_run => {
+            Answer::Wanted { is_new } if self.dry_run => {
                 self.forget(seq);
-                Ok(Progress::Send { seq, offset, prefix })
+                Ok(Progress::Wanted { seq, is_new })
             }
+            Answer::Wanted { .. } => Err(Violation("wanted, where this is no dry run")),
+            Answer::Send { .. } if self.dry_run => Err(Violation("asks for a body in a dry run")),
             Answer::Send { .. } if !entry.is_file => Err(Violation("asks for a body that does not exist")),
             Answer::Send { offset, prefix } => {
                 if (offset == 0) != prefix.is_none() {

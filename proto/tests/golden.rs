@@ -59,7 +59,7 @@ fn every_file_has_a_value() {
 #[test]
 fn every_variant_is_covered() {
     let mut messages = Covered::new(17);
-    let mut answers = Covered::new(4);
+    let mut answers = Covered::new(5);
     let mut kinds = Covered::new(3);
     let mut verbs = Covered::new(4);
     let mut conflicts = Covered::new(4);
@@ -97,6 +97,7 @@ fn every_variant_is_covered() {
                 Answer::Held { .. } => 1,
                 Answer::NeedDigest => 2,
                 Answer::Refused { .. } => 3,
+                Answer::Wanted { .. } => 4,
             }),
             Message::Offer(Offer { header, .. }) => kinds.see(match header.kind {
                 Kind::File => 0,
@@ -403,6 +404,7 @@ fn goldens() -> Vec<Golden> {
         "",
         verdict(6, Answer::Refused { code: Code::Exists, detail: "docs/hello.txt is there".into() }),
     );
+    control("verdict-wanted", "In a dry run.", verdict(7, Answer::Wanted { is_new: true }));
 
     control("body", "From the start.", Body { seq: Seq(0), offset: 0 }.into());
     control("body-resume", "From a checkpoint.", Body { seq: Seq(1), offset: limits::CHECKPOINT }.into());

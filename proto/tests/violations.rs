@@ -111,7 +111,7 @@ mod receiver {
 
         let mut dry = dreaming();
         dry.handle(offer(0, file(100)), 10).unwrap();
-        dry.verdict(Seq(0), Answer::Send { offset: 0, prefix: None }).unwrap();
+        dry.verdict(Seq(0), Answer::Wanted { is_new: true }).unwrap();
         refused(dry.handle(body(0, 0), 2), text);
     }
 
@@ -302,6 +302,12 @@ mod sender {
             let send = verdict(0, Answer::Send { offset: 0, prefix: None });
             refused(sender.handle(send), "asks for a body that does not exist");
         }
+        let mut dry = Sender::new(true, LIMITS);
+        dry.offer(file(100), &mut Vec::new());
+        let send = verdict(0, Answer::Send { offset: 0, prefix: None });
+        refused(dry.handle(send), "asks for a body in a dry run");
+        let wanted = verdict(0, Answer::Wanted { is_new: true });
+        refused(offered(file(100)).handle(wanted), "wanted, where this is no dry run");
     }
 
     #[test]

@@ -344,9 +344,9 @@ impl Witness for Told {
         self.narrator.dropped(&header.path);
     }
 
-    fn wanted(&self, header: &Header) {
+    fn wanted(&self, header: &Header, is_new: bool) {
         if self.is_news(header.path.as_bytes()) {
-            self.narrator.would_get(header);
+            self.narrator.would_get(header, is_new);
         }
     }
 

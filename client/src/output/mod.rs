@@ -299,12 +299,16 @@ impl Narrator {
                 teller.say(&format!("out   {name}: {why}"))
             }
             (Status::LeftOut, _) => {}
+            (Status::WouldSend, why) => {
+                let why = why.as_ref().filter(|_| self.output.verbose);
+                let why = why.map_or(String::new(), |why| format!(": {why}"));
+                match teller.print(&format!("{:<5} {name}{why}", totals.direction.word())) {
+                    // Whoever only looks at it may have seen enough.
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                    printed => inner.wrote(printed),
+                }
+            }
             (_, Some(detail)) if !self.output.quiet => teller.say(&format!("ferry: {name}: {detail}")),
-            (Status::WouldSend, _) => match teller.print(&format!("{:<5} {name}", totals.direction.word())) {
-                // Whoever only looks at it may have seen enough.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-                printed => inner.wrote(printed),
-            },
             (Status::Held, _) if self.output.verbose => teller.say(&format!("held  {name}")),
             (Status::Sent, _) if self.output.verbose => {
                 teller.say(&format!("{:<5} {name}", totals.direction.done()));
@@ -350,9 +354,14 @@ impl Narrator {
     }
 
     /// It would be got.
-    pub(crate) fn would_get(&self, header: &Header) {
-        let bytes = header.size.unwrap_or(0);
-        self.tell(&Entry { bytes, ..of_header(Status::WouldSend, header, &header.path) });
+    pub(crate) fn would_get(&self, header: &Header, is_new: bool) {
+        let (bytes, detail) = (header.size.unwrap_or(0), self.why(is_new));
+        self.tell(&Entry { bytes, detail, ..of_header(Status::WouldSend, header, &header.path) });
+    }
+
+    /// Why something would be done.
+    fn why(&self, is_new: bool) -> Option<String> {
+        Some(if is_new { "new" } else { "another one has its name" }.to_owned())
     }
 
     /// It could not be received.
@@ -445,7 +454,10 @@ impl Report for Narrator {
                 self.receipt(task.is_file(), digest.as_ref(), name);
                 entry(Status::Held, name.as_bytes(), digest.as_ref(), *bytes)
             }
-            Fate::WouldSend { bytes } => entry(Status::WouldSend, asked.as_bytes(), None, *bytes),
+            Fate::WouldSend { bytes, is_new } => {
+                let detail = self.why(*is_new);
+                Entry { detail, ..entry(Status::WouldSend, asked.as_bytes(), None, *bytes) }
+            }
             Fate::Failed { code, detail } => {
                 // Where the sentence comes from another machine, or says nothing, the code's own says it better.
                 let text = if detail.is_empty() { code.phrase() } else { detail };

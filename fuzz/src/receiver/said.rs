@@ -137,10 +137,14 @@ impl Said {
                 assert_eq!(offered.asked, None, "a second verdict");
                 match verdict.answer {
                     Answer::Send { offset, prefix } => {
-                        assert!(offered.is_file || dry_run, "a body is wanted of what has none");
+                        assert!(offered.is_file && !dry_run, "a body is wanted where there is none");
                         assert_eq!(offset == 0, prefix.is_none());
                         offered.asked = Some((offset, prefix));
-                        offered.is_answered = dry_run;
+                        offered.is_answered = false;
+                        Told::Wanted
+                    }
+                    Answer::Wanted { .. } => {
+                        assert!(dry_run, "it is wanted, and not asked for");
                         Told::Wanted
                     }
                     Answer::Held { digest, .. } => {

@@ -58,8 +58,11 @@ impl Inbox {
             }
             _ => {}
         }
+        if dry_run {
+            return Answer::Wanted { is_new: !self.held.contains_key(&header.path) };
+        }
         let staged = self.staging.get(&key(header)).map_or(0, |staged| self.checkpointed(staged));
-        if dry_run || staged == 0 {
+        if staged == 0 {
             return Answer::Send { offset: 0, prefix: None };
         }
         let prefix = Algorithm::Sha256.digest(&self.staging[&key(header)][..staged]);

@@ -130,7 +130,7 @@ impl Receiving {
         let header = self.headers[&seq].clone();
         let answer = self.inbox.decide(&header, self.dry_run);
         let to_be_made = !header.has_body() && matches!(answer, Answer::Send { .. });
-        if to_be_made && !self.dry_run {
+        if to_be_made {
             match self.inbox.make(&header) {
                 Ok(()) => self.receipt(seq, None),
                 Err(code) => self.fail(seq, code),
@@ -139,7 +139,6 @@ impl Receiving {
         }
         if matches!(answer, Answer::Send { .. })
             && self.inbox.plan(&header.path) == Some(Plan::FailAfterVerdict)
-            && !self.dry_run
         {
             self.disk.push_back(Work::Reconsider(seq));
         }

@@ -30,7 +30,6 @@ pub(crate) struct Sending {
     open: Option<OpenBody>,
     chunk: usize,
     done: bool,
-    dry_run: bool,
     decoder: Decoder,
     pub(crate) out: VecDeque<u8>,
     pub(crate) outcomes: BTreeMap<RelPath, Outcome>,
@@ -55,7 +54,6 @@ impl Sending {
             open: None,
             chunk: receiver.chunk as usize,
             done: false,
-            dry_run,
             decoder: Decoder::new(),
             out: VecDeque::new(),
             outcomes: BTreeMap::new(),
@@ -103,7 +101,7 @@ impl Sending {
 
     fn take(&mut self, progress: Progress) {
         match progress {
-            Progress::Send { seq, .. } if self.dry_run => self.settle(seq, Outcome::WouldSend),
+            Progress::Wanted { seq, .. } => self.settle(seq, Outcome::WouldSend),
             Progress::Send { seq, offset, prefix } => self.asked.push_back((seq, offset, prefix)),
             Progress::Held { seq, .. } => self.settle(seq, Outcome::Held),
             Progress::Receipt { seq, .. } => self.settle(seq, Outcome::Receipt),

@@ -204,6 +204,7 @@ fn answer() -> impl Strategy<Value = Answer> {
         (option::of(digest()), option::of(path())).prop_map(|(digest, path)| Answer::Held { digest, path }),
         Just(Answer::NeedDigest),
         (code(), sentence()).prop_map(|(code, detail)| Answer::Refused { code, detail }),
+        any::<bool>().prop_map(|is_new| Answer::Wanted { is_new }),
     ]
 }
 

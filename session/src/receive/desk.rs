@@ -269,14 +269,16 @@ impl<S: Store> Desk<S> {
             Begin::Answered => {}
             Begin::Busy(busy, reply) => state.parked.push((seq, busy, reply)),
             Begin::Send(ticket, reply) => {
-                let answer = Answer::Send { offset: ticket.offset(), prefix: ticket.prefix() };
-                if self.destination.terms.dry_run {
+                let answer = if self.destination.terms.dry_run {
                     // Nothing follows, so nothing is kept.
-                    self.destination.witness.wanted(ticket.header());
+                    self.destination.witness.wanted(ticket.header(), ticket.is_new());
                     reply.withdraw();
+                    Answer::Wanted { is_new: ticket.is_new() }
                 } else {
+                    let answer = Answer::Send { offset: ticket.offset(), prefix: ticket.prefix() };
                     state.tickets.insert(seq, (ticket, reply));
-                }
+                    answer
+                };
                 self.answers.give(|receiver| receiver.verdict(seq, answer));
             }
         }

@@ -45,8 +45,8 @@ pub trait Witness: Send + Sync + 'static {
     /// The sender has given a body up that was asked for.
     fn given_up(&self, header: &Header, code: Code);
 
-    /// In a dry run: it would be asked for.
-    fn wanted(&self, _header: &Header) {}
+    /// In a dry run: it would be asked for, in the place of another one unless it is new.
+    fn wanted(&self, _header: &Header, _is_new: bool) {}
 
     /// A body begins, at this offset.
     fn begun(&self, _header: &Header, _offset: u64) {}

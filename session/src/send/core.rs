@@ -338,6 +338,9 @@ impl Core {
         };
         match progress {
             Progress::Send { seq, offset, prefix } => self.asked(seq, offset, prefix),
+            Progress::Wanted { seq, is_new } => {
+                self.settle(seq, |o| Fate::WouldSend { bytes: o.length, is_new });
+            }
             Progress::Held { seq, path } => {
                 self.settle(seq, |o| Fate::Held { digest: o.digest, bytes: o.length, path })
             }
@@ -378,9 +381,7 @@ impl Core {
 
     fn asked(&mut self, seq: Seq, offset: u64, prefix: Option<Digest>) {
         let Some(outstanding) = self.outstanding.get(&seq) else { return };
-        if self.options.dry_run {
-            self.settle(seq, |o| Fate::WouldSend { bytes: o.length });
-        } else if outstanding.body.is_some() && offset == 0 {
+        if outstanding.body.is_some() && offset == 0 {
             self.ready.push_back(seq);
         } else {
             let what = match &outstanding.task.origin {

@@ -165,6 +165,8 @@ pub enum Fate {
     WouldSend {
         /// Bytes of the whole file.
         bytes: u64,
+        /// Nothing has its name so far.
+        is_new: bool,
     },
     /// It was not sent.
     Failed {

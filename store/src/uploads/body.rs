@@ -44,6 +44,11 @@ impl Ticket {
         Ticket { target, header: header.clone(), is_free, ownership, begun: None }
     }
 
+    /// Whether nothing had its name when that was looked at.
+    pub fn is_new(&self) -> bool {
+        self.is_free
+    }
+
     /// Goes on with what an earlier run has left, if that can still be read; `None` if that has to wait.
     pub(super) fn to_go_on<S: Store>(
         shared: &Shared<S>,

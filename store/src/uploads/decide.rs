@@ -66,8 +66,12 @@ impl<S: Store> Shared<S> {
             Err(fault) => reply.give(fault.into()),
             Ok((_, Decision::Answer(outcome))) => reply.give(outcome),
             Ok((_, Decision::Later)) => return Begin::Busy(Busy { header, asked }, reply),
-            Ok((target, _)) if terms.dry_run => {
-                return Begin::Send(Box::new(Ticket::fresh(target, &header, false, None)), reply);
+            Ok((target, decision)) if terms.dry_run => {
+                let is_free = match decision {
+                    Decision::Want(is_free) => is_free,
+                    _ => matches!(self.store.stat(&target.path), Ok(None)),
+                };
+                return Begin::Send(Box::new(Ticket::fresh(target, &header, is_free, None)), reply);
             }
             Ok((target, Decision::Commit(work))) => self.committer.hand_in(Job { target, work, reply }),
             Ok((target, Decision::Want(is_free))) => {
