@@ -3,6 +3,7 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::choosing::Pattern;
 
@@ -34,6 +35,11 @@ pub(crate) enum Sub {
     Remotes {
         #[command(subcommand)]
         command: Option<RemotesSub>,
+    },
+    /// Print what a shell needs to complete command lines of ferry
+    Completions {
+        /// Which shell
+        shell: Shell,
     },
 }
 

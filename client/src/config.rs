@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use clap_complete::Shell;
 use etcetera::base_strategy::{BaseStrategy, Xdg};
 use ferry_proto::{Algorithm, Conflict, RelPath, Timestamp, escape, units};
 use ferry_store::source::Links;
@@ -45,6 +46,8 @@ pub enum Command {
     Remotes(Home),
     /// Forget one.
     Forget(Home, String),
+    /// Print completions.
+    Completions(Shell),
 }
 
 /// Where an invite link comes from.
@@ -260,6 +263,7 @@ impl Cli {
             Sub::Get(args) => Ok(Command::Get(Box::new(get(home, *args)?))),
             Sub::Ls(args) => Ok(Command::Ls(ls(home, args)?)),
             Sub::Verify(args) => Ok(Command::Verify(Box::new(verify(home, args)?))),
+            Sub::Completions { shell } => Ok(Command::Completions(shell)),
             Sub::Remotes { command: None } => Ok(Command::Remotes(home)),
             Sub::Remotes { command: Some(RemotesSub::Remove { name }) } => Ok(Command::Forget(home, name)),
         }

@@ -8,8 +8,13 @@ mod remotes;
 mod send;
 mod verify;
 
+use std::io::{self, Write};
+
+use clap::CommandFactory;
+
 pub(crate) use self::connections::Work;
 use crate::{
+    cli::Cli,
     config::Command,
     exit::{Exit, Failure},
 };
@@ -24,5 +29,18 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Verify(verify) => verify::run(*verify),
         Command::Remotes(home) => remotes::list(&home),
         Command::Forget(home, name) => remotes::forget(&home, &name),
+        Command::Completions(shell) => completions(shell),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "ferry", &mut script);
+    match io::stdout().write_all(&script) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let sentence = format!("standard output cannot be written: {error}");
+            Err(Failure::new(Exit::SomeFailed, sentence))
+        }
+        _ => Ok(Exit::Well),
     }
 }

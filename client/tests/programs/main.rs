@@ -30,6 +30,7 @@ mod hostile_server;
 mod hostile_time;
 mod interrupting;
 mod moving;
+mod pages;
 mod pairing;
 mod reloading;
 mod same_name;

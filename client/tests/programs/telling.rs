@@ -2,18 +2,22 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs,
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{PermissionsExt, symlink},
+    },
     path::Path,
     process::Command,
 };
 
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{
-    Client, NodeKind, Server, assert_same_tree, digest, eventually, make_fifo, names, noise, run, set_mode,
-    snapshot, testdata, write,
+    Client, NodeKind, Server, assert_same_tree, digest, eventually, make_fifo, names, noise, run, schema,
+    set_mode, snapshot, testdata, write,
 };
 
 /// Names that `sha256sum` escapes, and some that it does not.
@@ -26,7 +30,7 @@ fn odd_names(folder: &Path) {
     write(folder.join("empty"), "");
     write(folder.join("large"), noise(1_000_000, 1));
     fs::create_dir(folder.join("hollow")).unwrap();
-    std::os::unix::fs::symlink("plain", folder.join("link")).unwrap();
+    symlink("plain", folder.join("link")).unwrap();
 }
 
 #[test]
@@ -124,7 +128,7 @@ fn old_receipts_stay_until_there_are_new_ones() {
     let folder = server.beside().join("receipts");
     let (old, link) = (write(folder.join("old"), "what was there\n"), folder.join("link"));
     set_mode(&old, 0o640);
-    std::os::unix::fs::symlink("old", &link).unwrap();
+    symlink("old", &link).unwrap();
     let send = || client.send(&source).args(["--retry", "0", "--receipts"]).arg(&link).run();
     server.stop();
     send().code(3);
@@ -422,4 +426,48 @@ fn promise_8_what_is_not_asked_for_right_is_a_usage_error() {
     }
     client.ferry("send").run().code(2);
     assert_eq!(server.names(), [""; 0]);
+}
+
+#[test]
+fn what_scripts_are_promised_is_what_they_get() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("source");
+    for name in [&b"plain"[..], b"caf\xe9", b"a\nb\x1b[31m", b"sub/deep", b"gone", b"other"] {
+        write(source.join(OsStr::from_bytes(name)), name);
+    }
+    symlink(OsStr::from_bytes(b"/\xe9"), source.join("link")).unwrap();
+    make_fifo(source.join("fifo"));
+    // `objects` holds each of them to docs/output.schema.json.
+    for flags in [&["-n"][..], &["-v"], &[], &["--checksum"]] {
+        let objects = client.send(&source).arg("--json").args(flags).run().code(0).objects();
+        assert!(objects.len() > 9, "{objects:?}");
+    }
+    let failing = client.ferry("send").args([&source, &server.beside().join("none")]).args(["--to", "box"]);
+    assert!(failing.args(["--json", "--digest", "blake3"]).run().code(1).objects().len() > 9);
+    let get = |flags: &[&str]| {
+        let get = client.ferry("get").arg("box:source").arg(server.beside().join("back"));
+        get.arg("--json").args(flags).run().code(0).objects().len()
+    };
+    assert!(get(&["-n"]) > 8 && get(&["-v"]) > 8 && get(&[]) > 8);
+    let list = client.ferry("ls").args(["box:", "-R", "--digests", "--json"]).run().code(0);
+    assert_eq!(list.objects().len(), 9);
+    write(source.join("new"), "new");
+    write(source.join("other"), "another content");
+    fs::remove_file(source.join("gone")).unwrap();
+    let verify = client.ferry("verify").arg(&source).args(["--to", "box", "--json"]).run().code(1);
+    assert_eq!(verify.objects().len(), 4);
+    server.invite();
+    assert_eq!(server.ferryd(&["clients", "--json"]).code(0).objects().len(), 2);
+    // And the schema does not allow just anything.
+    for (line, object) in [
+        ("ferry send", json!({ "status": "lost", "kind": "file", "name": "x", "bytes": 1 })),
+        ("ferry get", json!({ "status": "sent", "kind": "file", "name": "x", "bytes": 1 })),
+        ("ferry get", json!({ "summary": { "sent": 1 } })),
+        ("ferry ls", json!({ "kind": "file", "name": "x", "size": 1 })),
+        ("ferry verify", json!({ "status": "same", "name": "x" })),
+        ("ferryd clients", json!({ "name": "x" })),
+    ] {
+        assert!(schema::fault(line, &object).is_some(), "{line}: {object}");
+    }
 }

@@ -6,6 +6,7 @@ mod fake_server;
 mod peer;
 mod process;
 mod proxy;
+pub(crate) mod schema;
 mod server;
 mod tree;
 mod wire;
@@ -16,7 +17,7 @@ pub(crate) use self::{
     client::{Client, Ferry},
     fake_server::FakeServer,
     peer::{Peer, hello},
-    process::{Outcome, Running, bare, may_trace, run, start, without_privileges},
+    process::{Outcome, Running, bare, example, may_trace, run, start, without_privileges},
     proxy::{Plan, Proxy},
     server::{Server, Setup},
     tree::{

@@ -12,7 +12,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::eventually;
+use super::{eventually, schema};
 
 /// `ferry`, which cargo has built with these tests.
 const FERRY: &str = env!("CARGO_BIN_EXE_ferry");
@@ -20,13 +20,20 @@ const FERRY: &str = env!("CARGO_BIN_EXE_ferry");
 /// `ferryd`, built into the same folder and in the same profile.
 fn ferryd() -> &'static Path {
     static FERRYD: OnceLock<PathBuf> = OnceLock::new();
-    FERRYD.get_or_init(|| {
-        let folder = Path::new(FERRY).parent().expect("a program is in a folder");
-        let target = folder.parent().expect("the folder of a profile is in the target folder");
-        let build = escargot::CargoBuild::new().package("ferry-server").bin("ferryd").target_dir(target);
-        let build = if folder.ends_with("release") { build.release() } else { build };
-        build.run().unwrap_or_else(|error| panic!("ferryd cannot be built: {error}")).path().to_owned()
-    })
+    FERRYD.get_or_init(|| built(escargot::CargoBuild::new().package("ferry-server").bin("ferryd")))
+}
+
+/// One of the client's examples, too.
+pub(crate) fn example(name: &str) -> PathBuf {
+    built(escargot::CargoBuild::new().package("ferry-client").example(name))
+}
+
+fn built(build: escargot::CargoBuild) -> PathBuf {
+    let folder = Path::new(FERRY).parent().expect("a program is in a folder");
+    let target = folder.parent().expect("the folder of a profile is in the target folder");
+    let build = build.target_dir(target);
+    let build = if folder.ends_with("release") { build.release() } else { build };
+    build.run().unwrap_or_else(|error| panic!("it cannot be built: {error}")).path().to_owned()
 }
 
 /// A program with nothing of this process's settings, behind the words of a wrapper like `setpriv`.
@@ -191,11 +198,18 @@ impl Outcome {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 
-    /// With `--json`: every object, in order.
+    /// With `--json`: every object, in order; each is what `docs/output.schema.json` says.
     #[track_caller]
     pub(crate) fn objects(&self) -> Vec<Value> {
         let parse = |line: &[u8]| serde_json::from_slice(line).unwrap_or_else(|e| panic!("{e}: {self:?}"));
-        self.stdout.split(|&b| b == b'\n').filter(|line| !line.is_empty()).map(parse).collect()
+        let lines = self.stdout.split(|&b| b == b'\n').filter(|line| !line.is_empty());
+        let objects: Vec<Value> = lines.map(parse).collect();
+        for object in &objects {
+            if let Some(fault) = schema::fault(&self.name, object) {
+                panic!("{object} is not what the schema says: {fault}");
+            }
+        }
+        objects
     }
 
     /// With `--json`: the name and status of every entry, in the order of the names.
