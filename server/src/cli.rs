@@ -49,6 +49,20 @@ pub(crate) enum Sub {
         #[arg(long)]
         qr: bool,
     },
+    /// Tell what arrived when, oldest first, and what it was replaced by since
+    Log {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+        /// Only what arrived from then on: RFC 3339, or a time before now, such as 24h
+        #[arg(long, value_name = "T")]
+        since: Option<String>,
+        /// Only this name in the inbox, and what is below it
+        #[arg(value_name = "PATH")]
+        path: Option<OsString>,
+    },
     /// Print a link that lets one client in
     Invite {
         #[command(flatten)]

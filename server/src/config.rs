@@ -35,6 +35,8 @@ pub enum Command {
     Revoke(Config, String),
     /// Print the fingerprint, as a QR code too or not.
     Identity(Config, bool),
+    /// Tell what arrived when.
+    Log(Config, LogTerms),
 }
 
 /// How ferryd runs.
@@ -100,6 +102,17 @@ pub struct InviteTerms {
     pub qr: bool,
 }
 
+/// Which arrivals are told, and how.
+#[derive(Debug, Clone)]
+pub struct LogTerms {
+    /// As objects, not for people.
+    pub json: bool,
+    /// Only from then on.
+    pub since: Option<SystemTime>,
+    /// Only this name and what is below it.
+    pub below: Option<RelPath>,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
@@ -123,6 +136,11 @@ impl Cli {
             Some(Sub::Clients { place, json }) => Ok(Command::Clients(config(place, None)?, json)),
             Some(Sub::Revoke { place, what }) => Ok(Command::Revoke(config(place, None)?, what)),
             Some(Sub::Identity { place, qr }) => Ok(Command::Identity(config(place, None)?, qr)),
+            Some(Sub::Log { place, json, since, path }) => {
+                let since = since.map(|text| time_before_now(&text, "since")).transpose()?;
+                let below = path.map(|path| folder(path, "PATH")).transpose()?;
+                Ok(Command::Log(config(place, None)?, LogTerms { json, since, below }))
+            }
             Some(Sub::Invite { place, invite }) => Ok(Command::Invite(config(place, None)?, terms(invite)?)),
         }
     }
@@ -202,7 +220,7 @@ fn terms(args: InviteArgs) -> anyhow::Result<InviteTerms> {
     }
     let may = |verb| can.contains(&verb);
     let grant = Grant {
-        folder: path.map(folder).transpose()?,
+        folder: path.map(|path| folder(path, "--path")).transpose()?,
         put: may(Can::Put),
         get: may(Can::Get),
         list: may(Can::List),
@@ -249,10 +267,23 @@ fn duration(text: &str, flag: &str) -> anyhow::Result<Duration> {
 }
 
 /// A folder below the root, however it is written.
-fn folder(text: OsString) -> anyhow::Result<RelPath> {
+fn folder(text: OsString, what: &str) -> anyhow::Result<RelPath> {
     let bytes = text.as_bytes();
     let trimmed = bytes.strip_suffix(b"/").unwrap_or(bytes);
-    RelPath::new(trimmed).with_context(|| format!("--path {}", escape::bytes(bytes)))
+    RelPath::new(trimmed).with_context(|| format!("{what} {}", escape::bytes(bytes)))
+}
+
+/// A point in time, or how long before now that was.
+fn time_before_now(text: &str, flag: &str) -> anyhow::Result<SystemTime> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(time.into());
+    }
+    let age = ferry_proto::units::duration(text);
+    let age = age.with_context(|| {
+        format!("--{flag} {}: neither RFC 3339 nor a time before now", escape::text(text))
+    })?;
+    // Whatever is further back than time itself leaves nothing out.
+    Ok(SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
 /// A point in time, or how long from now that is.

@@ -1,5 +1,6 @@
 //! ferryd, the receiving server of ferry: saves what its clients send into a folder, and proves that it arrived.
 
+mod arrivals;
 pub mod catalogue;
 pub mod cli;
 mod clients;
@@ -11,6 +12,7 @@ mod identity;
 mod invite;
 mod listen;
 mod log;
+mod output;
 mod readers;
 mod reload;
 mod seats;
@@ -21,6 +23,7 @@ mod systemd;
 
 use std::io::Write;
 
+pub use arrivals::log_of_arrivals;
 pub use clients::{clients, revoke};
 pub use config::Config;
 pub use identity::identity;

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Clients(config, json) => ferry_server::clients(&config, json),
         Command::Revoke(config, what) => ferry_server::revoke(&config, &what),
         Command::Identity(config, qr) => ferry_server::identity(&config, qr),
+        Command::Log(config, terms) => ferry_server::log_of_arrivals(&config, &terms),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -14,6 +14,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something that it stands on fails")]
 
+mod arrivals;
 mod arriving;
 mod choosing;
 mod confining;

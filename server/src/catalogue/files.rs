@@ -161,7 +161,8 @@ fn current(db: &Connection, path: &RelPath) -> rusqlite::Result<Option<Current>>
     .optional()
 }
 
-fn kind(row: &rusqlite::Row<'_>) -> rusqlite::Result<RowKind> {
+/// What a row speaks of.
+pub(super) fn kind(row: &rusqlite::Row<'_>) -> rusqlite::Result<RowKind> {
     match row.get_ref("kind")?.as_str()? {
         "file" => {
             let digests = columns::digests(row)?.ok_or_else(|| columns::damaged("digest"))?;

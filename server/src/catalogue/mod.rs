@@ -15,6 +15,7 @@ mod connection;
 mod error;
 mod files;
 mod grants;
+mod history;
 mod invites;
 mod names;
 mod schema;
@@ -34,6 +35,7 @@ pub use self::{
     clients::{Client, ClientEntry, ClientId, GrantId, Revoked, ShutOut, Standing},
     error::CatalogueError,
     grants::Grant,
+    history::{Arrival, Span},
     invites::{EnrolError, Enrolled, NewInvite, OpenInvite, Spent},
     names::is_client_name,
 };
