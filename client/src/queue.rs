@@ -11,7 +11,7 @@ use std::{
 
 use ferry_proto::{Algorithm, Digest, HasherState, Kind, RelPath};
 use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task, source_failure};
-use ferry_store::source::{Found, Identity, Item, Links};
+use ferry_store::source::{Found, Identity, Item, Links, SourceError};
 
 use crate::{choosing::Rules, digests::Digests, output::Report, place::SourceArg};
 
@@ -194,8 +194,9 @@ impl Manifest for Queue {
         self.digests.find(&item.identity, algorithm)
     }
 
-    fn learned(&self, item: &Item, digest: Digest) {
+    fn learned(&self, item: &Item, digest: Digest) -> Result<(), SourceError> {
         self.digests.learn(&item.identity, digest);
+        Ok(())
     }
 
     fn known_state(&self, identity: &Identity, algorithm: Algorithm, most: u64) -> Option<HasherState> {
@@ -214,7 +215,7 @@ impl Manifest for Queue {
         self.digested.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn disproved(&self, item: &Item) -> Disproved {
+    fn disproved(&self, item: &Item, _: Digest) -> Disproved {
         self.digests.forget(&item.identity);
         Disproved::Forgotten
     }

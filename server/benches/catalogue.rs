@@ -71,6 +71,7 @@ fn filed(number: usize) -> Filed {
         modified: Timestamp::new(1_700_000_000, 1).ok(),
         mode: None,
         stamp: Stamp(vec![7; 56]),
+        is_damaged: false,
     };
     Filed { path: path(number), row, client: "laptop".into(), staged: Some(StageId(number as u128)) }
 }

@@ -63,6 +63,23 @@ pub(crate) enum Sub {
         #[arg(value_name = "PATH")]
         path: Option<OsString>,
     },
+    /// Read the files again and compare them with what was received; what was interrupted goes on
+    Scrub {
+        #[command(flatten)]
+        place: PlaceArgs,
+        /// One JSON object for each difference, and a summary
+        #[arg(long)]
+        json: bool,
+        /// Bytes a second that are read at the most
+        #[arg(long, value_name = "RATE")]
+        limit_rate: Option<String>,
+        /// Take in what was put there, changed or removed by hand
+        #[arg(long)]
+        adopt: bool,
+        /// Only this name in the inbox, and what is below it
+        #[arg(value_name = "PATH")]
+        path: Option<OsString>,
+    },
     /// Print a link that lets one client in
     Invite {
         #[command(flatten)]

@@ -37,6 +37,8 @@ pub enum Command {
     Identity(Config, bool),
     /// Tell what arrived when.
     Log(Config, LogTerms),
+    /// Compare files with what was received.
+    Scrub(Config, ScrubTerms),
 }
 
 /// How ferryd runs.
@@ -113,6 +115,19 @@ pub struct LogTerms {
     pub below: Option<RelPath>,
 }
 
+/// What a scrub is about.
+#[derive(Debug, Clone)]
+pub struct ScrubTerms {
+    /// Tell of it in objects, not for people.
+    pub json: bool,
+    /// Bytes a second that are read at the most.
+    pub limit_rate: Option<u64>,
+    /// Take in what was done by hand.
+    pub adopt: bool,
+    /// Only this name and what is below it.
+    pub below: Option<RelPath>,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct File {
@@ -140,6 +155,14 @@ impl Cli {
                 let since = since.map(|text| time_before_now(&text, "since")).transpose()?;
                 let below = path.map(|path| folder(path, "PATH")).transpose()?;
                 Ok(Command::Log(config(place, None)?, LogTerms { json, since, below }))
+            }
+            Some(Sub::Scrub { place, json, limit_rate, adopt, path }) => {
+                let limit_rate = limit_rate.map(|text| size(&text, "limit-rate")).transpose()?;
+                if limit_rate == Some(0) {
+                    bail!("--limit-rate takes at least 1");
+                }
+                let below = path.map(|path| folder(path, "PATH")).transpose()?;
+                Ok(Command::Scrub(config(place, None)?, ScrubTerms { json, limit_rate, adopt, below }))
             }
             Some(Sub::Invite { place, invite }) => Ok(Command::Invite(config(place, None)?, terms(invite)?)),
         }

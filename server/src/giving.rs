@@ -5,18 +5,21 @@ use std::{
     ffi::OsStr,
     os::unix::ffi::OsStrExt,
     path::Path,
-    sync::{Arc, Mutex, Weak},
+    sync::{Arc, Mutex, Weak, mpsc},
     time::Duration,
 };
 
 use ferry_proto::{Algorithm, Code, Digest, HasherState, Missing, PathError, RelPath, RunId};
 use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task, source_failure};
 use ferry_store::{
-    Ledger, RowKind, lock,
+    Ledger, Lesson, LocalStore, RowKind, Uploads, lock,
     source::{Found, Identity, Item, Shelf, SourceError, Walk},
 };
 
 use crate::{catalogue::ClientId, log::Journal};
+
+/// Lessons that wait to be written down. What does not fit is learned again another time.
+const LESSONS: usize = 1024;
 
 /// What is asked for, by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub(crate) struct Wish {
     pub(crate) paths: Vec<RelPath>,
     /// Also what is further below than directly in them.
     pub(crate) recursive: bool,
+    /// Only to be told of.
+    pub(crate) is_list: bool,
 }
 
 /// One run of a client, and the number of its request.
@@ -46,6 +51,9 @@ pub(crate) struct Share {
 pub(crate) struct Giving {
     backlog: Backlog,
     journal: Journal,
+    folder: Option<RelPath>,
+    is_list: bool,
+    lessons: mpsc::SyncSender<Lesson>,
 }
 
 impl Givings {
@@ -56,6 +64,7 @@ impl Givings {
         wish: Wish,
         shelf: Shelf,
         ledger: Arc<dyn Ledger>,
+        uploads: Uploads<LocalStore>,
         journal: Journal,
     ) -> Arc<Share> {
         let mut givings = lock(&self.0);
@@ -65,7 +74,10 @@ impl Givings {
         {
             return share;
         }
-        let giving = Arc::new(Giving { backlog: Backlog::default(), journal });
+        let (lessons, to_learn) = mpsc::sync_channel(LESSONS);
+        std::thread::spawn(move || learn(&uploads, &to_learn));
+        let (folder, is_list) = (wish.folder.clone(), wish.is_list);
+        let giving = Arc::new(Giving { backlog: Backlog::default(), journal, folder, is_list, lessons });
         let (searching, wish_to_search) = (giving.clone(), wish.clone());
         std::thread::spawn(move || searching.search(&wish_to_search, &shelf, &ledger));
         let share = Arc::new(Share { giving, wish });
@@ -80,7 +92,25 @@ impl Drop for Share {
     }
 }
 
+/// Writes down what is learned, as much at a time as has come meanwhile, until nothing more can come.
+fn learn(uploads: &Uploads<LocalStore>, to_learn: &mpsc::Receiver<Lesson>) {
+    while let Ok(first) = to_learn.recv() {
+        let lessons: Vec<_> = std::iter::once(first).chain(to_learn.try_iter().take(LESSONS)).collect();
+        if let Err(error) = uploads.learn(&lessons) {
+            tracing::warn!(%error, "what was learned of files cannot be written down");
+        }
+    }
+}
+
 impl Giving {
+    /// A file was read and had this digest: its row may want to know. Never waits.
+    fn note(&self, item: &Item, digest: Digest) {
+        if let Ok(path) = whole(self.folder.as_ref(), &item.path) {
+            let lesson = Lesson { path, identity: item.identity, mode: item.mode, digest };
+            let _ = self.lessons.try_send(lesson);
+        }
+    }
+
     fn search(&self, wish: &Wish, shelf: &Shelf, ledger: &Arc<dyn Ledger>) {
         let everything = [None];
         let some: Vec<_> = wish.paths.iter().map(Some).collect();
@@ -129,7 +159,12 @@ fn tell_what_is_known(item: &mut Item, folder: Option<&RelPath>, ledger: &dyn Le
     item.mode = row.mode.unwrap_or(item.mode);
     if let RowKind::File { digests, .. } = row.kind {
         item.known = Some(Box::new(digests));
+        item.is_damaged = row.is_damaged;
     }
+}
+
+fn tell_of_damage(item: &Item) {
+    tracing::error!(file = %item.path, "a file is not what was received, though nobody has touched it: it is damaged");
 }
 
 /// A client's path below the root of the store.
@@ -174,10 +209,26 @@ impl Manifest for Giving {
     }
 
     fn known_digest(&self, item: &Item, algorithm: Algorithm) -> Option<Digest> {
-        item.known.as_ref().and_then(|digests| digests.by(algorithm))
+        // Of a damaged file nothing is told. Who wants it is offered what was received, which reading then disproves.
+        let known = item.known.as_ref().filter(|_| !(item.is_damaged && self.is_list));
+        known.and_then(|digests| digests.by(algorithm))
     }
 
-    fn learned(&self, _: &Item, _: Digest) {}
+    fn learned(&self, item: &Item, digest: Digest) -> Result<(), SourceError> {
+        let known = item.known.as_ref().and_then(|digests| digests.by(digest.algorithm()));
+        if known != Some(digest) || item.is_damaged {
+            self.note(item, digest);
+        }
+        match known {
+            Some(known) if known != digest => {
+                tell_of_damage(item);
+                Err(SourceError::Damaged)
+            }
+            // By this algorithm nobody can say whether it is well.
+            None if item.is_damaged => Err(SourceError::Damaged),
+            _ => Ok(()),
+        }
+    }
 
     fn known_state(&self, _: &Identity, _: Algorithm, _: u64) -> Option<HasherState> {
         None
@@ -185,9 +236,10 @@ impl Manifest for Giving {
 
     fn learned_state(&self, _: &Identity, _: HasherState) {}
 
-    fn disproved(&self, item: &Item) -> Disproved {
-        tracing::error!(file = %item.path, "a file is not what was received, though nobody has touched it: it is damaged");
-        Disproved::Damaged("the server's copy is damaged: it is not what was received".to_owned())
+    fn disproved(&self, item: &Item, digest: Digest) -> Disproved {
+        self.note(item, digest);
+        tell_of_damage(item);
+        Disproved::Damaged(SourceError::Damaged.to_string())
     }
 
     fn spent(&self, _: Stage, _: Duration) {}

@@ -15,6 +15,7 @@ mod log;
 mod output;
 mod readers;
 mod reload;
+mod scrub;
 mod seats;
 mod serve;
 mod session;
@@ -28,6 +29,7 @@ pub use clients::{clients, revoke};
 pub use config::Config;
 pub use identity::identity;
 pub use invite::invite;
+pub use scrub::scrub;
 pub use serve::serve;
 
 /// Tells whoever runs a command; where nobody listens, the exit code still tells.

@@ -11,6 +11,12 @@ fn main() -> ExitCode {
         Err(error) => return fail(&error, 2),
     };
     let result = match command {
+        Command::Scrub(config, terms) => {
+            return match ferry_server::scrub(&config, &terms) {
+                Ok(code) => ExitCode::from(code),
+                Err(error) => fail(&error, 1),
+            };
+        }
         Command::Serve(config) => ferry_server::serve(config),
         Command::Invite(config, terms) => ferry_server::invite(&config, terms),
         Command::Clients(config, json) => ferry_server::clients(&config, json),

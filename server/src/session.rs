@@ -259,7 +259,8 @@ impl Sessions {
                 }
                 Verb::Get(Get { paths, digest }) if client.grant.get => {
                     rejected = false;
-                    let wish = Wish { folder: client.grant.folder.clone(), paths, recursive: true };
+                    let wish =
+                        Wish { folder: client.grant.folder.clone(), paths, recursive: true, is_list: false };
                     let options = asked(digest, false);
                     self.give(incoming, outbox, client, (run, id), wish, options).await?;
                     continue;
@@ -268,7 +269,7 @@ impl Sessions {
                     if client.grant.get || client.grant.list =>
                 {
                     rejected = false;
-                    let wish = Wish { folder: client.grant.folder.clone(), paths, recursive };
+                    let wish = Wish { folder: client.grant.folder.clone(), paths, recursive, is_list: true };
                     let options = Options { checksum: reread, ..asked(digest, true) };
                     self.give(incoming, outbox, client, (run, id), wish, options).await?;
                     continue;
@@ -296,7 +297,8 @@ impl Sessions {
         let tick = || if outbox.is_unread() { Err(SessionError::Flooded) } else { Ok(()) };
         let _place = incoming.meanwhile(tick, self.readers.take(client.id)).await?;
         let (ledger, journal) = (self.catalogue.clone(), Journal::of(&client.name));
-        let share = self.givings.join((client.id, run, id), wish, self.shelf.clone(), ledger, journal);
+        let (shelf, uploads) = (self.shelf.clone(), self.uploads.clone());
+        let share = self.givings.join((client.id, run, id), wish, shelf, ledger, uploads, journal);
         send::give(incoming, outbox, options, share.giving.clone()).await
     }
 

@@ -12,7 +12,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::StoreError;
+use crate::{Entry, StoreError, attributes};
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
@@ -66,6 +66,18 @@ impl Folder {
     /// The same, for a path that need not be a peer's to name.
     pub(crate) fn below(&self, path: &[u8]) -> Result<Folder, Errno> {
         self.open_at(path, OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).map(Folder)
+    }
+
+    /// What is at `path`, a link being itself; `None` if nothing is.
+    pub(crate) fn look(&self, path: &[u8]) -> Result<Option<Entry>, StoreError> {
+        // In one call where there is nothing, which is what most names are asked for.
+        let found = match self.open_at(path, OFlags::PATH, Mode::empty()) {
+            Ok(found) => found,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(other) => return Err(other.into()),
+        };
+        attributes::entry(&rustix::fs::fstat(&found)?, || rustix::fs::readlinkat(&found, "", Vec::new()))
+            .map(Some)
     }
 
     /// Makes one folder level; whether it was new.

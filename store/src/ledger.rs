@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use ferry_proto::{Digest, HasherState, Mode, RelPath, Timestamp};
 
-use crate::{Digests, StageId, Stamp};
+use crate::{Digests, Revision, StageId, Stamp};
 
 /// The book in which [`Uploads`](crate::Uploads) writes. Every method is atomic and durable when it returns.
 pub trait Ledger: Send + Sync + 'static {
@@ -22,6 +22,17 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Notes that a name no longer holds what its row speaks of, if that still has this stamp.
     fn close(&self, path: &RelPath, stamp: &Stamp) -> Result<(), LedgerError>;
+
+    /// Writes down what reading files again has shown, each where the name's row is still the one that was compared; all
+    /// in one transaction. Returns for each whether it was written. A ledger that has no rows of its own has nothing to revise.
+    fn revise(&self, batch: &[Revision]) -> Result<Vec<bool>, LedgerError> {
+        Ok(vec![false; batch.len()])
+    }
+
+    /// Names are about to be given whose rows come with a later [`Ledger::record`] (`true`), or all that were given have
+    /// theirs, or never will (`false`). Each `true` says that of those before it, too. Whoever compares names with rows
+    /// meanwhile must not take such a name for one that nobody knows of.
+    fn owes_rows(&self, _owes: bool) {}
 
     /// What a client holds, for its quota.
     fn held_by(&self, client: &str) -> Result<Held, LedgerError>;
@@ -61,6 +72,9 @@ pub struct Row {
     pub mode: Option<Mode>,
     /// The version that this row speaks of.
     pub stamp: Stamp,
+    /// Whether what is there is known not to be what was received, though nobody seems to have touched it. Such a file is
+    /// nothing that is held.
+    pub is_damaged: bool,
 }
 
 /// What kind of thing a row speaks of.

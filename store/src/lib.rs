@@ -21,6 +21,7 @@ mod ledger;
 mod local;
 mod lock;
 mod meter;
+mod revision;
 pub mod source;
 mod store;
 mod uploads;
@@ -32,5 +33,6 @@ pub use ledger::{BodyKey, Checkpoint, Filed, Held, Ledger, LedgerError, Row, Row
 pub use local::LocalStore;
 pub use lock::lock;
 pub use meter::{Meter, Part};
+pub use revision::{Amiss, Change, Finding, Recorded, Register, Revision};
 pub use store::{Entry, EntryKind, Meta, Results, StageId, Staged, Stamp, Store};
-pub use uploads::{Begin, Busy, Cut, Lease, Outcome, Reply, Terms, Ticket, Upload, Uploads};
+pub use uploads::{Begin, Busy, Cut, Lease, Lesson, Outcome, Reply, Terms, Ticket, Upload, Uploads, scrub};

@@ -318,13 +318,7 @@ impl Store for LocalStore {
     }
 
     fn stat(&self, key: &RelPath) -> Result<Option<Entry>, StoreError> {
-        // In one call where there is nothing, which is what most names are asked for.
-        let found = match self.root.open_at(key.as_bytes(), OFlags::PATH, fs::Mode::empty()) {
-            Ok(found) => found,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(other) => return Err(other.into()),
-        };
-        entry(&fs::fstat(&found)?, || fs::readlinkat(&found, "", Vec::new())).map(Some)
+        self.root.look(key.as_bytes())
     }
 
     fn read(

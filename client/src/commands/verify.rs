@@ -184,7 +184,10 @@ impl Look for Comparing {
         if code != Code::SourceVanished {
             let text = if detail.is_empty() { code.phrase() } else { detail };
             let name = path.map_or(&b"."[..], |path| path.as_bytes());
-            self.told.differs("unreadable", name, text);
+            match code {
+                Code::DigestMismatch => self.told.differs("different", name, "it is damaged on the server"),
+                _ => self.told.differs("unreadable", name, text),
+            }
             lock(&self.seen).insert(self.hashing.hash_one(name));
         }
     }

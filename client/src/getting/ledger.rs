@@ -53,7 +53,13 @@ impl Ledger for Book {
             EntryKind::Symlink(target) => RowKind::Symlink(target),
             EntryKind::Other => return Ok(None),
         };
-        Ok(Some(Row { kind, modified: Some(entry.modified), mode: Some(entry.mode), stamp: entry.stamp }))
+        Ok(Some(Row {
+            kind,
+            modified: Some(entry.modified),
+            mode: Some(entry.mode),
+            stamp: entry.stamp,
+            is_damaged: false,
+        }))
     }
 
     fn check_room(&self) -> Result<(), LedgerError> {

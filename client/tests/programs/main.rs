@@ -35,6 +35,7 @@ mod pages;
 mod pairing;
 mod reloading;
 mod same_name;
+mod scrubbing;
 mod sending;
 mod service;
 mod serving;

@@ -3,10 +3,14 @@
 use std::{collections::HashMap, time::SystemTime};
 
 use ferry_proto::{Algorithm, Mode, RelPath};
-use ferry_store::{Filed, Row, RowKind, Stamp};
+use ferry_store::{Amiss, Change, Filed, Recorded, Revision, Row, RowKind, Stamp};
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
-use super::columns::{self, Column};
+use super::{
+    columns::{self, Column},
+    findings,
+    history::Span,
+};
 
 /// Versions of a name that are remembered beside the one that it holds: whoever changes a file twice a day can look back
 /// over some weeks, and whoever changes it all the time fills no disk.
@@ -29,7 +33,11 @@ pub(super) fn record(
     usage: &mut Usage,
 ) -> rusqlite::Result<()> {
     let mut since = now;
-    if let Some(current) = current(db, &filed.path)? {
+    let current = current(db, &filed.path)?;
+    if current.as_ref().is_none_or(|current| current.is_noted) {
+        findings::forget(db, &filed.path)?;
+    }
+    if let Some(current) = current {
         if current.row == filed.row {
             return Ok(());
         }
@@ -61,6 +69,69 @@ pub(super) fn close(
     Ok(())
 }
 
+/// Writes down what reading a file again has shown, if its row is still the one that was compared.
+pub(super) fn revise(
+    db: &Connection,
+    revision: &Revision,
+    now: SystemTime,
+    usage: &mut Usage,
+) -> rusqlite::Result<bool> {
+    let Revision { path, seen, change } = revision;
+    let current = current(db, path)?;
+    if current.as_ref().map(|current| &current.row.stamp) != seen.as_ref() {
+        return Ok(false);
+    }
+    match (change, current) {
+        (Change::Note(finding), _) => findings::note(db, path, finding, now)?,
+        (Change::Adopt(row, client), _) => {
+            let (path, row, client) = (path.clone(), row.clone(), client.clone());
+            record(db, &Filed { path, row, client, staged: None }, now, usage)?;
+        }
+        (Change::Renew(row), Some(current)) => {
+            touch(db, &current, row)?;
+            findings::forget(db, path)?;
+        }
+        (Change::Close, Some(current)) => {
+            close_row(db, path, &current, now, usage)?;
+        }
+        (Change::Renew(_) | Change::Close, None) => findings::forget(db, path)?,
+    }
+    Ok(true)
+}
+
+/// The next rows in the order of names.
+pub(super) fn next(
+    db: &Connection,
+    after: Option<&RelPath>,
+    span: &Span,
+    most: usize,
+) -> rusqlite::Result<Vec<Recorded>> {
+    // What comes right after a name, which has no zero in it.
+    let from = after.map_or(span.name().to_vec(), |after| [after.as_bytes(), b"\0"].concat());
+    db.prepare_cached(
+        "SELECT path, kind, size, sha256, blake3, target, modified, modified_nanos, mode, stamp,
+                (SELECT what FROM findings WHERE findings.path = files.path) AS amiss
+         FROM files
+         WHERE until IS NULL AND path >= :from AND (:last IS NULL OR path < :last)
+           AND (path = :name OR path > :first)
+         ORDER BY path LIMIT :most",
+    )?
+    .query_map(
+        named_params! {
+            ":from": from,
+            ":name": span.name(),
+            ":first": span.first(),
+            ":last": span.last(),
+            ":most": most as i64,
+        },
+        |row| {
+            let path = row.get::<_, Column<_>>("path")?.0;
+            Ok(Recorded { path, is_noted: is_noted(row)?, row: whole(row)? })
+        },
+    )?
+    .collect()
+}
+
 /// Returns when it ended.
 fn close_row(
     db: &Connection,
@@ -69,6 +140,9 @@ fn close_row(
     now: SystemTime,
     usage: &mut Usage,
 ) -> rusqlite::Result<SystemTime> {
+    if current.is_noted {
+        findings::forget(db, path)?;
+    }
     usage.take(&current.client, &current.row.kind);
     // A clock that was set back must not let it end before it began.
     let until = now.max(current.since);
@@ -138,27 +212,40 @@ struct Current {
     since: SystemTime,
     row: Row,
     client: String,
+    /// Whether something was found amiss with it.
+    is_noted: bool,
 }
 
 fn current(db: &Connection, path: &RelPath) -> rusqlite::Result<Option<Current>> {
     db.prepare_cached(
-        "SELECT id, kind, size, sha256, blake3, target, modified, modified_nanos, mode, stamp, client, since
+        "SELECT id, kind, size, sha256, blake3, target, modified, modified_nanos, mode, stamp, client, since,
+                (SELECT what FROM findings WHERE findings.path = ?1) AS amiss
          FROM files WHERE path = ?1 AND until IS NULL",
     )?
     .query_row([Column(path)], |row| {
         Ok(Current {
             id: row.get("id")?,
             since: row.get::<_, Column<_>>("since")?.0,
-            row: Row {
-                kind: kind(row)?,
-                modified: columns::modified(row)?,
-                mode: row.get::<_, Option<u32>>("mode")?.map(Mode::from_bits),
-                stamp: Stamp(row.get("stamp")?),
-            },
+            is_noted: is_noted(row)?,
+            row: whole(row)?,
             client: row.get("client")?,
         })
     })
     .optional()
+}
+
+fn whole(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    Ok(Row {
+        kind: kind(row)?,
+        modified: columns::modified(row)?,
+        mode: row.get::<_, Option<u32>>("mode")?.map(Mode::from_bits),
+        stamp: Stamp(row.get("stamp")?),
+        is_damaged: row.get_ref("amiss")?.as_str_or_null()? == Some(Amiss::Rotted.word()),
+    })
+}
+
+fn is_noted(row: &rusqlite::Row<'_>) -> rusqlite::Result<bool> {
+    Ok(row.get_ref("amiss")?.as_str_or_null()?.is_some())
 }
 
 /// What a row speaks of.
@@ -253,6 +340,7 @@ mod tests {
             modified: Timestamp::new(1_700_000_000, 999_999_999).ok(),
             mode: Some(Mode::from_bits(0o4755)),
             stamp: Stamp(stamp.to_vec()),
+            is_damaged: false,
         }
     }
 
@@ -277,7 +365,8 @@ mod tests {
     #[test]
     fn every_kind_of_row_comes_back() {
         let (_folder, catalogue) = fresh();
-        let bare = |kind| Row { kind, modified: None, mode: None, stamp: Stamp(Vec::new()) };
+        let bare =
+            |kind| Row { kind, modified: None, mode: None, stamp: Stamp(Vec::new()), is_damaged: false };
         let rows = [
             filed("file", file(b"abc", b"\0\xff")),
             filed("empty", file(b"", b"s")),
@@ -301,7 +390,13 @@ mod tests {
         for row in [file(b"one", b"1"), file(b"two", b"2")] {
             catalogue.record(&[filed("a", row)]).unwrap();
         }
-        let folder = Row { kind: RowKind::Folder, modified: None, mode: None, stamp: Stamp(vec![3]) };
+        let folder = Row {
+            kind: RowKind::Folder,
+            modified: None,
+            mode: None,
+            stamp: Stamp(vec![3]),
+            is_damaged: false,
+        };
         catalogue.record(&[filed("a", folder.clone())]).unwrap();
         assert_eq!(catalogue.find(&path("a")).unwrap(), Some(folder));
         let rows = history(&lock(&catalogue.reader), "a");

@@ -12,12 +12,15 @@ mod bodies;
 mod clients;
 mod columns;
 mod connection;
+mod debts;
 mod error;
 mod files;
+mod findings;
 mod grants;
 mod history;
 mod invites;
 mod names;
+mod passes;
 mod schema;
 mod settings;
 
@@ -28,16 +31,20 @@ use std::{
 };
 
 use ferry_proto::RelPath;
-use ferry_store::{Checkpoint, Filed, Held, Ledger, LedgerError, Row, StageId, Stamp};
+use ferry_store::{
+    Checkpoint, Filed, Held, Ledger, LedgerError, Recorded, Register, Revision, Row, StageId, Stamp,
+};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use self::debts::Debts;
 pub use self::{
     clients::{Client, ClientEntry, ClientId, GrantId, Revoked, ShutOut, Standing},
     error::CatalogueError,
     grants::Grant,
     history::{Arrival, Span},
     invites::{EnrolError, Enrolled, NewInvite, OpenInvite, Spent},
-    names::is_client_name,
+    names::{ADOPTED, is_client_name},
+    passes::Pass,
 };
 
 /// Free space without which nothing more is taken: a batch of rows, and the growth of the log that they go through.
@@ -49,6 +56,7 @@ pub struct Catalogue {
     writer: Mutex<Connection>,
     /// A connection of its own: in WAL mode it sees the last committed state while the other one is busy writing.
     reader: Mutex<Connection>,
+    debts: Debts,
 }
 
 impl Catalogue {
@@ -63,7 +71,8 @@ impl Catalogue {
         })?;
         let reader = connection::connect(path)?;
         reader.pragma_update(None, "query_only", true).map_err(failed)?;
-        Ok(Catalogue { path: path.to_owned(), writer: Mutex::new(writer), reader: Mutex::new(reader) })
+        let debts = Debts::beside(path);
+        Ok(Catalogue { path: path.to_owned(), writer: Mutex::new(writer), reader: Mutex::new(reader), debts })
     }
 
     /// Whether names of the inbox hold files, as far as is known here.
@@ -144,6 +153,24 @@ impl Ledger for Catalogue {
         })?)
     }
 
+    fn revise(&self, batch: &[Revision]) -> Result<Vec<bool>, LedgerError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = SystemTime::now();
+        Ok(self.write("revise rows", |tx| {
+            let mut usage = files::Usage::default();
+            let revised = batch.iter().map(|revision| files::revise(tx, revision, now, &mut usage));
+            let revised = revised.collect::<rusqlite::Result<Vec<_>>>()?;
+            usage.write(tx)?;
+            Ok(revised)
+        })?)
+    }
+
+    fn owes_rows(&self, owes: bool) {
+        self.debts.owe(owes);
+    }
+
     fn held_by(&self, client: &str) -> Result<Held, LedgerError> {
         Ok(self.read("add up what a client holds", |db| {
             let (rows, names) = files::usage_of(db, client)?;
@@ -165,6 +192,21 @@ impl Ledger for Catalogue {
 
     fn drop_checkpoint(&self, id: StageId) -> Result<(), LedgerError> {
         Ok(self.write("drop a checkpoint", |tx| bodies::remove(tx, id))?)
+    }
+}
+
+impl Register for Catalogue {
+    fn rows(
+        &self,
+        after: Option<&RelPath>,
+        below: Option<&RelPath>,
+        most: usize,
+    ) -> Result<Vec<Recorded>, LedgerError> {
+        Ok(self.read("list rows", |db| files::next(db, after, &Span::of(below), most))?)
+    }
+
+    fn debt(&self) -> Option<u64> {
+        self.debts.of_others()
     }
 }
 

@@ -5,6 +5,9 @@ use rusqlite::{Connection, OptionalExtension};
 /// Bytes of a client's name: it stands in every row that the client sends.
 const LONGEST: usize = 64;
 
+/// In whose name a scrub takes things in. No client can be called so.
+pub const ADOPTED: &str = "(adopted)";
+
 /// What a client is called that has no usable name of its own.
 const NAMELESS: &str = "client";
 
@@ -72,6 +75,7 @@ mod tests {
         ] {
             assert_eq!(clean(wanted), name, "{wanted:?}");
         }
+        assert!(!is_client_name(ADOPTED));
         assert_eq!(clean(&"x".repeat(1000)), "x".repeat(64));
         assert_eq!(clean(&format!("{}.y", "x".repeat(63))), "x".repeat(63));
     }

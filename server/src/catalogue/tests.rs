@@ -33,7 +33,7 @@ fn filed(name: String, content: &[u8]) -> Filed {
     let kind =
         RowKind::File { size: content.len() as u64, digests: Algorithm::Sha256.digest(content).into() };
     let modified = Timestamp::new(1_700_000_000, 1).ok();
-    let row = Row { kind, modified, mode: None, stamp: Stamp(vec![7; 40]) };
+    let row = Row { kind, modified, mode: None, stamp: Stamp(vec![7; 40]), is_damaged: false };
     Filed { path: path(name), row, client: "laptop".into(), staged: Some(StageId(1)) }
 }
 

@@ -456,10 +456,12 @@ impl Core {
             }
             Event::Ended { seq, digest, length, grew } => self.ended(seq, digest, length, grew),
             Event::Digested(seq, digest) => {
-                if let Some(Outstanding { task, .. }) = self.outstanding.remove(&seq) {
-                    if let Origin::Tree(item) = &task.origin {
-                        self.manifest.learned(item, digest);
-                    }
+                let Some(Outstanding { task, .. }) = self.outstanding.get(&seq) else { return Ok(()) };
+                if let Origin::Tree(item) = &task.origin
+                    && let Err(error) = self.manifest.learned(item, digest)
+                {
+                    self.unreadable(seq, &error);
+                } else if let Some(Outstanding { task, .. }) = self.outstanding.remove(&seq) {
                     self.again.push_back((task, digest));
                 }
             }
@@ -473,13 +475,13 @@ impl Core {
         if let Origin::Tree(item) = &outstanding.task.origin {
             if outstanding.digest.is_some_and(|known| known != digest) {
                 // What was known of this file was wrong, so its offer was too.
-                return match self.manifest.disproved(item) {
+                return match self.manifest.disproved(item, digest) {
                     Disproved::Forgotten => self.unreadable(seq, &SourceError::Changed),
                     Disproved::Damaged(detail) => self.abort(seq, Code::DigestMismatch, detail),
                 };
             }
-            if !grew {
-                self.manifest.learned(item, digest);
+            if !grew && let Err(error) = self.manifest.learned(item, digest) {
+                return self.unreadable(seq, &error);
             }
         }
         (outstanding.digest, outstanding.length, outstanding.grew) = (Some(digest), length, grew);

@@ -128,7 +128,7 @@ fn prepare(
     }
     let Some((digest, body)) = read_small(manifest, item, options, room)? else { return Ok((None, None)) };
     if !body.grew {
-        manifest.learned(item, digest);
+        manifest.learned(item, digest)?;
     }
     Ok((Some(digest), Some(body)))
 }
@@ -190,6 +190,7 @@ fn begins_with(location: &Location, links: Links, bytes: &[u8]) -> Result<bool, 
 pub fn source_failure(error: &SourceError) -> (Code, String) {
     match error {
         SourceError::Changed => (Code::SourceChanged, error.to_string()),
+        SourceError::Damaged => (Code::DigestMismatch, error.to_string()),
         SourceError::Name(error) => (Code::BadName, error.to_string()),
         SourceError::Io(error) if error.kind() == ErrorKind::NotFound => (Code::SourceVanished, plain(error)),
         SourceError::Io(error) => (Code::SourceUnreadable, plain(error)),

@@ -9,7 +9,7 @@ use std::{
 use ferry_proto::{Answer, Code, Digest, HasherState, Message, Verdict};
 use ferry_store::{
     lock,
-    source::{Found, Identity, Item, Walk},
+    source::{Found, Identity, Item, SourceError, Walk},
 };
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 
@@ -88,7 +88,9 @@ impl Manifest for Single {
         None
     }
 
-    fn learned(&self, _: &Item, _: Digest) {}
+    fn learned(&self, _: &Item, _: Digest) -> Result<(), SourceError> {
+        Ok(())
+    }
 
     fn known_state(&self, _: &Identity, _: Algorithm, _: u64) -> Option<HasherState> {
         None
@@ -100,7 +102,7 @@ impl Manifest for Single {
 
     fn digested(&self, _: u64) {}
 
-    fn disproved(&self, _: &Item) -> Disproved {
+    fn disproved(&self, _: &Item, _: Digest) -> Disproved {
         Disproved::Forgotten
     }
 

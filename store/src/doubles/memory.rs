@@ -1,10 +1,20 @@
 //! A ledger in memory.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use ferry_proto::RelPath;
 
-use crate::{Checkpoint, Filed, Held, Ledger, LedgerError, Row, RowKind, StageId, Stamp, lock::lock};
+use crate::{
+    Amiss, Change, Checkpoint, Filed, Finding, Held, Ledger, LedgerError, Recorded, Register, Revision, Row,
+    RowKind, StageId, Stamp, lock::lock,
+};
 
 /// A ledger that is gone with its process.
 #[derive(Debug, Default)]
@@ -12,6 +22,16 @@ pub struct MemoryLedger {
     rows: Mutex<BTreeMap<RelPath, Row>>,
     senders: Mutex<BTreeMap<RelPath, String>>,
     checkpoints: Mutex<BTreeMap<StageId, Checkpoint>>,
+    findings: Mutex<BTreeMap<RelPath, Finding>>,
+    /// Odd while rows are owed.
+    debts: AtomicU64,
+}
+
+impl MemoryLedger {
+    /// What was found amiss, by name.
+    pub fn findings(&self) -> Vec<(RelPath, Finding)> {
+        lock(&self.findings).iter().map(|(path, finding)| (path.clone(), finding.clone())).collect()
+    }
 }
 
 impl Ledger for MemoryLedger {
@@ -33,6 +53,7 @@ impl Ledger for MemoryLedger {
                 None => drop(lock(&self.senders).insert(filed.path.clone(), filed.client.clone())),
             }
             rows.insert(filed.path.clone(), row);
+            lock(&self.findings).remove(&filed.path);
             checkpoints.retain(|id, _| Some(*id) != filed.staged);
         }
         Ok(())
@@ -42,8 +63,41 @@ impl Ledger for MemoryLedger {
         let mut rows = lock(&self.rows);
         if rows.get(path).is_some_and(|row| row.stamp == *stamp) {
             rows.remove(path);
+            lock(&self.findings).remove(path);
         }
         Ok(())
+    }
+
+    fn revise(&self, batch: &[Revision]) -> Result<Vec<bool>, LedgerError> {
+        let (mut rows, mut senders) = (lock(&self.rows), lock(&self.senders));
+        let mut findings = lock(&self.findings);
+        let mut revise = |Revision { path, seen, change }: &Revision| {
+            if rows.get(path).map(|row| &row.stamp) != seen.as_ref() {
+                return false;
+            }
+            findings.remove(path);
+            match change {
+                Change::Renew(row) => drop(rows.insert(path.clone(), row.clone())),
+                Change::Adopt(row, client) => {
+                    rows.insert(path.clone(), row.clone());
+                    senders.insert(path.clone(), client.clone());
+                }
+                Change::Close => drop(rows.remove(path)),
+                Change::Note(finding) => {
+                    if let Some(row) = rows.get_mut(path) {
+                        row.is_damaged = finding.what == Amiss::Rotted;
+                    }
+                    findings.insert(path.clone(), finding.clone());
+                }
+            }
+            true
+        };
+        Ok(batch.iter().map(&mut revise).collect())
+    }
+
+    fn owes_rows(&self, owes: bool) {
+        let turn = |debts: u64| Some(if owes { (debts + 1) | 1 } else { (debts + 1) & !1 });
+        let _ = self.debts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, turn);
     }
 
     fn held_by(&self, client: &str) -> Result<Held, LedgerError> {
@@ -80,5 +134,29 @@ impl Ledger for MemoryLedger {
     fn drop_checkpoint(&self, id: StageId) -> Result<(), LedgerError> {
         lock(&self.checkpoints).remove(&id);
         Ok(())
+    }
+}
+
+impl Register for MemoryLedger {
+    fn rows(
+        &self,
+        after: Option<&RelPath>,
+        below: Option<&RelPath>,
+        most: usize,
+    ) -> Result<Vec<Recorded>, LedgerError> {
+        let rows = lock(&self.rows);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let belongs = |path: &RelPath| below.is_none_or(|below| path == below || path.is_below(below));
+        let found = rows.range::<RelPath, _>((from, Bound::Unbounded)).filter(|(path, _)| belongs(path));
+        let recorded = |(path, row): (&RelPath, &Row)| Recorded {
+            path: path.clone(),
+            row: row.clone(),
+            is_noted: lock(&self.findings).contains_key(path),
+        };
+        Ok(found.take(most).map(recorded).collect())
+    }
+
+    fn debt(&self) -> Option<u64> {
+        Some(self.debts.load(Ordering::SeqCst)).filter(|debts| debts % 2 == 1)
     }
 }

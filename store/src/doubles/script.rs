@@ -10,8 +10,8 @@ use std::{
 use ferry_proto::RelPath;
 
 use crate::{
-    Checkpoint, Entry, Filed, Held, Ledger, LedgerError, Meta, Results, Row, StageId, Staged, Stamp, Store,
-    StoreError, lock::lock,
+    Checkpoint, Entry, Filed, Held, Ledger, LedgerError, Meta, Recorded, Register, Results, Revision, Row,
+    StageId, Staged, Stamp, Store, StoreError, lock::lock,
 };
 
 /// What was called, in order, and what is to happen at later calls.
@@ -255,6 +255,16 @@ impl<L: Ledger> Ledger for Scripted<L> {
         self.inner.close(path, stamp)
     }
 
+    fn revise(&self, batch: &[Revision]) -> Result<Vec<bool>, LedgerError> {
+        let names: Vec<String> = batch.iter().map(|revision| revision.path.to_string()).collect();
+        self.script.call("revise", names.join(" "))?;
+        self.inner.revise(batch)
+    }
+
+    fn owes_rows(&self, owes: bool) {
+        self.inner.owes_rows(owes);
+    }
+
     fn held_by(&self, client: &str) -> Result<Held, LedgerError> {
         self.inner.held_by(client)
     }
@@ -277,6 +287,22 @@ impl<L: Ledger> Ledger for Scripted<L> {
     fn drop_checkpoint(&self, id: StageId) -> Result<(), LedgerError> {
         self.script.call("drop_checkpoint", "")?;
         self.inner.drop_checkpoint(id)
+    }
+}
+
+impl<L: Register> Register for Scripted<L> {
+    fn rows(
+        &self,
+        after: Option<&RelPath>,
+        below: Option<&RelPath>,
+        most: usize,
+    ) -> Result<Vec<Recorded>, LedgerError> {
+        self.script.call("rows", after.map_or(String::new(), RelPath::to_string))?;
+        self.inner.rows(after, below, most)
+    }
+
+    fn debt(&self) -> Option<u64> {
+        self.inner.debt()
     }
 }
 

@@ -133,6 +133,7 @@ impl Beneath {
             modified: identity.modified,
             mode: Mode::from_bits(stat.st_mode),
             known: None,
+            is_damaged: false,
             folder: None,
         }))
     }

@@ -73,6 +73,7 @@ impl ByPath {
             modified: identity.modified,
             mode: Mode::from_bits(metadata.mode()),
             known: None,
+            is_damaged: false,
             folder: None,
         };
         Ok(self.choose.by_facts(&item).map_or(Sight::Item(item), Sight::LeftOut))

@@ -7,6 +7,7 @@ mod by_path;
 mod walk;
 
 use std::{
+    ffi::OsStr,
     fs::{File, Metadata, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
     os::unix::{
@@ -23,7 +24,7 @@ use rustix::fs::{self, AtFlags, OFlags, Stat};
 
 use self::walk::Pending;
 pub use self::walk::Walk;
-use crate::{Digests, Stamp, attributes, folder::Folder};
+use crate::{Digests, Entry, Stamp, StoreError, attributes, folder::Folder};
 
 /// What a version of a source file is known by: another identity means that somebody touched it.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +94,8 @@ pub struct Item {
     pub mode: Mode,
     /// The digests that it is known to have.
     pub known: Option<Box<Digests>>,
+    /// Whether it is known not to have them any more, though nobody seems to have touched it.
+    pub is_damaged: bool,
     /// The folder around it, if that is sent too.
     folder: Option<Arc<Pending>>,
 }
@@ -147,12 +150,25 @@ pub enum SourceError {
     /// It cannot be named.
     #[error(transparent)]
     Name(#[from] PathError),
+    /// It is not what its digests say that it is, though nobody seems to have touched it.
+    #[error("the server's copy is damaged: it is not what was received")]
+    Damaged,
     /// It is not what it was.
     #[error("it changed while it was being read")]
     Changed,
 }
 
 impl Shelf {
+    /// Opens a folder that the owner of this process names.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Folder::open(path).map(Shelf::new)
+    }
+
+    /// What has this name; `None` if nothing has.
+    pub(crate) fn look(&self, path: &RelPath) -> Result<Option<Entry>, StoreError> {
+        self.0.look(path.as_bytes())
+    }
+
     /// The folder as it is now, wherever it is moved to.
     pub(crate) fn new(folder: Folder) -> Self {
         Shelf(Arc::new(folder))
@@ -160,6 +176,11 @@ impl Shelf {
 }
 
 impl Location {
+    /// On a shelf.
+    pub(crate) fn on(shelf: &Shelf, path: &RelPath) -> Self {
+        Location { shelf: Some(shelf.clone()), path: OsStr::from_bytes(path.as_bytes()).into() }
+    }
+
     /// By a path of the owner's.
     pub fn of_path(path: PathBuf) -> Self {
         Location { shelf: None, path }
@@ -189,6 +210,7 @@ impl Item {
     pub fn update(&mut self, source: &Source) {
         if self.identity != source.identity {
             (self.modified, self.mode, self.known) = (source.identity.modified, source.mode, None);
+            self.is_damaged = false;
         }
         self.identity = source.identity;
     }
@@ -212,8 +234,7 @@ impl Item {
 
     /// What a store knows this version by.
     pub fn stamp(&self) -> Stamp {
-        let Identity { device, inode, size, modified, changed, .. } = self.identity;
-        attributes::stamp_of(self.kind == Kind::Folder, device, inode, size, modified, changed)
+        self.identity.stamp(self.kind == Kind::Folder)
     }
 }
 
@@ -242,6 +263,12 @@ impl Identity {
             changed: moment(changed_s as i64, changed_ns as i64),
             seen: SystemTime::now(),
         })
+    }
+
+    /// What a store knows this version by.
+    pub(crate) fn stamp(&self, is_folder: bool) -> Stamp {
+        let Identity { device, inode, size, modified, changed, .. } = *self;
+        attributes::stamp_of(is_folder, device, inode, size, modified, changed)
     }
 
     fn of_stat(stat: &Stat) -> Self {

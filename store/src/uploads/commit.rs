@@ -199,6 +199,7 @@ impl<S: Store> Worker<S> {
             // and the server lives.
             before = catch_unwind(AssertUnwindSafe(|| self.turn(batch, before))).unwrap_or_else(|_| {
                 tracing::error!("a batch ended in a panic");
+                self.ledger.owes_rows(false);
                 Vec::new()
             });
             count_once(meters, begin.elapsed());
@@ -216,6 +217,8 @@ impl<S: Store> Worker<S> {
         }
         let (sealed, settled) = self.make_durable(&mut batch, &before);
         self.record(before, settled);
+        // Of those that get their names now, it owes the rows.
+        self.ledger.owes_rows(!batch.is_empty());
         if batch.is_empty() { Vec::new() } else { self.name_all(batch, sealed) }
     }
 
@@ -310,7 +313,7 @@ impl<S: Store> Worker<S> {
     fn publish(&self, target: &Target, work: Work<S>) -> Result<Named, Fault> {
         let (store, ledger) = (&*self.store, &*self.ledger);
         let filed = |path, kind, meta: Meta, stamp, staged| {
-            let row = Row { kind, modified: meta.modified, mode: meta.mode, stamp };
+            let row = Row { kind, modified: meta.modified, mode: meta.mode, stamp, is_damaged: false };
             Box::new(Filed { path, row, client: target.terms.client.clone(), staged })
         };
         let new = |row, outcome| Named::new(What::New(row), outcome);
@@ -381,7 +384,8 @@ impl<S: Store> Worker<S> {
                 let stamp = match store.set_meta(&path, meta, Some(&seen)) {
                     // Touched since it was looked at. If it was an upload of the same content, its row says so.
                     Err(StoreError::Moved) => {
-                        match ledger.find(&path)?.filter(|row| row.kind.is_same_as(&kind)) {
+                        match ledger.find(&path)?.filter(|row| row.kind.is_same_as(&kind) && !row.is_damaged)
+                        {
                             Some(row) => {
                                 if !target.terms.overwrite {
                                     meta = Meta { modified: row.modified, mode: row.mode };
@@ -417,6 +421,13 @@ impl<S: Store> Worker<S> {
             first => first,
         };
         match first {
+            // To put the content back that was received is to replace nothing, whoever may do it.
+            Err(StoreError::Exists) if self.is_damaged(target, kind)? => {
+                return Ok(Placed::At(
+                    target.path.clone(),
+                    put(&target.path, true).step(STEP, &target.path)?,
+                ));
+            }
             Err(StoreError::Exists) => target.refuse_conflict()?,
             placed => return Ok(Placed::At(target.path.clone(), placed.step(STEP, &target.path)?)),
         }
@@ -436,6 +447,14 @@ impl<S: Store> Worker<S> {
             }
         }
         Err(Fault::new(Code::Exists, "every name for another copy is taken"))
+    }
+
+    /// Whether what has the name is a damaged copy of this.
+    fn is_damaged(&self, target: &Target, kind: &RowKind) -> Result<bool, Fault> {
+        match self.store.stat(&target.path).step("look at a name", &target.path)? {
+            Some(entry) => holds_damaged(&*self.ledger, &target.path, &entry, kind),
+            None => Ok(false),
+        }
     }
 
     /// A folder on which this client has not the first word: it did not make it, or somebody has said already what it
@@ -470,6 +489,19 @@ fn count_once(mut meters: Vec<Arc<Meter>>, took: Duration) {
 fn holds(ledger: &dyn Ledger, path: &RelPath, entry: &Entry, kind: &RowKind) -> Result<bool, Fault> {
     Ok(match kind {
         RowKind::Symlink(link) => entry.kind == EntryKind::Symlink(link.clone()),
-        kind => ledger.find(path)?.is_some_and(|row| row.stamp == entry.stamp && row.kind.is_same_as(kind)),
+        kind => ledger
+            .find(path)?
+            .is_some_and(|row| row.stamp == entry.stamp && row.kind.is_same_as(kind) && !row.is_damaged),
     })
+}
+
+/// Whether what has a name is a damaged copy of this, untouched by anybody.
+pub(super) fn holds_damaged(
+    ledger: &dyn Ledger,
+    path: &RelPath,
+    entry: &Entry,
+    kind: &RowKind,
+) -> Result<bool, Fault> {
+    let row = ledger.find(path)?;
+    Ok(row.is_some_and(|row| row.is_damaged && row.stamp == entry.stamp && row.kind.is_same_as(kind)))
 }

@@ -6,7 +6,7 @@ use ferry_proto::{Code, Conflict, Digest, Header, Kind, RelPath};
 
 use super::{
     Begin, Lease, Outcome, Reply, Shared, Terms, Ticket, Uploads,
-    commit::{Job, Work},
+    commit::{Job, Work, holds_damaged},
     fault::{Fault, Step},
     owners::{Claimed, Question},
     target::Target,
@@ -132,6 +132,10 @@ impl<S: Store> Shared<S> {
                 if let Some(decision) = self.held(target, header, offered, &target.path, &entry)? {
                     return Ok(decision);
                 }
+                let offered = RowKind::File { size, digests: offered.into() };
+                if !target.may_replace() && holds_damaged(&*self.ledger, &target.path, &entry, &offered)? {
+                    return self.want(target, header, false);
+                }
             }
             EntryKind::Symlink(_) | EntryKind::File(_) => {}
         }
@@ -178,6 +182,10 @@ impl<S: Store> Shared<S> {
         let size = header.size.unwrap_or_default();
         let last = self.ledger.find(path)?;
         let row = last.as_ref().filter(|row| row.stamp == entry.stamp);
+        if row.is_some_and(|row| row.is_damaged) {
+            // Whatever its row says is not there. Nor is it read, which a failing disk may not be able to.
+            return Ok(None);
+        }
         let known = row.and_then(|row| match row.kind {
             RowKind::File { digests, .. } => Some(digests),
             _ => None,

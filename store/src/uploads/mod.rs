@@ -9,11 +9,13 @@ mod commit;
 mod decide;
 mod fault;
 mod hashing;
+mod lessons;
 mod line;
 mod made;
 mod owners;
 mod quotas;
 mod reads;
+pub mod scrub;
 mod staging;
 mod target;
 
@@ -30,6 +32,7 @@ use ferry_proto::{Algorithm, Code, Conflict, Digest, RelPath};
 pub use self::{
     body::{Ticket, Upload},
     decide::Busy,
+    lessons::Lesson,
     owners::Lease,
 };
 use self::{

@@ -5,7 +5,10 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{BufRead, BufReader},
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    os::fd::OwnedFd,
+    os::{
+        fd::OwnedFd,
+        unix::{ffi::OsStrExt, fs::MetadataExt},
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{OnceLock, mpsc},
@@ -18,8 +21,8 @@ use tempfile::TempDir;
 
 use super::{
     GIVE_UP, Outcome, eventually,
-    process::{bare, ended, run, send_signal, start_as_it_is},
-    tree::names,
+    process::{Running, bare, ended, run, send_signal, start, start_as_it_is},
+    tree::{names, set_modified},
 };
 
 const FREE_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -263,6 +266,34 @@ impl Server {
         let mut command = bare(&[], "ferryd");
         command.args(words).arg("--root").arg(self.inbox());
         run(command)
+    }
+
+    /// Starts another command of ferryd beside it.
+    pub(crate) fn start_ferryd(&self, words: &[&str]) -> Running {
+        let mut command = bare(&[], "ferryd");
+        command.args(words).arg("--root").arg(self.inbox());
+        start(command, Vec::new())
+    }
+
+    /// Changes a byte of a file, as a failing disk would: nobody seems to have touched it. A program cannot leave the time of
+    /// a file's last change as it was, so the catalogue is made to believe that the file has always had the one it has now.
+    pub(crate) fn rot(&self, file: impl AsRef<Path>) {
+        let file = file.as_ref();
+        let before = fs::metadata(file).expect("there is a file");
+        let mut bytes = fs::read(file).expect("it can be read");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(file, &bytes).expect("it can be written");
+        set_modified(file, before.mtime(), before.mtime_nsec());
+        let now = fs::metadata(file).expect("there is a file");
+        let times = [now.mtime(), now.mtime_nsec(), now.ctime(), now.ctime_nsec()].map(|part| part as u64);
+        let parts = [&[now.dev(), now.ino(), now.size()], &times[..]].concat();
+        let stamp: Vec<u8> = parts.iter().flat_map(|part| part.to_le_bytes()).collect();
+        let name = file.strip_prefix(self.inbox()).expect("it is in the inbox").as_os_str().as_bytes();
+        let catalogue = Connection::open(self.inbox().join(".ferry/catalogue.db")).expect("there is one");
+        catalogue.busy_timeout(GIVE_UP).expect("it can wait");
+        let changed = "UPDATE files SET stamp = ?1 WHERE path = ?2 AND until IS NULL";
+        assert_eq!(catalogue.execute(changed, rusqlite::params![stamp, name]), Ok(1));
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

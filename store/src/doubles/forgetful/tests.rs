@@ -131,7 +131,13 @@ fn a_file_in_a_folder_is_found_only_with_the_folders_above_it() {
 fn a_call_at_which_the_power_goes_is_done_or_not_and_later_ones_fail() {
     let filed = Filed {
         path: key("name"),
-        row: Row { kind: RowKind::Folder, modified: None, mode: None, stamp: Stamp(vec![1]) },
+        row: Row {
+            kind: RowKind::Folder,
+            modified: None,
+            mode: None,
+            stamp: Stamp(vec![1]),
+            is_damaged: false,
+        },
         client: "anna".into(),
         staged: None,
     };
