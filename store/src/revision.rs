@@ -90,6 +90,9 @@ pub trait Register: Ledger {
         most: usize,
     ) -> Result<Vec<Recorded>, LedgerError>;
 
+    /// Which of these names have a row.
+    fn have_rows(&self, paths: &[RelPath]) -> Result<Vec<bool>, LedgerError>;
+
     /// A token for the rows that are owed now ([`Ledger::owes_rows`]); `None` if none are. As soon as there is another
     /// one or none, they are written.
     fn debt(&self) -> Option<u64>;

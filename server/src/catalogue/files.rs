@@ -99,6 +99,13 @@ pub(super) fn revise(
     Ok(true)
 }
 
+/// Which of these names have a row. All of them in one transaction: beginning one costs more than to look one up.
+pub(super) fn exist(db: &Connection, paths: &[RelPath]) -> rusqlite::Result<Vec<bool>> {
+    let tx = db.unchecked_transaction()?;
+    let mut query = tx.prepare_cached("SELECT 1 FROM files WHERE path = ?1 AND until IS NULL")?;
+    paths.iter().map(|path| query.exists([Column(path)])).collect()
+}
+
 /// The next rows in the order of names.
 pub(super) fn next(
     db: &Connection,

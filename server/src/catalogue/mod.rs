@@ -205,6 +205,10 @@ impl Register for Catalogue {
         Ok(self.read("list rows", |db| files::next(db, after, &Span::of(below), most))?)
     }
 
+    fn have_rows(&self, paths: &[RelPath]) -> Result<Vec<bool>, LedgerError> {
+        Ok(self.read("look for rows", |db| files::exist(db, paths))?)
+    }
+
     fn debt(&self) -> Option<u64> {
         self.debts.of_others()
     }

@@ -156,6 +156,11 @@ impl Register for MemoryLedger {
         Ok(found.take(most).map(recorded).collect())
     }
 
+    fn have_rows(&self, paths: &[RelPath]) -> Result<Vec<bool>, LedgerError> {
+        let rows = lock(&self.rows);
+        Ok(paths.iter().map(|path| rows.contains_key(path)).collect())
+    }
+
     fn debt(&self) -> Option<u64> {
         Some(self.debts.load(Ordering::SeqCst)).filter(|debts| debts % 2 == 1)
     }

@@ -301,6 +301,10 @@ impl<L: Register> Register for Scripted<L> {
         self.inner.rows(after, below, most)
     }
 
+    fn have_rows(&self, paths: &[RelPath]) -> Result<Vec<bool>, LedgerError> {
+        self.inner.have_rows(paths)
+    }
+
     fn debt(&self) -> Option<u64> {
         self.inner.debt()
     }

@@ -146,19 +146,35 @@ impl Scrub<'_> {
     }
 
     fn look_for_strangers(&mut self) -> Result<(), ScrubError> {
+        let mut names = Vec::new();
         for found in Walk::of_shelf(self.shelf, None, self.terms.below.as_ref(), true, |_| {}) {
             self.companion.check()?;
             match found {
                 Found::Item(item) => {
-                    if item.kind != Kind::Folder && self.register.find(&item.path)?.is_none() {
-                        let suspect = self.compare(&item.path, None, false)?;
-                        self.suspects.extend(suspect);
+                    if item.kind != Kind::Folder {
+                        names.push(item.path.clone());
                     }
                     leave(item);
                 }
                 // Neither file nor link: nothing that could have been received.
-                Found::Skipped(..) => {}
+                Found::Skipped(..) | Found::LeftOut(..) => {}
                 Found::Problem(path, error) => self.cannot_look(&path, &error)?,
+            }
+            if names.len() >= PAGE {
+                self.sort_out(&mut names)?;
+            }
+        }
+        self.sort_out(&mut names)
+    }
+
+    /// Compares those of the names that have no row.
+    fn sort_out(&mut self, names: &mut Vec<RelPath>) -> Result<(), ScrubError> {
+        let have_rows = self.register.have_rows(names)?;
+        for (path, has_row) in names.drain(..).zip(have_rows) {
+            if !has_row {
+                self.companion.check()?;
+                let suspect = self.compare(&path, None, false)?;
+                self.suspects.extend(suspect);
             }
             self.settle_now_and_then(|| Position::Disk)?;
         }
