@@ -58,6 +58,11 @@ impl Script {
         self.at(call, 0, move || Err(trouble));
     }
 
+    /// Nothing that was to happen, and has not yet, will.
+    pub fn take_coming(&self) {
+        lock(&self.0).coming.clear();
+    }
+
     /// From now on the store has this much space.
     pub fn set_free_space(&self, bytes: u64) {
         lock(&self.0).free_space = Some(bytes);
@@ -306,6 +311,8 @@ impl<L: Register> Register for Scripted<L> {
     }
 
     fn debt(&self) -> Option<u64> {
+        // It cannot fail.
+        let _ = self.script.call("debt", "");
         self.inner.debt()
     }
 }

@@ -9,4 +9,5 @@ mod inbox;
 mod power;
 mod quotas;
 mod resume;
+mod scrubbing;
 mod whole;

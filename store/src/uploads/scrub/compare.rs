@@ -26,6 +26,8 @@ pub(super) struct Suspect {
     /// What it was compared with.
     pub(super) row: Option<Row>,
     pub(super) sight: Sight,
+    /// Whether something was known to be amiss with it before.
+    pub(super) is_noted: bool,
     finding: Option<Finding>,
     change: Change,
 }
@@ -113,7 +115,7 @@ impl Scrub<'_> {
                     (Some(finding), change, sight)
                 }
             };
-            return Ok(Some(Suspect { path: path.clone(), row, sight, finding, change }));
+            return Ok(Some(Suspect { path: path.clone(), row, sight, is_noted, finding, change }));
         }
         self.companion.told(super::shown(path), Told::Moving)?;
         Ok(None)

@@ -212,7 +212,7 @@ impl Scrub<'_> {
             self.wait_for_owed_rows()?;
             let (mut firm, mut again) = (Vec::new(), Vec::new());
             for suspect in suspects {
-                if self.is_as_it_was(&suspect)? { firm.push(suspect) } else { again.push(suspect.path) }
+                if self.is_as_it_was(&suspect)? { firm.push(suspect) } else { again.push(suspect) }
             }
             let revisions: Vec<_> = firm.iter().map(Suspect::revision).collect();
             let written = self.register.revise(&revisions)?;
@@ -220,15 +220,15 @@ impl Scrub<'_> {
                 if written {
                     self.companion.told(shown(&suspect.path), suspect.told())?;
                 } else {
-                    again.push(suspect.path);
+                    again.push(suspect);
                 }
             }
             suspects = Vec::new();
-            for path in again {
+            for Suspect { path, is_noted, .. } in again {
                 let row = self.register.find(&path)?;
                 // What has no row any more, and is still there, is found on the disk later.
                 if row.is_some() || !is_about_rows {
-                    suspects.extend(self.compare(&path, row, true)?);
+                    suspects.extend(self.compare(&path, row, is_noted)?);
                 }
             }
         }
