@@ -71,3 +71,58 @@ impl Debts {
         Ok(self.file.get_or_init(|| file))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader, Write},
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+
+    const OTHER_PROCESS: &str = "FERRY_TEST_DEBTS";
+
+    /// This test starts itself again as the process that owes rows, for a lock is seen by others only.
+    #[test]
+    fn what_a_process_owes_is_seen_by_another_one_and_ends_with_it() {
+        if let Some(database) = std::env::var_os(OTHER_PROCESS) {
+            let debts = Debts::beside(Path::new(&database));
+            for line in std::io::stdin().lines() {
+                debts.owe(line.unwrap() == "owe");
+                println!("told");
+            }
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("catalogue.db");
+        let debts = Debts::beside(&database);
+        assert_eq!(debts.of_others(), None);
+        let mut other = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg("catalogue::debts::tests::what_a_process_owes_is_seen_by_another_one_and_ends_with_it")
+            .env(OTHER_PROCESS, &database)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut words = other.stdin.take().unwrap();
+        let mut answers = BufReader::new(other.stdout.take().unwrap()).lines();
+        let mut tell = |word: &str| {
+            writeln!(words, "{word}").unwrap();
+            assert!(answers.any(|line| line.unwrap().ends_with("told")));
+        };
+        tell("owe");
+        let first = debts.of_others();
+        tell("owe");
+        let second = debts.of_others();
+        assert!(first.is_some() && second.is_some() && first != second, "{first:?} {second:?}");
+        tell("nothing");
+        assert_eq!(debts.of_others(), None);
+        tell("owe");
+        assert_eq!(debts.of_others(), first);
+        other.kill().unwrap();
+        other.wait().unwrap();
+        assert_eq!(debts.of_others(), None);
+    }
+}

@@ -137,3 +137,150 @@ fn page(db: &Connection, pass: i64, after: Option<&RelPath>) -> rusqlite::Result
     })?
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use ferry_proto::Algorithm;
+    use ferry_store::{Change, Filed, Ledger, Register, Revision, Row, RowKind, Stamp, scrub::Position};
+
+    use super::{
+        super::{
+            ADOPTED,
+            tests::{fresh, path},
+        },
+        *,
+    };
+
+    fn row(content: &[u8]) -> Row {
+        let kind =
+            RowKind::File { size: content.len() as u64, digests: Algorithm::Sha256.digest(content).into() };
+        Row { kind, modified: None, mode: None, stamp: Stamp(content.to_vec()), is_damaged: false }
+    }
+
+    fn put(catalogue: &Catalogue, name: impl AsRef<[u8]>, content: &[u8]) {
+        let filed = Filed { path: path(name), row: row(content), client: "laptop".into(), staged: None };
+        catalogue.record(&[filed]).unwrap();
+    }
+
+    fn revise(catalogue: &Catalogue, name: impl AsRef<[u8]>, seen: Option<&[u8]>, change: Change) -> bool {
+        let seen = seen.map(|stamp| Stamp(stamp.to_vec()));
+        catalogue.revise(&[Revision { path: path(name), seen, change }]).unwrap() == [true]
+    }
+
+    fn rotted(pass: i64) -> Finding {
+        let (expected, found) = (Algorithm::Sha256.digest(b"1"), Algorithm::Sha256.digest(b"2"));
+        let (expected, found) = (Some(expected), Some(found));
+        Finding { what: Amiss::Rotted, expected, found, detail: "a word".into(), pass: Some(pass) }
+    }
+
+    fn found(catalogue: &Catalogue, pass: i64) -> Vec<(String, Finding)> {
+        let mut found = Vec::new();
+        let take = |path: RelPath, finding| -> Result<(), CatalogueError> {
+            found.push((path.to_string(), finding));
+            Ok(())
+        };
+        catalogue.found_by(pass, take).unwrap();
+        found
+    }
+
+    #[test]
+    fn a_finding_comes_back_and_goes_with_what_it_was_about() {
+        let ends: [fn(&Catalogue); 5] = [
+            // Sent again, something else, by hand, gone, found well.
+            |catalogue| put(catalogue, "a", b"1"),
+            |catalogue| put(catalogue, "a", b"other"),
+            |catalogue| {
+                assert!(revise(catalogue, "a", Some(b"1"), Change::Adopt(row(b"own"), ADOPTED.into())))
+            },
+            |catalogue| assert!(revise(catalogue, "a", Some(b"1"), Change::Close)),
+            |catalogue| assert!(revise(catalogue, "a", Some(b"1"), Change::Renew(row(b"1")))),
+        ];
+        for end in ends {
+            let (_folder, catalogue) = fresh();
+            put(&catalogue, "a", b"1");
+            put(&catalogue, "b", b"1");
+            assert!(revise(&catalogue, "a", Some(b"1"), Change::Note(rotted(7))));
+            assert_eq!(found(&catalogue, 7), [("a".to_owned(), rotted(7))]);
+            assert_eq!(found(&catalogue, 8), []);
+            let damaged = |name| catalogue.find(&path(name)).unwrap().is_some_and(|row| row.is_damaged);
+            assert_eq!((damaged("a"), damaged("b")), (true, false));
+            let noted: Vec<_> = catalogue.rows(None, None, 9).unwrap();
+            assert_eq!(noted.iter().map(|row| row.is_noted).collect::<Vec<_>>(), [true, false]);
+            end(&catalogue);
+            assert_eq!((found(&catalogue, 7), damaged("a")), (vec![], false));
+        }
+    }
+
+    #[test]
+    fn promise_2_a_revision_changes_nothing_that_was_recorded_meanwhile() {
+        let (_folder, catalogue) = fresh();
+        put(&catalogue, "a", b"newer");
+        let changes = [
+            Change::Renew(row(b"older")),
+            Change::Adopt(row(b"own"), ADOPTED.into()),
+            Change::Close,
+            Change::Note(rotted(1)),
+        ];
+        for change in changes {
+            assert!(!revise(&catalogue, "a", Some(b"older"), change.clone()));
+            assert!(!revise(&catalogue, "a", None, change));
+            assert_eq!(catalogue.find(&path("a")).unwrap(), Some(row(b"newer")));
+        }
+        assert_eq!(found(&catalogue, 1), []);
+        assert!(revise(&catalogue, "b", None, Change::Adopt(row(b"own"), ADOPTED.into())));
+        let held = |client: &str| catalogue.held_by(client).unwrap();
+        assert_eq!((held(ADOPTED).rows, held(ADOPTED).names, held("laptop").names), (3, 1, 1));
+    }
+
+    #[test]
+    fn rows_come_in_the_order_of_their_names_and_go_on_after_any_of_them() {
+        let (_folder, catalogue) = fresh();
+        let names = [&b"a"[..], b"a!", b"a-b", b"a/", b"a/b/c", b"a0", b"b", b"caf\xe9", b"\xff"];
+        for name in names.into_iter().filter(|name| *name != b"a/") {
+            put(&catalogue, name, name);
+        }
+        put(&catalogue, "a/b", b"closed");
+        put(&catalogue, "a/b", b"x");
+        let rows = |after: Option<&str>, below: Option<&str>, most| -> Vec<String> {
+            let (after, below) = (after.map(path), below.map(path));
+            let rows = catalogue.rows(after.as_ref(), below.as_ref(), most).unwrap();
+            rows.into_iter().map(|row| row.path.to_string()).collect()
+        };
+        assert_eq!(rows(None, None, 3), ["a", "a!", "a-b"]);
+        assert_eq!(rows(Some("a-b"), None, 9), ["a/b", "a/b/c", "a0", "b", "caf\\xe9", "\\xff"]);
+        assert_eq!(rows(None, Some("a"), 9), ["a", "a/b", "a/b/c"]);
+        assert_eq!(rows(Some("a"), Some("a"), 9), ["a/b", "a/b/c"]);
+        assert_eq!(rows(Some("a/b"), Some("a/b"), 9), ["a/b/c"]);
+        assert_eq!(rows(Some("a/b/c"), Some("a"), 9), [""; 0]);
+        let known = catalogue.have_rows(&[path("a"), path("a/c"), path("a/b")]).unwrap();
+        assert_eq!(known, [true, false, true]);
+    }
+
+    #[test]
+    fn promise_3_a_pass_goes_on_where_it_was_noted_until_it_is_over() {
+        let (_folder, catalogue) = fresh();
+        let mut pass = catalogue.begin_pass(None, false).unwrap();
+        assert!(!pass.is_resumed);
+        (pass.position, pass.names, pass.bytes) = (Position::Rows(Some(path("a/b"))), 3, u64::MAX / 2);
+        catalogue.note_pass(&pass).unwrap();
+        let other = catalogue.begin_pass(Some(&path("a")), false).unwrap();
+        assert_ne!(other.id, pass.id);
+        pass.is_resumed = true;
+        assert_eq!(catalogue.begin_pass(None, false).unwrap(), pass);
+        pass.position = Position::Disk;
+        catalogue.note_pass(&pass).unwrap();
+        assert_eq!(catalogue.begin_pass(None, false).unwrap(), pass);
+
+        // What it did not meet again of what has no row is gone with its end.
+        let stranger = |pass| Finding { what: Amiss::Unreceipted, pass: Some(pass), ..rotted(0) };
+        assert!(revise(&catalogue, "old", None, Change::Note(stranger(pass.id - 1))));
+        assert!(revise(&catalogue, "new", None, Change::Note(stranger(pass.id))));
+        catalogue.end_pass(&pass, None).unwrap();
+        assert_eq!((found(&catalogue, pass.id - 1).len(), found(&catalogue, pass.id).len()), (0, 1));
+        let next = catalogue.begin_pass(None, false).unwrap();
+        assert!(!next.is_resumed && next.id > pass.id, "{next:?}");
+        // One that adopts is another one.
+        catalogue.note_pass(&next).unwrap();
+        assert!(!catalogue.begin_pass(None, true).unwrap().is_resumed);
+    }
+}
