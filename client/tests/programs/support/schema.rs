@@ -6,12 +6,14 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 
 /// The definitions for the lines of each command.
-const COMMANDS: [(&str, &str); 5] = [
+const COMMANDS: [(&str, &str); 7] = [
     ("send", "transfer"),
     ("get", "transfer"),
     ("ls", "listing"),
     ("verify", "comparison"),
     ("clients", "client"),
+    ("log", "arrival"),
+    ("scrub", "scrubbed"),
 ];
 
 static VALIDATORS: LazyLock<HashMap<&str, Validator>> = LazyLock::new(|| {
