@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from statistics import median
 
-from . import data, disk, report
+from . import backup, data, disk, report
 from .contestants import (
     Copy, Ferry, Iperf, Netcat, Rsync, RsyncFsync, RsyncNoDelay, RsyncOverSsh, Scp, TarNetcat, TarNetcatSync,
     ferries,
@@ -181,6 +181,11 @@ ROWS = [
     Row("resume", "going on with what was cut", resume, ("rsync",)),
     Row("link", "through 1 Gbit/s, beside iperf3", link, ("iperf3", "nc.openbsd", "ip", "tc"), needs_root=True),
     Row("million", "a million tiny files, to a disk", million, ("rsync",), rounds=1, warm_up=0),
+    Row("restore-small", "many small files, sent and got back", backup.restore_small, ("rsync",)),
+    Row("restore-big", "one large file, sent and got back", backup.restore_big, ("rsync",)),
+    Row("verify", "comparing many small files", backup.verify, ("rsync",)),
+    Row("scrub", "reading again what is kept", backup.scrub, ("openssl",)),
+    Row("rate", "how well a limit is kept", backup.rate, rounds=5),
     Row("senders", "sixteen senders at once", senders),
     Row("profile", "what the processors do meanwhile", profile, ("perf",), rounds=3, warm_up=0, needs_root=True),
 ]
