@@ -4,6 +4,7 @@
 //! `FERRY_TEST_FULL=1` makes the sweeps ten times as long. What is chosen at random comes from a seed that is
 //! printed; `FERRY_TEST_SEED` replays it, as far as chance is all that decides.
 
+mod back;
 mod cables;
 mod descriptors;
 mod disk;
