@@ -125,7 +125,7 @@ pub(crate) struct LsArgs {
     #[arg(long, value_name = "ALGORITHM", default_value = "sha256")]
     pub(crate) digest: DigestArg,
     /// Sizes in bytes
-    #[arg(long)]
+    #[arg(long, requires = "long")]
     pub(crate) bytes: bool,
     /// Tell everything as JSON, one object a line
     #[arg(long)]

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use ferry_proto::RelPath;
+use ferry_proto::{Conflict, RelPath};
 use ferry_store::StoreError;
 
 use super::connections::{Connections, Work};
@@ -40,7 +40,7 @@ pub(super) fn run(config: Get) -> Result<Exit, Failure> {
         if chooses {
             return Err(Failure::usage("what is written to standard output is one file, and no choice"));
         }
-        let path = only_file(&wanted, &run)?;
+        let path = only_file(&wanted, config.name.as_ref(), &run)?;
         let narrator = Arc::new(Narrator::new(run.output, Direction::Get, false, None));
         let work = Streaming::new(path, run.digest, pace, narrator.clone());
         let connections =
@@ -54,7 +54,7 @@ pub(super) fn run(config: Get) -> Result<Exit, Failure> {
         true => Some(tempfile::tempdir().map_err(|error| Failure::local(error.to_string()))?),
         false => None,
     };
-    let folder = make_folder(nowhere.as_ref().map_or(&to, |nowhere| nowhere.path()))?;
+    let (folder, is_made) = make_folder(nowhere.as_ref().map_or(&to, |nowhere| nowhere.path()))?;
     let digests = Arc::new(Digests::open(&config.home.state)?);
     let receipts = run.receipts.as_deref().map(Receipts::create).transpose()?;
     let narrator = Arc::new(Narrator::new(run.output, Direction::Get, run.dry_run, receipts));
@@ -71,6 +71,10 @@ pub(super) fn run(config: Get) -> Result<Exit, Failure> {
     let interrupted = "interrupted: run the same command again to go on";
     let result = connections.run(run.jobs, &mut remotes, invite, interrupted);
     let is_well = work.finish();
+    if is_made {
+        // Where nothing came, nothing is left behind.
+        let _ = fs::remove_dir(&folder);
+    }
     digests.save_or_tell(&narrator);
     narrator.end(result.map(|()| match is_well {
         false => Exit::SomeFailed,
@@ -80,7 +84,11 @@ pub(super) fn run(config: Get) -> Result<Exit, Failure> {
 }
 
 /// What goes to standard output.
-fn only_file(wanted: &[Wanted], run: &Run) -> Result<RelPath, Failure> {
+fn only_file(wanted: &[Wanted], name: Option<&RelPath>, run: &Run) -> Result<RelPath, Failure> {
+    if name.is_some() || run.jobs > 1 || run.checksum || run.on_conflict != Conflict::Replace {
+        let flags = "--name, --jobs, --checksum and --on-conflict";
+        return Err(Failure::usage(format!("{flags} mean nothing where a file goes to standard output")));
+    }
     match wanted {
         [Wanted { path: Some(path), name: Some(_), .. }] => {
             match (run.output.form, &run.receipts, run.dry_run) {
@@ -95,14 +103,14 @@ fn only_file(wanted: &[Wanted], run: &Run) -> Result<RelPath, Failure> {
     }
 }
 
-/// The folder that everything goes to, made if what is above it is there.
-fn make_folder(to: &Path) -> Result<PathBuf, Failure> {
+/// The folder that everything goes to, made if what is above it is there; and whether it was.
+fn make_folder(to: &Path) -> Result<(PathBuf, bool), Failure> {
     let shown = to.display();
-    match fs::create_dir(to) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+    let is_made = match fs::create_dir(to) {
+        Ok(()) => true,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
         Err(error) => return Err(Failure::local(format!("cannot make the folder {shown}: {error}"))),
-    }
+    };
     let folder =
         fs::canonicalize(to).map_err(|error| Failure::local(format!("cannot use {shown}: {error}")))?;
     if !folder.is_dir() {
@@ -110,7 +118,7 @@ fn make_folder(to: &Path) -> Result<PathBuf, Failure> {
             format!("{shown} is no folder: name the folder that it goes to, and --name for another name");
         return Err(Failure::usage(sentence));
     }
-    Ok(folder)
+    Ok((folder, is_made))
 }
 
 fn cannot_receive(to: &Path, error: &StoreError) -> Failure {

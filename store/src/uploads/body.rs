@@ -205,7 +205,7 @@ impl<S: Store> Upload<S> {
         }
         let free = self.shared.store.free_space();
         if free.is_some_and(|free| free < SPACE_KEPT_FREE.saturating_add(bytes.len() as u64)) {
-            return Err(Fault::new(Code::StorageFull, "no space is left on the server"));
+            return Err(Fault::new(Code::StorageFull, "no space is left where it is saved"));
         }
         let staged =
             self.staged.as_mut().ok_or_else(|| Fault::new(Code::Cancelled, "the body was given up"))?;

@@ -32,12 +32,10 @@ impl<T> Step<T> for Result<T, StoreError> {
                 StoreError::Exists | StoreError::Kind | StoreError::Name | StoreError::Moved => {
                     return Fault::new(code, error.to_string());
                 }
-                StoreError::Full => "no space is left on the server",
-                StoreError::Denied(_) => "permission denied on the server",
-                StoreError::NotFound => "the folder that it goes to is gone from the server",
-                StoreError::Crowded | StoreError::InUse | StoreError::Io(_) => {
-                    "the server's storage has failed"
-                }
+                StoreError::Full => "no space is left where it is saved",
+                StoreError::Denied(_) => "permission denied where it is saved",
+                StoreError::NotFound => "the folder that it goes to is gone",
+                StoreError::Crowded | StoreError::InUse | StoreError::Io(_) => "the storage has failed",
             };
             tracing::warn!(%path, step, %error, "{sentence}");
             Fault::new(code, sentence)

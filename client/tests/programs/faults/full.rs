@@ -31,7 +31,7 @@ fn hostile_19_a_file_too_large_for_the_disk_fails_alone_and_by_name() {
     let outcome = send().run().code(1);
     let failed = failures(&outcome);
     assert!(
-        matches!(&failed[..], [(name, why)] if name == "big" && why == "no space is left on the server"),
+        matches!(&failed[..], [(name, why)] if name == "big" && why == "no space is left where it is saved"),
         "{failed:?}"
     );
     assert_eq!(outcome.total("sent"), 40 + 40 + 5 + 2, "{outcome:?}");

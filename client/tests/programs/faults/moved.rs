@@ -120,7 +120,7 @@ fn promise_8_nothing_is_received_by_an_inbox_that_was_removed() {
     let failed = failures(&outcome);
     assert_eq!(failed.len(), snapshot(&tree).len(), "{outcome:?}");
     for (name, why) in failed {
-        assert_eq!(why, "the folder that it goes to is gone from the server", "{name}");
+        assert_eq!(why, "the folder that it goes to is gone", "{name}");
     }
     assert!(!server.inbox().exists());
 }
