@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::symlink,
+    os::unix::fs::{FileTypeExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -527,4 +527,58 @@ fn promise_8_standard_output_that_is_read_late_gets_each_byte_once() {
     std::io::Read::read_to_end(&mut stdout, &mut read).unwrap();
     assert!(get.wait().unwrap().success());
     assert!(read == bytes, "{} bytes came", read.len());
+}
+
+#[test]
+fn hostile_07_a_staging_folder_that_leads_elsewhere_is_not_used() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    sent(&server, &client, &[("file", vec![1])]);
+    let (to, elsewhere) = (server.beside().join("back"), server.beside().join("elsewhere"));
+    fs::create_dir_all(&to).unwrap();
+    fs::create_dir(&elsewhere).unwrap();
+    symlink(&elsewhere, to.join(".ferry")).unwrap();
+    get(&client, "tree", &to).run().code(6).says("is a link or no folder");
+    assert_eq!(names(&elsewhere), [""; 0]);
+    fs::remove_file(to.join(".ferry")).unwrap();
+    make_fifo(to.join(".ferry"));
+    get(&client, "tree", &to).run().code(6).says("is a link or no folder");
+    fs::remove_file(to.join(".ferry")).unwrap();
+    // A FIFO where a file goes is no file: it stays.
+    fs::create_dir(to.join("tree")).unwrap();
+    make_fifo(to.join("tree/file"));
+    get(&client, "tree", &to).run().code(1).says("tree/file");
+    assert!(fs::symlink_metadata(to.join("tree/file")).unwrap().file_type().is_fifo());
+}
+
+#[test]
+fn hostile_06_hostile_07_hostile_19_verify_reads_files_alone_and_nothing_behind_links() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source =
+        sent(&server, &client, &[("a", vec![1]), ("b", vec![2]), ("c", vec![3]), ("sub/d", vec![4])]);
+    let outside = server.beside().join("outside");
+    write(outside.join("d"), [4]);
+    fs::remove_file(source.join("a")).unwrap();
+    make_fifo(source.join("a"));
+    fs::remove_file(source.join("b")).unwrap();
+    symlink(outside.join("d"), source.join("b")).unwrap();
+    set_mode(source.join("c"), 0o000);
+    fs::remove_dir_all(source.join("sub")).unwrap();
+    symlink(&outside, source.join("sub")).unwrap();
+    let verify =
+        client.wrapped(without_privileges(), "verify").arg(&source).args(["--to", "box", "--checksum"]);
+    let outcome = verify.run().code(1);
+    let told = outcome.stdout();
+    let mut lines: Vec<_> = told.lines().map(|line| line.split(':').next().unwrap()).collect();
+    lines.sort();
+    let expected = [
+        "different  tree/a",
+        "different  tree/b",
+        "different  tree/sub",
+        "extra      tree/sub/d",
+        "unreadable tree/c",
+    ];
+    assert_eq!(lines, expected, "{told}");
+    set_mode(source.join("c"), 0o600);
 }

@@ -73,6 +73,11 @@ impl Disk {
         setup.args(["--state".as_ref(), self.folder.path().as_os_str()]).wrapped(self.enter)
     }
 
+    /// What a program is started with that sees it.
+    pub(super) fn enter(&self) -> &'static [&'static str] {
+        self.enter
+    }
+
     /// The folder that the programs in it know it by.
     pub(super) fn path(&self) -> &Path {
         self.folder.path()

@@ -53,6 +53,42 @@ fn hostile_19_a_file_too_large_for_the_disk_fails_alone_and_by_name() {
 }
 
 #[test]
+fn hostile_19_what_comes_back_and_is_too_large_for_the_disk_fails_alone_and_by_name() {
+    let Some(disk) = Disk::mounted("size=64m") else { return };
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = server.beside().join("tree");
+    write(source.join("big"), noise(100 * MIB as usize, 1));
+    for number in 0..40_u64 {
+        write(source.join(format!("small-{number}")), noise(10_000, number));
+    }
+    client.send(&source).run().code(0);
+    let get = || {
+        let to = disk.path().join("back");
+        client.wrapped(disk.enter(), "get").arg("box:tree").arg(to).arg("--json")
+    };
+    let outcome = get().run().code(1);
+    let failed = failures(&outcome);
+    assert!(
+        matches!(&failed[..], [(name, why)] if name == "tree/big" && why == "no space is left where it is saved"),
+        "{failed:?}"
+    );
+    let back = disk.seen().join("back/tree");
+    assert!(!back.join("big").exists());
+    for number in 0..40 {
+        let name = format!("small-{number}");
+        assert!(fs::read(source.join(&name)).unwrap() == fs::read(back.join(&name)).unwrap(), "{name}");
+    }
+    disk.remount("size=192m");
+    let outcome = get().run().code(0);
+    assert_eq!((outcome.total("sent"), outcome.total("held")), (2, 40), "with its folder: {outcome:?}");
+    assert_same_tree(&source, &back);
+    // A disk that cannot be written is told before anything is asked for.
+    disk.remount("ro");
+    get().run().code(6).says("not writable");
+}
+
+#[test]
 fn hostile_19_a_disk_that_many_small_files_fill_takes_the_rest_when_there_is_room_again() {
     let Some(disk) = Disk::mounted("size=48m") else { return };
     let (_server, client) = start(&disk);
