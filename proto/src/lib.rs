@@ -12,6 +12,7 @@ mod code;
 mod codec;
 mod digest;
 pub mod escape;
+mod features;
 pub mod frame;
 mod header;
 mod invite;
@@ -24,13 +25,14 @@ pub mod units;
 
 pub use code::Code;
 pub use digest::{Algorithm, Digest, Hasher, HasherState};
+pub use features::Features;
 pub use frame::{DecodeError, Decoder, Frame, FrameHeader};
 pub use header::{Extension, Header, HeaderError, Kind, Mode, Timestamp};
 pub use invite::{Fingerprint, Invite, InviteError, Secret};
 pub use message::{
-    Abort, Answer, Body, Conflict, Done, End, Failed, Get, Goodbye, GrantView, Hello, Limits, List, Message,
-    Missing, Offer, Ping, Pong, Put, Receipt, Rejected, Request, RunId, Seq, Spent, VERSION, Verb, Verdict,
-    Versions, Welcome,
+    Abort, Answer, Body, Conflict, Done, End, Failed, Get, Goodbye, GrantView, Hello, Hole, Limits, List,
+    Message, Missing, Offer, Ping, Pong, Put, Receipt, Rejected, Request, RunId, Seq, Spent, VERSION, Verb,
+    Verdict, Versions, Welcome,
 };
 pub use path::{PathError, RelPath};
 pub use receiver::{Arrival, Piece, Receiver};

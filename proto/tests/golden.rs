@@ -58,7 +58,7 @@ fn every_file_has_a_value() {
 /// not pass until a value covers that number.
 #[test]
 fn every_variant_is_covered() {
-    let mut messages = Covered::new(17);
+    let mut messages = Covered::new(18);
     let mut answers = Covered::new(4);
     let mut kinds = Covered::new(3);
     let mut verbs = Covered::new(4);
@@ -90,6 +90,7 @@ fn every_variant_is_covered() {
             Message::Rejected(_) => 14,
             Message::Spent(_) => 15,
             Message::Missing(_) => 16,
+            Message::Hole(_) => 17,
         });
         match message {
             Message::Verdict(Verdict { answer, .. }) => answers.see(match answer {
@@ -271,6 +272,12 @@ fn goldens() -> Vec<Golden> {
             detail: "permission denied".into(),
         }
         .into(),
+    );
+
+    control(
+        "hole",
+        "The longest hole that one frame may tell of, in a body whose sender and receiver both know holes.",
+        Hole::new(limits::CHUNK).expect("a good length").into(),
     );
 
     control(

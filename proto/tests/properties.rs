@@ -177,7 +177,7 @@ fn hostile_09_lengths_over_the_limit_are_refused_before_any_payload() {
     refused(8, limits::CHUNK as u32 + 1);
     refused(8, u32::MAX);
     assert_eq!(decode_all(&[&framed(8, b"")]), Err(DecodeError::EmptyChunk));
-    assert_eq!(decode_all(&[&framed(18, b"")]), Err(DecodeError::UnknownType(18)));
+    assert_eq!(decode_all(&[&framed(19, b"")]), Err(DecodeError::UnknownType(19)));
     assert_eq!(decode_all(&[&framed(0, b"")]), Err(DecodeError::UnknownType(0)));
     assert_eq!(decode_all(&[&framed(129, b"whatever")]), Ok(vec![]));
     assert_eq!(
@@ -213,6 +213,17 @@ fn a_hello_of_later_versions_alone_tells_its_versions_and_nothing_else() {
         assert!(!hello.is_spoken_here());
     }
     assert!(decode_all(&[&framed(1, b"FERRY\0\x01\0\x01\0")]).is_err());
+}
+
+#[test]
+fn hostile_09_a_hole_of_no_bytes_or_of_too_many_is_refused() {
+    for payload in
+        [&[0][..], &[252, 1, 0, 16, 0], &[252, 255, 255, 255, 255], &[253, 0, 0, 0, 0, 1, 0, 0, 0], &[]]
+    {
+        let decoded = decode_all(&[&framed(18, payload)]);
+        assert!(matches!(decoded, Err(DecodeError::Malformed(_))), "{payload:?}: {decoded:?}");
+    }
+    assert!(Hole::new(0).is_none() && Hole::new(limits::CHUNK + 1).is_none());
 }
 
 #[test]

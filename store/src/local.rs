@@ -382,6 +382,16 @@ impl Staged for LocalStaged {
         Ok((&*self.file).write_all(bytes)?)
     }
 
+    fn append_hole(&mut self, length: u64) -> Result<(), StoreError> {
+        // The file is as long as what was appended at any moment, so that a checkpoint, or the end, may come after a hole
+        // as after anything else.
+        let so_far = fs::seek(&self.file, fs::SeekFrom::Current(0))?;
+        let longer = so_far.checked_add(length).ok_or(Errno::FBIG)?;
+        self.file.set_len(longer)?;
+        fs::seek(&self.file, fs::SeekFrom::Start(longer))?;
+        Ok(())
+    }
+
     fn replay(&mut self, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
         fs::seek(&self.file, fs::SeekFrom::Start(0))?;
         // Reading to the end leaves the descriptor where appending goes on.

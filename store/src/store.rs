@@ -100,6 +100,9 @@ pub trait Staged: Send + 'static {
     /// Appends bytes.
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
 
+    /// Appends so many zeros, which take no space where the store can do without it.
+    fn append_hole(&mut self, length: u64) -> Result<(), StoreError>;
+
     /// Reads what was appended so far, from the first byte, all of it or until `sink` says `false`: then
     /// nothing more can be appended.
     fn replay(&mut self, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError>;

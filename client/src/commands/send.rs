@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use ferry_proto::Conflict;
+use ferry_proto::{Conflict, Features};
 use ferry_session::{
     SessionError,
     send::{self, Options},
@@ -64,6 +64,7 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
         options: Options {
             asked: false,
             dry_run: run.dry_run,
+            shared: Features::default(),
             links: config.links,
             digest: run.digest,
             checksum: run.checksum,
@@ -107,9 +108,10 @@ impl Work for Sending {
     }
 
     async fn on(&self, session: Session) -> Result<(), SessionError> {
+        let options = Options { shared: session.shared(), ..self.options };
         let Session { incoming, outbox, welcome } = session;
         let (manifest, pace) = (self.queue.clone(), self.pace.clone());
-        send::put(incoming, outbox, welcome.limits, self.on_conflict, self.options, manifest, pace).await
+        send::put(incoming, outbox, welcome.limits, self.on_conflict, options, manifest, pace).await
     }
 
     fn is_finished(&self) -> bool {

@@ -20,8 +20,8 @@ use std::{
 };
 
 use ferry_proto::{
-    Algorithm, Code, Conflict, Digest, Fingerprint, Get, Header, List as Listing, Receiver, RelPath, Request,
-    Verb,
+    Algorithm, Code, Conflict, Digest, Features, Fingerprint, Get, Header, List as Listing, Receiver,
+    RelPath, Request, Verb,
 };
 use ferry_session::{
     Buffers, Incoming, Outbox, Room, SessionError, greet,
@@ -118,7 +118,13 @@ impl Getting {
         !self.told.failed.load(Ordering::Relaxed)
     }
 
-    async fn pass(&self, incoming: &mut Incoming, outbox: &Outbox, id: u32) -> Result<(), SessionError> {
+    async fn pass(
+        &self,
+        incoming: &mut Incoming,
+        outbox: &Outbox,
+        shared: Features,
+        id: u32,
+    ) -> Result<(), SessionError> {
         let (paths, Options { dry_run, digest, .. }) = (self.list.paths(), self.options);
         let verb = match dry_run {
             true => Verb::List(Listing { paths, digest, recursive: true, reread: false }),
@@ -137,16 +143,18 @@ impl Getting {
             pace: self.pace.clone(),
             witness: self.told.clone(),
         };
-        receive::receive(incoming, outbox, Receiver::asking(dry_run, digest), &self.list, destination).await
+        let receiver = Receiver::asking(dry_run, digest).sharing(shared);
+        receive::receive(incoming, outbox, receiver, &self.list, destination).await
     }
 }
 
 impl Work for Getting {
     async fn on(&self, session: Session) -> Result<(), SessionError> {
+        let shared = session.shared();
         let Session { mut incoming, outbox, .. } = session;
         while let Some(part) = self.passes.take_part() {
             let number = part.number;
-            let mut result = self.pass(&mut incoming, &outbox, number).await;
+            let mut result = self.pass(&mut incoming, &outbox, shared, number).await;
             if result.is_ok() {
                 part.has_ended();
                 result = incoming.meanwhile(|| Ok(()), self.passes.until_over(number)).await;

@@ -36,6 +36,7 @@ mod service;
 mod serving;
 mod slowest;
 mod sources;
+mod sparse;
 mod support;
 mod telling;
 mod trust;

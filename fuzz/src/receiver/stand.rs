@@ -119,6 +119,10 @@ impl Staged for StandStaged {
         self.inner.append(bytes)
     }
 
+    fn append_hole(&mut self, length: u64) -> Result<(), StoreError> {
+        self.inner.append_hole(length)
+    }
+
     fn replay(&mut self, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
         self.inner.replay(sink)
     }

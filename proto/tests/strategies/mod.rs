@@ -18,6 +18,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         (seq(), header()).prop_map(|(seq, header)| Offer { seq, header }.into()),
         (seq(), answer()).prop_map(|(seq, answer)| Verdict { seq, answer }.into()),
         (seq(), number()).prop_map(|(seq, offset)| Body { seq, offset }.into()),
+        (1..=limits::CHUNK).prop_map(|length| Hole::new(length).expect("a good length").into()),
         digest().prop_map(|digest| End { digest }.into()),
         (seq(), code()).prop_map(|(seq, code)| Abort { seq, code }.into()),
         (seq(), option::of(digest()), option::of(path())).prop_map(|(seq, digest, path)| Receipt {

@@ -25,7 +25,7 @@ pub use self::{
 
 use std::sync::Arc;
 
-use ferry_proto::{Algorithm, Conflict, Limits, Put, Request, Verb, limits};
+use ferry_proto::{Algorithm, Conflict, Features, Limits, Put, Request, Verb, limits};
 use ferry_store::source::Links;
 
 use crate::{Incoming, Outbox, SessionError, greet};
@@ -37,6 +37,8 @@ pub struct Options {
     pub asked: bool,
     /// Offer, and send nothing.
     pub dry_run: bool,
+    /// What both sides understand beyond version 1.
+    pub shared: Features,
     /// How sources that are links are opened.
     pub links: Links,
     /// How digests are made.

@@ -177,6 +177,38 @@ pub(super) fn a_staged_body_is_gone_on_with(store: &impl Store) {
     assert_eq!(read(store, "file"), b"0123-", "a body that was gone on with was not published as it was");
 }
 
+pub(super) fn holes_are_zeros_wherever_a_body_is_cut(store: &impl Store) {
+    const HOLE: usize = 100_000;
+    let whole = [&b"ab"[..], &[0; HOLE], b"cd", &[0; HOLE]].concat();
+    for (id, cut) in (1..).zip([0, 1, 2, 3, HOLE, HOLE + 2, HOLE + 3, HOLE + 4, HOLE + 5, whole.len()]) {
+        let mut staged = stage(store, id, b"");
+        append_from(&mut staged, &whole, HOLE, 0);
+        staged.sync().expect("syncing works");
+        drop(staged);
+        let mut staged = store.reopen(StageId(id), cut as u64).expect("a body is opened again inside a hole");
+        assert!(replay(&mut staged) == whole[..cut], "a body that was cut back at {cut} holds other bytes");
+        append_from(&mut staged, &whole, HOLE, cut);
+        seal(store, &mut staged, Meta::default()).expect("sealing works");
+        store.publish(&mut staged, &key("file"), true).expect("publishing works");
+        assert!(
+            read(store, "file") == whole,
+            "a body that was cut back at {cut} is published as something else"
+        );
+    }
+}
+
+/// Appends what comes from here on: two bytes, a hole, two bytes, a hole.
+fn append_from(staged: &mut impl Staged, whole: &[u8], hole: usize, from: usize) {
+    for (at, length) in [(0, 2), (2, hole), (hole + 2, 2), (hole + 4, hole)] {
+        let begin = from.clamp(at, at + length);
+        let appended = match length == hole {
+            true => staged.append_hole((at + length - begin) as u64),
+            false => staged.append(&whole[begin..at + length]),
+        };
+        appended.expect("appending works, also of nothing");
+    }
+}
+
 pub(super) fn a_body_that_is_too_short_is_not_found(store: &impl Store) {
     assert_fails!(store.reopen(StageId(1), 0), StoreError::NotFound, "a body was opened that never began");
     drop(stage(store, 1, b"short"));

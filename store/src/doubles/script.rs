@@ -219,6 +219,11 @@ impl<S: Staged> Staged for Scripted<S> {
         self.inner.append(bytes)
     }
 
+    fn append_hole(&mut self, length: u64) -> Result<(), StoreError> {
+        self.script.call("append_hole", length)?;
+        self.inner.append_hole(length)
+    }
+
     fn replay(&mut self, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
         self.script.call("replay", "")?;
         self.inner.replay(sink)

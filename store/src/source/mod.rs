@@ -4,6 +4,7 @@
 
 mod beneath;
 mod by_path;
+mod stretches;
 mod walk;
 
 use std::{
@@ -21,9 +22,12 @@ use std::{
 use ferry_proto::{Kind, Mode, PathError, RelPath, Timestamp};
 use rustix::fs::{OFlags, Stat};
 
-use self::walk::Pending;
-pub use self::walk::Walk;
+pub use self::{stretches::Stretch, walk::Walk};
+use self::{stretches::Stretches, walk::Pending};
 use crate::{Digests, Stamp, attributes, folder::Folder};
+
+/// Bytes in the unit in which `stat` counts what a file takes, on every file system.
+const BLOCK: u64 = 512;
 
 /// What a version of a source file is known by: another identity means that somebody touched it.
 #[derive(Debug, Clone, Copy)]
@@ -235,6 +239,9 @@ pub struct Source {
     file: File,
     identity: Identity,
     mode: Mode,
+    /// Where reading goes on.
+    position: u64,
+    stretches: Stretches,
 }
 
 impl Source {
@@ -247,7 +254,9 @@ impl Source {
             return Err(SourceError::Changed);
         }
         let (identity, mode) = (Identity::of(&metadata), Mode::from_bits(metadata.mode()));
-        Ok(Source { file, identity, mode })
+        let is_whole = metadata.blocks().saturating_mul(BLOCK) >= metadata.len();
+        let stretches = if is_whole { Stretches::none() } else { Stretches::default() };
+        Ok(Source { file, identity, mode, position: 0, stretches })
     }
 
     /// Its version when it was opened.
@@ -262,7 +271,18 @@ impl Source {
 
     /// Reads from this offset next.
     pub fn go_to(&mut self, offset: u64) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(offset)).map(drop)
+        self.position = self.file.seek(SeekFrom::Start(offset))?;
+        Ok(())
+    }
+
+    /// What comes next. A hole reaches at most to where the file ended when it was opened.
+    pub fn next_stretch(&mut self) -> io::Result<Stretch> {
+        self.stretches.at(&self.file, self.position, self.identity.size)
+    }
+
+    /// Goes on behind so many bytes, which are a hole.
+    pub fn pass_over(&mut self, bytes: u64) -> io::Result<()> {
+        self.go_to(self.position.saturating_add(bytes))
     }
 
     /// What has become of it since it had this identity.
@@ -273,7 +293,9 @@ impl Source {
 
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.file.read(buffer)
+        let read = self.file.read(buffer)?;
+        self.position += read as u64;
+        Ok(read)
     }
 }
 

@@ -273,6 +273,13 @@ impl Staged for ForgetfulStaged {
         })
     }
 
+    fn append_hole(&mut self, length: u64) -> Result<(), StoreError> {
+        self.machine.during("append_hole", |disk| {
+            disk.append(self.file, &vec![0; length as usize]);
+            Ok(())
+        })
+    }
+
     fn replay(&mut self, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {
         let bytes = self.machine.during("replay", |disk| disk.bytes(self.file).map(<[u8]>::to_vec))?;
         sink(&bytes);
