@@ -164,6 +164,12 @@ pub(crate) struct RunArgs {
     /// What to do where another file has the name
     #[arg(long, value_name = "POLICY", default_value = "replace")]
     pub(crate) on_conflict: ConflictArg,
+    /// Keep users and groups, or give them back, with setuid and its like (only root may)
+    #[arg(long)]
+    pub(crate) owner: bool,
+    /// Keep extended attributes and access control lists, or give them back
+    #[arg(long)]
+    pub(crate) xattrs: bool,
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use etcetera::base_strategy::{BaseStrategy, Xdg};
-use ferry_proto::{Algorithm, Conflict, RelPath, escape, units};
+use ferry_proto::{Algorithm, Conflict, RelPath, Wants, escape, units};
 use ferry_store::source::Links;
 
 use crate::{
@@ -164,6 +164,8 @@ pub struct Run {
     pub checksum: bool,
     /// Where another file has the name.
     pub on_conflict: Conflict,
+    /// What is kept, or given back, beside content, times and modes.
+    pub wants: Wants,
     /// Only ask.
     pub dry_run: bool,
     /// Bytes a second.
@@ -332,6 +334,7 @@ fn run(args: RunArgs) -> Result<Run, Failure> {
             ConflictArg::Skip => Conflict::Skip,
             ConflictArg::Fail => Conflict::Fail,
         },
+        wants: Wants { owner: args.owner, xattrs: args.xattrs },
         dry_run: args.dry_run,
         limit_rate,
         retry,

@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use ferry_proto::{Algorithm, Digest, HasherState, Kind, RelPath};
+use ferry_proto::{Algorithm, Attributes, Digest, HasherState, Kind, RelPath};
 use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task};
-use ferry_store::source::{Found, Identity, Item, Links, Walk};
+use ferry_store::source::{AttributeReader, Found, Identity, Item, Links, SourceError, Walk};
 
 use crate::{digests::Digests, output::Report, place::SourceArg};
 
@@ -21,6 +21,7 @@ pub(crate) struct Queue {
     /// Something was not sent that should have been.
     failed: AtomicBool,
     digests: Arc<Digests>,
+    attributes: AttributeReader,
     report: Arc<dyn Report>,
     /// Counts what brings the run nearer to its end.
     progress: AtomicU64,
@@ -29,11 +30,16 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(digests: Arc<Digests>, report: Arc<dyn Report>) -> Arc<Self> {
+    pub(crate) fn new(
+        digests: Arc<Digests>,
+        attributes: AttributeReader,
+        report: Arc<dyn Report>,
+    ) -> Arc<Self> {
         Arc::new(Queue {
             backlog: Backlog::default(),
             failed: AtomicBool::new(false),
             digests,
+            attributes,
             report,
             progress: AtomicU64::new(0),
             digested: AtomicU64::new(0),
@@ -163,6 +169,10 @@ impl Manifest for Queue {
         self.progress.fetch_add(1, Ordering::Relaxed);
         self.failed.fetch_or(self.report.settled(&task, &fate), Ordering::Relaxed);
         self.backlog.settle(task);
+    }
+
+    fn attributes(&self, item: &Item) -> Result<Attributes, SourceError> {
+        self.attributes.read(item)
     }
 
     fn known_digest(&self, item: &Item, algorithm: Algorithm) -> Option<Digest> {

@@ -8,6 +8,7 @@
 //! - [`Sender`] and [`Receiver`] are the two roles of one transfer, as state machines;
 //! - [`Invite`] is the link that introduces two machines to each other.
 
+mod attributes;
 mod code;
 mod codec;
 mod digest;
@@ -23,6 +24,7 @@ mod receiver;
 mod sender;
 pub mod units;
 
+pub use attributes::{AttributeError, Attributes, Owner, Wants, Xattrs};
 pub use code::Code;
 pub use digest::{Algorithm, Digest, Hasher, HasherState};
 pub use features::Features;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Algorithm, Code, Digest, Header, RelPath, Secret, codec, limits};
+use crate::{Algorithm, Code, Digest, Header, RelPath, Secret, Wants, codec, limits};
 
 /// The protocol version that this crate speaks.
 pub const VERSION: u16 = 1;
@@ -140,6 +140,8 @@ pub struct Get {
     pub paths: Vec<RelPath>,
     /// How all digests of this request are made.
     pub digest: Algorithm,
+    /// What else is to be told of each entry.
+    pub wants: Wants,
 }
 
 /// What a client wants to know about.
@@ -154,6 +156,8 @@ pub struct List {
     pub recursive: bool,
     /// Read every file anew, whatever is known of it.
     pub reread: bool,
+    /// What else is to be told of each entry.
+    pub wants: Wants,
 }
 
 /// What to do where a file with other content has the name.

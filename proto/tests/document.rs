@@ -124,6 +124,8 @@ fn every_limit_is_in_the_table_with_its_value() {
             "DETAIL" => grouped(limits::DETAIL as u64),
             "AGENT" => grouped(limits::AGENT as u64),
             "EXTENSIONS" => grouped(limits::EXTENSIONS as u64),
+            "XATTRS" => grouped(limits::XATTRS as u64),
+            "ACCOUNT" => grouped(limits::ACCOUNT as u64),
             "EXTENSION_BYTES" => grouped(limits::EXTENSION_BYTES as u64),
             "FEATURES" => grouped(limits::FEATURES as u64),
             "ADDRESSES" => grouped(limits::ADDRESSES as u64),

@@ -481,7 +481,7 @@ mod sender {
     fn the_window_keeps_to_the_bytes_that_a_receiver_remembers() {
         let mut sender = Sender::new(false, LIMITS);
         let mut receiver = awake();
-        let extensions = vec![Extension { tag: 1, value: vec![0; limits::EXTENSION_BYTES - 8] }];
+        let extensions = vec![Extension { tag: 99, value: vec![0; limits::EXTENSION_BYTES - 8] }];
         while sender.has_room() {
             let mut frame = Vec::new();
             let header = Header { extensions: extensions.clone(), ..small() };

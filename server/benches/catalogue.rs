@@ -70,6 +70,7 @@ fn filed(number: usize) -> Filed {
         kind: RowKind::File { size: number as u64, digests: digest.into() },
         modified: Timestamp::new(1_700_000_000, 1).ok(),
         mode: None,
+        attributes: ferry_proto::Attributes::default(),
         stamp: Stamp(vec![7; 56]),
     };
     Filed { path: path(number), row, client: "laptop".into(), staged: Some(StageId(number as u128)) }

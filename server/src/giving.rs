@@ -9,10 +9,12 @@ use std::{
     time::Duration,
 };
 
-use ferry_proto::{Algorithm, Code, Digest, HasherState, Missing, PathError, RelPath, RunId};
+use ferry_proto::{
+    Algorithm, Attributes, Code, Digest, HasherState, Missing, PathError, RelPath, RunId, Wants,
+};
 use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task, source_failure};
 use ferry_store::{
-    Ledger, RowKind, lock,
+    Ledger, Row, RowKind, lock,
     source::{Found, Identity, Item, Shelf, SourceError, Walk},
 };
 
@@ -27,6 +29,8 @@ pub(crate) struct Wish {
     pub(crate) paths: Vec<RelPath>,
     /// Also what is further below than directly in them.
     pub(crate) recursive: bool,
+    /// What else is to be told.
+    pub(crate) wants: Wants,
 }
 
 /// One run of a client, and the number of its request.
@@ -46,6 +50,9 @@ pub(crate) struct Share {
 pub(crate) struct Giving {
     backlog: Backlog,
     journal: Journal,
+    folder: Option<RelPath>,
+    wants: Wants,
+    ledger: Arc<dyn Ledger>,
 }
 
 impl Givings {
@@ -65,9 +72,10 @@ impl Givings {
         {
             return share;
         }
-        let giving = Arc::new(Giving { backlog: Backlog::default(), journal });
+        let (folder, wants) = (wish.folder.clone(), wish.wants);
+        let giving = Arc::new(Giving { backlog: Backlog::default(), journal, folder, wants, ledger });
         let (searching, wish_to_search) = (giving.clone(), wish.clone());
-        std::thread::spawn(move || searching.search(&wish_to_search, &shelf, &ledger));
+        std::thread::spawn(move || searching.search(&wish_to_search, &shelf));
         let share = Arc::new(Share { giving, wish });
         givings.insert(run, Arc::downgrade(&share));
         share
@@ -81,12 +89,12 @@ impl Drop for Share {
 }
 
 impl Giving {
-    fn search(&self, wish: &Wish, shelf: &Shelf, ledger: &Arc<dyn Ledger>) {
+    fn search(&self, wish: &Wish, shelf: &Shelf) {
         let everything = [None];
         let some: Vec<_> = wish.paths.iter().map(Some).collect();
         let roots = if some.is_empty() { &everything[..] } else { &some };
         for root in roots {
-            let (folder, ledger) = (wish.folder.clone(), ledger.clone());
+            let (folder, ledger) = (wish.folder.clone(), self.ledger.clone());
             let tell = move |item: &mut Item| tell_what_is_known(item, folder.as_ref(), &*ledger);
             for found in Walk::of_shelf(shelf, wish.folder.as_ref(), *root, wish.recursive, tell) {
                 let next = match found {
@@ -115,19 +123,21 @@ impl Giving {
 
 /// What the catalogue says of an entry counts as long as nobody has touched it.
 fn tell_what_is_known(item: &mut Item, folder: Option<&RelPath>, ledger: &dyn Ledger) {
-    let row = whole(folder, &item.path).ok().and_then(|path| match ledger.find(&path) {
-        Ok(row) => row,
-        Err(error) => {
-            tracing::warn!(%path, %error, "what is known of a file cannot be looked up");
-            None
-        }
-    });
-    let Some(row) = row.filter(|row| row.stamp == item.stamp()) else { return };
+    let Some(row) = row_of(item, folder, ledger) else { return };
     item.modified = row.modified.unwrap_or(item.modified);
     item.mode = row.mode.unwrap_or(item.mode);
     if let RowKind::File { digests, .. } = row.kind {
         item.known = Some(Box::new(digests));
     }
+}
+
+fn row_of(item: &Item, folder: Option<&RelPath>, ledger: &dyn Ledger) -> Option<Row> {
+    let path = whole(folder, &item.path).ok()?;
+    let row = ledger.find(&path).unwrap_or_else(|error| {
+        tracing::warn!(%path, %error, "what is known of a file cannot be looked up");
+        None
+    });
+    row.filter(|row| row.stamp == item.stamp())
 }
 
 /// A client's path below the root of the store.
@@ -168,6 +178,15 @@ impl Manifest for Giving {
             Fate::Held { .. } | Fate::WouldSend { .. } => {}
         }
         self.backlog.settle(task);
+    }
+
+    /// Not before it is their turn: they may be long, and many wait.
+    fn attributes(&self, item: &Item) -> Result<Attributes, SourceError> {
+        if self.wants == Wants::default() {
+            return Ok(Attributes::default());
+        }
+        let row = row_of(item, self.folder.as_ref(), &*self.ledger);
+        Ok(row.map(|row| row.attributes.only(self.wants)).unwrap_or_default())
     }
 
     fn known_digest(&self, item: &Item, algorithm: Algorithm) -> Option<Digest> {

@@ -259,18 +259,18 @@ impl Sessions {
                     receive::receive(incoming, outbox, receiver, &OpenGate, destination).await?;
                     continue;
                 }
-                Verb::Get(Get { paths, digest }) if client.grant.get => {
+                Verb::Get(Get { paths, digest, wants }) if client.grant.get => {
                     rejected = false;
-                    let wish = Wish { folder: client.grant.folder.clone(), paths, recursive: true };
+                    let wish = Wish { folder: client.grant.folder.clone(), paths, recursive: true, wants };
                     let options = Options { shared, ..asked(digest, false) };
                     self.give(incoming, outbox, client, (run, id), wish, options).await?;
                     continue;
                 }
-                Verb::List(List { paths, digest, recursive, reread })
+                Verb::List(List { paths, digest, recursive, reread, wants })
                     if client.grant.get || client.grant.list =>
                 {
                     rejected = false;
-                    let wish = Wish { folder: client.grant.folder.clone(), paths, recursive };
+                    let wish = Wish { folder: client.grant.folder.clone(), paths, recursive, wants };
                     let options = Options { checksum: reread, ..asked(digest, true) };
                     self.give(incoming, outbox, client, (run, id), wish, options).await?;
                     continue;

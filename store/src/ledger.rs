@@ -3,9 +3,9 @@
 
 use std::time::SystemTime;
 
-use ferry_proto::{Digest, HasherState, Mode, RelPath, Timestamp};
+use ferry_proto::{Attributes, Digest, HasherState, Mode, RelPath, Timestamp};
 
-use crate::{Digests, StageId, Stamp};
+use crate::{Digests, Meta, StageId, Stamp};
 
 /// The book in which [`Uploads`](crate::Uploads) writes. Every method is atomic and durable when it returns.
 pub trait Ledger: Send + Sync + 'static {
@@ -59,8 +59,23 @@ pub struct Row {
     pub modified: Option<Timestamp>,
     /// The mode its sender gave, all of it: the disk's may be narrower or wider.
     pub mode: Option<Mode>,
+    /// What else its sender said of it. Where a row that is written says nothing, the older row of the same content goes on
+    /// to say it.
+    pub attributes: Attributes,
     /// The version that this row speaks of.
     pub stamp: Stamp,
+}
+
+impl Row {
+    /// What its sender said of it.
+    pub(crate) fn meta(&self) -> Meta {
+        Meta { modified: self.modified, mode: self.mode, attributes: self.attributes.clone() }
+    }
+
+    /// Whether it says this, as far as this says anything.
+    pub(crate) fn says(&self, meta: &Meta) -> bool {
+        self.modified == meta.modified && self.mode == meta.mode && meta.attributes.are_in(&self.attributes)
+    }
 }
 
 /// What kind of thing a row speaks of.

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use ferry_proto::{Header, Mode, RelPath, Timestamp};
+use ferry_proto::{Attributes, Header, Mode, RelPath, Timestamp};
 
 use crate::StoreError;
 
@@ -124,19 +124,21 @@ pub struct StageId(pub u128);
 pub struct Stamp(pub Vec<u8>);
 
 /// The attributes that a store sets; `None` leaves one as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Meta {
     /// When it was last modified.
     pub modified: Option<Timestamp>,
     /// Its permission bits. A store keeps read and write (for a folder, enter) for the owner whatever they say, and
     /// never sets setuid, setgid or sticky.
     pub mode: Option<Mode>,
+    /// Whose it is, and the like. Only a store that gives files back sets them.
+    pub attributes: Attributes,
 }
 
 impl Meta {
     /// What a header says.
     pub(crate) fn of(header: &Header) -> Self {
-        Meta { modified: header.modified, mode: header.mode }
+        Meta { modified: header.modified, mode: header.mode, attributes: (*header.attributes).clone() }
     }
 }
 
@@ -155,7 +157,7 @@ pub struct Entry {
 
 impl Entry {
     pub(crate) fn meta(&self) -> Meta {
-        Meta { modified: Some(self.modified), mode: Some(self.mode) }
+        Meta { modified: Some(self.modified), mode: Some(self.mode), ..Meta::default() }
     }
 }
 

@@ -10,6 +10,7 @@ use ferry_session::{
     SessionError,
     send::{self, Options},
 };
+use ferry_store::source::AttributeReader;
 
 use super::connections::{Connections, Work};
 use crate::{
@@ -54,7 +55,8 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
     let receipts = run.receipts.as_deref().map(Receipts::create).transpose()?;
     let narrator = Arc::new(Narrator::new(run.output, Direction::Send, run.dry_run, receipts));
     let (dialer, invite) = Dialer::to(server, &config.home.identity, run.timeout)?;
-    let queue = Queue::new(digests.clone(), narrator.clone());
+    let attributes = AttributeReader::new(run.wants, config.links);
+    let queue = Queue::new(digests.clone(), attributes, narrator.clone());
     let work = Arc::new(Sending {
         sources: Mutex::new(sources),
         queue: queue.clone(),

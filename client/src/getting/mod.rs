@@ -21,7 +21,7 @@ use std::{
 
 use ferry_proto::{
     Algorithm, Code, Conflict, Digest, Features, Fingerprint, Get, Header, List as Listing, Receiver,
-    RelPath, Request, Verb,
+    RelPath, Request, Verb, Wants,
 };
 use ferry_session::{
     Buffers, Incoming, Outbox, Room, SessionError, greet,
@@ -47,6 +47,8 @@ pub(crate) struct Options {
     pub(crate) on_conflict: Conflict,
     /// Read and digest what is here anew.
     pub(crate) checksum: bool,
+    /// What files get back beside content, times and modes.
+    pub(crate) wants: Wants,
     pub(crate) dry_run: bool,
     pub(crate) digest: Algorithm,
 }
@@ -76,9 +78,9 @@ impl Getting {
         narrator: Arc<Narrator>,
     ) -> Result<Arc<Self>, StoreError> {
         let store = Arc::new(LocalStore::restoring(folder)?);
-        let book = Arc::new(Book::new(digests, options.checksum, store.clone(), folder));
+        let book = Arc::new(Book::new(digests, &options, store.clone(), folder));
+        let told = Arc::new(Told::new(narrator, store.clone()));
         let uploads = Uploads::open(store, book, HASHERS)?;
-        let told = Arc::new(Told::new(narrator));
         let tell = told.clone();
         let terms = Terms {
             client: server.to_string(),
@@ -93,7 +95,9 @@ impl Getting {
             meter: Arc::default(),
         };
         Ok(Arc::new(Getting {
-            list: List::new(wanted, move |path, code, detail| tell.not_there(path, code, detail)),
+            list: List::new(wanted, options.wants, move |path, code, detail| {
+                tell.not_there(path, code, detail)
+            }),
             options,
             uploads,
             terms: Arc::new(terms),
@@ -125,10 +129,10 @@ impl Getting {
         shared: Features,
         id: u32,
     ) -> Result<(), SessionError> {
-        let (paths, Options { dry_run, digest, .. }) = (self.list.paths(), self.options);
+        let (paths, Options { wants, dry_run, digest, .. }) = (self.list.paths(), self.options);
         let verb = match dry_run {
-            true => Verb::List(Listing { paths, digest, recursive: true, reread: false }),
-            false => Verb::Get(Get { paths, digest }),
+            true => Verb::List(Listing { paths, digest, recursive: true, reread: false, wants }),
+            false => Verb::Get(Get { paths, digest, wants }),
         };
         outbox.say(Request { id, verb })?;
         let asking = outbox.clone();
@@ -268,6 +272,7 @@ impl Drop for Part<'_> {
 /// Tells what becomes of everything, once, whatever number of passes it takes.
 struct Told {
     narrator: Arc<Narrator>,
+    store: Arc<LocalStore>,
     progress: AtomicU64,
     failed: AtomicBool,
     stopped: AtomicBool,
@@ -277,9 +282,10 @@ struct Told {
 }
 
 impl Told {
-    fn new(narrator: Arc<Narrator>) -> Self {
+    fn new(narrator: Arc<Narrator>, store: Arc<LocalStore>) -> Self {
         Told {
             narrator,
+            store,
             progress: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -296,6 +302,16 @@ impl Told {
         is_news
     }
 
+    /// Whether something is not all that was asked for, which is a failure, though it is here.
+    fn falls_short(&self, header: &Header, name: &RelPath) -> bool {
+        let Some(detail) = self.store.take_shortfall(name) else { return false };
+        self.failed.store(true, Ordering::Relaxed);
+        if self.is_news(header.path.as_bytes()) {
+            self.narrator.not_got(header, Code::StorageDenied, &format!("it is here, but {detail}"));
+        }
+        true
+    }
+
     fn not_there(&self, path: Option<&RelPath>, code: Code, detail: &str) {
         self.failed.store(true, Ordering::Relaxed);
         let name = path.map_or(&b"."[..], RelPath::as_bytes);
@@ -307,13 +323,13 @@ impl Told {
 
 impl Witness for Told {
     fn stored(&self, header: &Header, name: &RelPath, bytes: u64, digest: Option<&Digest>, _: Duration) {
-        if self.is_news(header.path.as_bytes()) {
+        if !self.falls_short(header, name) && self.is_news(header.path.as_bytes()) {
             self.narrator.got(header, name, bytes, digest);
         }
     }
 
     fn held(&self, header: &Header, name: &RelPath, digest: Option<&Digest>) {
-        if self.is_news(header.path.as_bytes()) {
+        if !self.falls_short(header, name) && self.is_news(header.path.as_bytes()) {
             self.narrator.had(header, name, digest);
         }
     }

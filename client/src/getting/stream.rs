@@ -10,7 +10,7 @@ use std::{
 
 use ferry_proto::{
     Algorithm, Answer, Arrival, Code, Digest, Features, Get, Hasher, Header, Kind, Message, Piece, Receiver,
-    RelPath, Request, Seq, Verb,
+    RelPath, Request, Seq, Verb, Wants,
 };
 use ferry_session::{Arrived, Incoming, Outbox, SessionError, greet, send::Pace as _};
 use ferry_store::lock;
@@ -76,7 +76,8 @@ impl Streaming {
     ) -> Result<(), SessionError> {
         // What an earlier connection has begun to write is counted first.
         drop(incoming.meanwhile(|| Ok(()), self.turn.lock()).await?);
-        let get = Get { paths: vec![self.path.clone()], digest: self.algorithm };
+        let wants = Wants::default();
+        let get = Get { paths: vec![self.path.clone()], digest: self.algorithm, wants };
         outbox.say(Request { id: 1, verb: Verb::Get(get) })?;
         let mut receiver = Receiver::asking(false, self.algorithm).sharing(shared);
         let mut offered: Option<(Seq, Header)> = None;

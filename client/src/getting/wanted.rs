@@ -6,12 +6,12 @@ use std::{
     sync::Mutex,
 };
 
-use ferry_proto::{Code, Header, Kind, Missing, Mode, RelPath, Violation};
+use ferry_proto::{Attributes, Code, Header, Kind, Missing, Mode, RelPath, Violation, Wants};
 use ferry_session::{
     SessionError,
     receive::{Admitted, Gate},
 };
-use ferry_store::lock;
+use ferry_store::{Accounts, lock};
 
 /// Something that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,10 @@ pub(crate) struct List {
     /// Which of them files here came from, by a hash of their names, where they may meet.
     origins: Option<Mutex<HashMap<u64, usize>>>,
     hashing: RandomState,
+    /// What files get back beside content, times and modes.
+    wants: Wants,
+    /// Who is who here, where owners are given back.
+    accounts: Accounts,
     on_missing: Box<OnMissing>,
 }
 
@@ -40,6 +44,7 @@ impl List {
     /// Whoever is told of what is missing is told the name on the server.
     pub(crate) fn new(
         wanted: Vec<Wanted>,
+        wants: Wants,
         on_missing: impl Fn(Option<&RelPath>, Code, &str) + Send + Sync + 'static,
     ) -> Self {
         let may_meet = wanted.len() > 1 && wanted.iter().any(|wanted| wanted.name.is_none());
@@ -47,6 +52,8 @@ impl List {
             answered: Mutex::new(vec![false; wanted.len()]),
             origins: may_meet.then(Mutex::default),
             hashing: RandomState::new(),
+            wants,
+            accounts: if wants.owner { Accounts::of_this_machine() } else { Accounts::default() },
             wanted,
             on_missing: Box::new(on_missing),
         }
@@ -71,6 +78,12 @@ impl List {
             lock(&self.answered)[number] = true;
         }
         Some((number, wanted))
+    }
+
+    /// As far as they were, whatever the server says; the owner as who he is here.
+    fn asked_for(&self, attributes: Attributes) -> Attributes {
+        let Attributes { owner, xattrs } = attributes.only(self.wants);
+        Attributes { owner: owner.map(|owner| self.accounts.here(owner)), xattrs }
     }
 
     /// Whether something else that was asked for has become this already.
@@ -120,8 +133,11 @@ impl Gate for List {
             (self.on_missing)(Some(&asked), code, detail);
             Ok(Admitted::Refused(code, detail.to_owned()))
         };
-        // What lets a program run as somebody else is not given back unasked.
-        header.mode = header.mode.map(|mode| Mode::from_bits(mode.bits() & 0o777));
+        *header.attributes = self.asked_for(std::mem::take(&mut *header.attributes));
+        // What lets a program run as somebody else is given back only with the owner that it is for.
+        if header.attributes.owner.is_none() {
+            header.mode = header.mode.map(|mode| Mode::from_bits(mode.bits() & 0o777));
+        }
         match wanted.name_here(&asked) {
             Ok(Some(name)) => {
                 header.path = name;
@@ -164,7 +180,7 @@ mod tests {
             path: (!asked.is_empty()).then(|| path(asked)),
             name: name.map(path),
         });
-        List::new(wanted.collect(), |_, _, _| {})
+        List::new(wanted.collect(), Wants::default(), |_, _, _| {})
     }
 
     /// Where a file, or a folder, of this name goes.
@@ -208,7 +224,7 @@ mod tests {
         let told = Arc::new(Mutex::new(Vec::new()));
         let tell = told.clone();
         let wanted = ["a", "b", "c", "d"].map(|name| Wanted { path: Some(path(name)), name: None });
-        let list = List::new(wanted.into(), move |path, code, _| {
+        let list = List::new(wanted.into(), Wants::default(), move |path, code, _| {
             lock(&tell).push((path.unwrap().to_string(), code));
         });
         list.admit(Header::new(path("a"), Kind::Folder)).unwrap();

@@ -15,10 +15,12 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something that it stands on fails")]
 
 mod arriving;
+mod attributes;
 mod confining;
 mod conflicts;
 mod durable;
 mod faults;
+mod fidelity;
 mod getting;
 mod grants;
 mod holding;

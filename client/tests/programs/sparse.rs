@@ -8,7 +8,7 @@ use std::{
 
 use ferry_proto::{
     Algorithm, Answer, Body, Code, Conflict, Digest, End, Features, Frame, Get, Header, Hello, Hole, Invite,
-    Kind, Message, Offer, RelPath, Request, Seq, Verb, Verdict, limits,
+    Kind, Message, Offer, RelPath, Request, Seq, Verb, Verdict, Wants, limits,
 };
 use ferry_session::identity::Identity;
 use rustix::process::Signal;
@@ -217,7 +217,10 @@ fn hostile_09_a_hole_out_of_place_or_of_an_impossible_length_ends_the_session() 
     let inbox = server.inbox().join("sparse");
     sparse(&inbox, 2 * MIB, &[]);
     let mut unaware = Peer::welcomed(&server);
-    unaware.say(Request { id: 1, verb: Verb::Get(Get { paths: Vec::new(), digest: Algorithm::Sha256 }) });
+    unaware.say(Request {
+        id: 1,
+        verb: Verb::Get(Get { paths: Vec::new(), digest: Algorithm::Sha256, wants: Wants::default() }),
+    });
     let Message::Offer(offer) = unaware.message() else { panic!("no offer") };
     let answer = Answer::Send { offset: 0, prefix: None };
     unaware.say(Verdict { seq: offer.seq, answer });

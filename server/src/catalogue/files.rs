@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::SystemTime};
 
-use ferry_proto::{Algorithm, Mode, RelPath};
+use ferry_proto::{Algorithm, Attributes, Mode, Owner, RelPath};
 use ferry_store::{Filed, Row, RowKind, Stamp};
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
@@ -142,8 +142,9 @@ struct Current {
 
 fn current(db: &Connection, path: &RelPath) -> rusqlite::Result<Option<Current>> {
     db.prepare_cached(
-        "SELECT id, kind, size, sha256, blake3, target, modified, modified_nanos, mode, stamp, client, since
-         FROM files WHERE path = ?1 AND until IS NULL",
+        "SELECT id, kind, size, sha256, blake3, target, modified, modified_nanos, mode, stamp, client, since,
+                uid, gid, user_name, group_name, xattrs
+         FROM files LEFT JOIN attributes ON file = id WHERE path = ?1 AND until IS NULL",
     )?
     .query_row([Column(path)], |row| {
         Ok(Current {
@@ -153,6 +154,7 @@ fn current(db: &Connection, path: &RelPath) -> rusqlite::Result<Option<Current>>
                 kind: kind(row)?,
                 modified: columns::modified(row)?,
                 mode: row.get::<_, Option<u32>>("mode")?.map(Mode::from_bits),
+                attributes: columns::attributes(row)?,
                 stamp: Stamp(row.get("stamp")?),
             },
             client: row.get("client")?,
@@ -190,6 +192,25 @@ fn touch(db: &Connection, current: &Current, row: &Row) -> rusqlite::Result<()> 
         ":sha256": digest_of(&kind, Algorithm::Sha256),
         ":blake3": digest_of(&kind, Algorithm::Blake3),
     })?;
+    tell(db, current.id, &row.attributes)
+}
+
+/// Writes what else is said of a row. What is not said stays.
+fn tell(db: &Connection, id: i64, attributes: &Attributes) -> rusqlite::Result<()> {
+    let Attributes { owner, xattrs } = attributes;
+    if let Some(Owner { uid, gid, user, group }) = owner {
+        db.prepare_cached(
+            "INSERT INTO attributes (file, uid, gid, user_name, group_name) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (file) DO UPDATE SET uid = ?2, gid = ?3, user_name = ?4, group_name = ?5",
+        )?
+        .execute(params![id, uid, gid, user, group])?;
+    }
+    if let Some(xattrs) = xattrs {
+        db.prepare_cached(
+            "INSERT INTO attributes (file, xattrs) VALUES (?1, ?2) ON CONFLICT (file) DO UPDATE SET xattrs = ?2",
+        )?
+        .execute(params![id, xattrs.to_bytes()])?;
+    }
     Ok(())
 }
 
@@ -227,7 +248,10 @@ fn insert(db: &Connection, filed: &Filed, since: SystemTime) -> rusqlite::Result
         ":client": client,
         ":since": Column(since),
     })?;
-    Ok(())
+    match row.attributes.is_empty() {
+        true => Ok(()),
+        false => tell(db, db.last_insert_rowid(), &row.attributes),
+    }
 }
 
 #[cfg(test)]
@@ -251,6 +275,7 @@ mod tests {
             kind: RowKind::File { size: content.len() as u64, digests: digest.into() },
             modified: Timestamp::new(1_700_000_000, 999_999_999).ok(),
             mode: Some(Mode::from_bits(0o4755)),
+            attributes: Attributes::default(),
             stamp: Stamp(stamp.to_vec()),
         }
     }
@@ -276,7 +301,13 @@ mod tests {
     #[test]
     fn every_kind_of_row_comes_back() {
         let (_folder, catalogue) = fresh();
-        let bare = |kind| Row { kind, modified: None, mode: None, stamp: Stamp(Vec::new()) };
+        let bare = |kind| Row {
+            kind,
+            modified: None,
+            mode: None,
+            attributes: Attributes::default(),
+            stamp: Stamp(Vec::new()),
+        };
         let rows = [
             filed("file", file(b"abc", b"\0\xff")),
             filed("empty", file(b"", b"s")),
@@ -294,13 +325,55 @@ mod tests {
         assert_eq!(catalogue.find(&path("File")).unwrap(), None);
     }
 
+    fn attributes(uid: u32, xattrs: &[(&str, &[u8])]) -> Attributes {
+        let xattrs = xattrs.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()));
+        Attributes {
+            owner: Owner::new(uid, uid, Some(b"mia\xe9".to_vec()), None).ok(),
+            xattrs: ferry_proto::Xattrs::new(xattrs.collect()).ok(),
+        }
+    }
+
+    #[test]
+    fn what_else_is_said_of_a_content_stays_until_something_else_is_said_or_the_content_changes() {
+        let (_folder, catalogue) = fresh();
+        let record = |content: &[u8], attributes: Attributes| {
+            catalogue.record(&[filed("a", Row { attributes, ..file(content, b"1") })]).unwrap();
+            catalogue.find(&path("a")).unwrap().unwrap().attributes
+        };
+        let first = attributes(1000, &[("user.x", b"\0"), ("user.y", b"")]);
+        assert_eq!(record(b"one", first.clone()), first);
+        assert_eq!(record(b"one", Attributes::default()), first);
+        let none = attributes(0, &[]);
+        assert_eq!(
+            record(b"one", Attributes { owner: None, ..none.clone() }),
+            Attributes { owner: first.owner, ..none.clone() }
+        );
+        assert_eq!(record(b"one", none.clone()), none);
+        // Of another content nobody has said anything; and what was said of the older one goes with its row.
+        assert_eq!(record(b"two", Attributes::default()), Attributes::default());
+        let count = || -> i64 {
+            lock(&catalogue.reader)
+                .query_one("SELECT count(*) FROM attributes", [], |row| row.get(0))
+                .unwrap()
+        };
+        assert_eq!(count(), 1);
+        catalogue.prune(SystemTime::now() + Duration::from_secs(1)).unwrap();
+        assert_eq!(count(), 0);
+    }
+
     #[test]
     fn what_a_name_held_stays_as_history() {
         let (_folder, catalogue) = fresh();
         for row in [file(b"one", b"1"), file(b"two", b"2")] {
             catalogue.record(&[filed("a", row)]).unwrap();
         }
-        let folder = Row { kind: RowKind::Folder, modified: None, mode: None, stamp: Stamp(vec![3]) };
+        let folder = Row {
+            kind: RowKind::Folder,
+            modified: None,
+            mode: None,
+            attributes: Attributes::default(),
+            stamp: Stamp(vec![3]),
+        };
         catalogue.record(&[filed("a", folder.clone())]).unwrap();
         assert_eq!(catalogue.find(&path("a")).unwrap(), Some(folder));
         let rows = history(&lock(&catalogue.reader), "a");

@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// What makes each version out of the one before; the first makes it out of nothing. A step that has been
 /// released never changes: what is to be different goes into a new one at the end.
-pub(super) const STEPS: &[&str] = &[FIRST];
+pub(super) const STEPS: &[&str] = &[FIRST, ATTRIBUTES];
 
 /// A database from the future.
 #[derive(Debug, PartialEq, Eq)]
@@ -147,6 +147,20 @@ CREATE TABLE settings (
 ) STRICT, WITHOUT ROWID;
 ";
 
+const ATTRIBUTES: &str = "
+CREATE TABLE attributes (
+    -- What the sender of a file, folder or symlink said of it beside its time and mode, where it was asked to: `ferry send`
+    -- with --owner and --xattrs.
+    file           INTEGER PRIMARY KEY REFERENCES files (id) ON DELETE CASCADE,
+    uid            INTEGER,           -- whose it is: the numbers on the sender's machine
+    gid            INTEGER,
+    user_name      BLOB,              -- and the names there: CAST(user_name AS TEXT)
+    group_name     BLOB,
+    xattrs         BLOB,              -- extended attributes, all of them, as PROTOCOL.md encodes them; NULL is not told
+    CHECK ((uid IS NULL) = (gid IS NULL))
+) STRICT;
+";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,7 +211,7 @@ mod tests {
         let mut tables = db.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table'").unwrap();
         let tables: Vec<(String, String)> =
             tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(|t| t.unwrap()).collect();
-        assert_eq!(tables.len(), 9);
+        assert_eq!(tables.len(), 10);
         for (name, sql) in tables {
             assert!(sql.contains("\n    -- "), "{name} has no comment");
         }

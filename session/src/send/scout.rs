@@ -84,7 +84,7 @@ pub(super) fn run(
         let looked_at = match next {
             Next::Missing(missing) => Prepared::Missing(missing),
             Next::Task(mut task) => {
-                let found = prepare(&*manifest, options, &room, &mut task);
+                let found = look_at(&*manifest, options, &room, &mut task);
                 let size = task.size();
                 let task = Taken { task: Some(task), manifest: manifest.clone() };
                 match found {
@@ -101,6 +101,26 @@ pub(super) fn run(
         };
         if prepared.blocking_send(looked_at).is_err() {
             return;
+        }
+    }
+}
+
+/// Finds everything that its offer says; all of the same version.
+fn look_at(
+    manifest: &dyn Manifest,
+    options: Options,
+    room: &impl Fn(u64) -> Permit,
+    task: &mut Task,
+) -> Result<(Option<Digest>, Option<Small>), SourceError> {
+    loop {
+        let found = prepare(manifest, options, room, task)?;
+        let Origin::Tree(item) = &task.origin else { return Ok(found) };
+        match manifest.attributes(item) {
+            Err(SourceError::Changed) if task.attempt + 1 < ATTEMPTS => task.attempt += 1,
+            attributes => {
+                *task.attributes = attributes?;
+                return Ok(found);
+            }
         }
     }
 }
@@ -191,6 +211,7 @@ pub fn source_failure(error: &SourceError) -> (Code, String) {
     match error {
         SourceError::Changed => (Code::SourceChanged, error.to_string()),
         SourceError::Name(error) => (Code::BadName, error.to_string()),
+        SourceError::Attributes(error) => (Code::SourceUnreadable, error.to_string()),
         SourceError::Io(error) if error.kind() == ErrorKind::NotFound => (Code::SourceVanished, plain(error)),
         SourceError::Io(error) => (Code::SourceUnreadable, plain(error)),
     }

@@ -11,8 +11,12 @@ pub(super) fn a_body_is_published_whole(store: &impl Store) {
     staged.append(b"two").expect("appending works");
     assert!(stat(store, "a/b/file").is_none(), "a name leads to something before it is published");
 
-    let meta = Meta { modified: Timestamp::new(1_500_000_000, 250).ok(), mode: Some(Mode::from_bits(0o640)) };
-    seal(store, &mut staged, meta).expect("sealing works");
+    let meta = Meta {
+        modified: Timestamp::new(1_500_000_000, 250).ok(),
+        mode: Some(Mode::from_bits(0o640)),
+        ..Meta::default()
+    };
+    seal(store, &mut staged, meta.clone()).expect("sealing works");
     let file = key("a/b/file");
     assert_fails!(store.publish(&mut staged, &file, true), StoreError::NotFound, "its folder is not there");
     store.make_folder(&key("a/b")).expect("making a folder makes those above");
@@ -34,6 +38,7 @@ pub(super) fn many_are_sealed_in_one_go_and_each_as_it_says(store: &impl Store) 
     let meta = |number: usize| Meta {
         modified: Timestamp::new(1_500_000_000 + number as i64, 0).ok(),
         mode: Some(Mode::from_bits(0o600 + number as u32 % 8)),
+        ..Meta::default()
     };
     let bodies = staged.iter_mut().enumerate().map(|(number, staged)| (staged, meta(number))).collect();
     for sealed in store.seal(bodies) {
@@ -44,7 +49,7 @@ pub(super) fn many_are_sealed_in_one_go_and_each_as_it_says(store: &impl Store) 
         store.publish(staged, &key(&name), false).expect("a sealed body can be published");
         let entry = entry(store, &name);
         assert_eq!(read(store, &name), [number as u8], "a body was taken for another");
-        let found = Meta { modified: Some(entry.modified), mode: Some(entry.mode) };
+        let found = Meta { modified: Some(entry.modified), mode: Some(entry.mode), ..Meta::default() };
         assert_eq!(found, meta(number), "a body was sealed with the time or mode of another");
     }
     assert!(store.seal(Vec::new()).is_empty());

@@ -4,25 +4,23 @@
 
 mod beneath;
 mod by_path;
+mod reading;
 mod stretches;
 mod walk;
 
 use std::{
-    fs::{File, Metadata, OpenOptions},
+    fs::{File, Metadata},
     io::{self, Read, Seek, SeekFrom},
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{MetadataExt, OpenOptionsExt},
-    },
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
 };
 
-use ferry_proto::{Kind, Mode, PathError, RelPath, Timestamp};
+use ferry_proto::{AttributeError, Kind, Mode, PathError, RelPath, Timestamp};
 use rustix::fs::{OFlags, Stat};
 
-pub use self::{stretches::Stretch, walk::Walk};
+pub use self::{reading::AttributeReader, stretches::Stretch, walk::Walk};
 use self::{stretches::Stretches, walk::Pending};
 use crate::{Digests, Stamp, attributes, folder::Folder};
 
@@ -121,6 +119,9 @@ pub enum SourceError {
     /// It cannot be named.
     #[error(transparent)]
     Name(#[from] PathError),
+    /// It has attributes that cannot be said.
+    #[error(transparent)]
+    Attributes(#[from] AttributeError),
     /// It is not what it was.
     #[error("it changed while it was being read")]
     Changed,
@@ -146,15 +147,16 @@ impl Location {
 
     fn open(&self, links: Links) -> io::Result<File> {
         // Non-blocking, so that a FIFO that someone put there does not hold this thread.
-        let mut flags = OFlags::NONBLOCK;
+        self.open_as(OFlags::NONBLOCK | OFlags::RDONLY, links)
+    }
+
+    fn open_as(&self, flags: OFlags, links: Links) -> io::Result<File> {
+        let mode = rustix::fs::Mode::empty();
         if let Some(Shelf(folder)) = &self.shelf {
-            let path = self.path.as_os_str().as_bytes();
-            return Ok(folder.open_at(path, flags | OFlags::RDONLY, rustix::fs::Mode::empty())?.into());
+            return Ok(folder.open_at(self.path.as_os_str().as_bytes(), flags, mode)?.into());
         }
-        if links != Links::Follow {
-            flags |= OFlags::NOFOLLOW;
-        }
-        OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(&self.path)
+        let nofollow = if links == Links::Follow { OFlags::empty() } else { OFlags::NOFOLLOW };
+        Ok(rustix::fs::open(&self.path, flags | nofollow | OFlags::CLOEXEC, mode)?.into())
     }
 }
 

@@ -252,7 +252,7 @@ impl<S: Store> Worker<S> {
             // Until all of them are sealed, so that nobody takes one over meanwhile.
             sealed.push(holding(ownership.as_ref()).map(|held| {
                 whose.push((index, staged.id(), &job.target.path, held));
-                bodies.push((staged, *meta));
+                bodies.push((staged, meta.clone()));
             }));
         }
         let names: Vec<_> = before.iter().map(|(named, _)| named.name()).collect();
@@ -310,7 +310,8 @@ impl<S: Store> Worker<S> {
     fn publish(&self, target: &Target, work: Work<S>) -> Result<Named, Fault> {
         let (store, ledger) = (&*self.store, &*self.ledger);
         let filed = |path, kind, meta: Meta, stamp, staged| {
-            let row = Row { kind, modified: meta.modified, mode: meta.mode, stamp };
+            let Meta { modified, mode, attributes } = meta;
+            let row = Row { kind, modified, mode, attributes, stamp };
             Box::new(Filed { path, row, client: target.terms.client.clone(), staged })
         };
         let new = |row, outcome| Named::new(What::New(row), outcome);
@@ -350,17 +351,18 @@ impl<S: Store> Worker<S> {
                 {
                     return Ok(there(target.path.clone(), entry.stamp, Outcome::Held(None, None)));
                 }
-                let stamp =
-                    store.set_meta(&target.path, meta, None).step("set a time and mode", &target.path)?;
+                let stamp = store
+                    .set_meta(&target.path, meta.clone(), None)
+                    .step("set a time and mode", &target.path)?;
                 self.made.forget(&target.path, &target.terms.client);
                 let row = filed(target.path.clone(), RowKind::Folder, meta, stamp, None);
                 Ok(new(row, Outcome::Stored(None, 0, None)))
             }
             Work::Link { link, meta } => {
                 let kind = RowKind::Symlink(link.clone());
-                match self
-                    .place(target, &kind, |path, replace| store.make_link(path, &link, meta, replace))?
-                {
+                match self.place(target, &kind, |path, replace| {
+                    store.make_link(path, &link, meta.clone(), replace)
+                })? {
                     Placed::Twin(path, stamp) => {
                         let outcome = Outcome::Held(None, target.shown(&path));
                         Ok(there(path, stamp, outcome))
@@ -378,15 +380,15 @@ impl<S: Store> Worker<S> {
             }
             Work::Refresh { path, seen, reserved, mut meta, kind, outcome } => {
                 target.refuse_when_cut()?;
-                let stamp = match store.set_meta(&path, meta, Some(&seen)) {
+                let stamp = match store.set_meta(&path, meta.clone(), Some(&seen)) {
                     // Touched since it was looked at. If it was an upload of the same content, its row says so.
                     Err(StoreError::Moved) => {
                         match ledger.find(&path)?.filter(|row| row.kind.is_same_as(&kind)) {
                             Some(row) => {
                                 if !target.terms.overwrite {
-                                    meta = Meta { modified: row.modified, mode: row.mode };
+                                    meta = row.meta();
                                 }
-                                store.set_meta(&path, meta, Some(&row.stamp))
+                                store.set_meta(&path, meta.clone(), Some(&row.stamp))
                             }
                             None => Err(StoreError::Moved),
                         }

@@ -123,7 +123,7 @@ impl Store for ForgetfulStore {
         published: &[(&RelPath, &Stamp)],
     ) -> (Results, Results) {
         let durable = self.machine.during("make_durable", |disk| {
-            bodies.iter().for_each(|(staged, meta)| disk.set_meta(staged.file, *meta));
+            bodies.iter().for_each(|(staged, meta)| disk.set_meta(staged.file, meta));
             bodies.iter().for_each(|(staged, _)| _ = disk.sync(staged.file));
             Ok::<_, PowerOff>(self.settle_on(disk, published))
         });
@@ -193,7 +193,7 @@ impl Store for ForgetfulStore {
         self.machine.during("make_link", |disk| {
             let folder = place_for(disk, key, replace)?;
             let link = disk.make_link(target);
-            disk.set_meta(link, Meta { mode: None, ..meta });
+            disk.set_meta(link, &Meta { mode: None, ..meta });
             disk.set_name(folder, key.name(), Some(link));
             Ok(disk.stamp(link))
         })
@@ -208,7 +208,7 @@ impl Store for ForgetfulStore {
             if seen.is_some_and(|seen| *seen != disk.stamp(number)) {
                 return Err(StoreError::Moved);
             }
-            disk.set_meta(number, meta);
+            disk.set_meta(number, &meta);
             lock(&self.touched).push(number);
             Ok(disk.stamp(number))
         })

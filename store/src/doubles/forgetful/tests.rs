@@ -21,7 +21,8 @@ fn key(name: &str) -> RelPath {
 }
 
 fn seal(store: &ForgetfulStore, staged: &mut ForgetfulStaged) {
-    let meta = Meta { modified: Timestamp::new(7, 7).ok(), mode: Some(Mode::from_bits(0o640)) };
+    let meta =
+        Meta { modified: Timestamp::new(7, 7).ok(), mode: Some(Mode::from_bits(0o640)), ..Meta::default() };
     store.seal(vec![(staged, meta)]).remove(0).unwrap();
 }
 
@@ -131,7 +132,13 @@ fn a_file_in_a_folder_is_found_only_with_the_folders_above_it() {
 fn a_call_at_which_the_power_goes_is_done_or_not_and_later_ones_fail() {
     let filed = Filed {
         path: key("name"),
-        row: Row { kind: RowKind::Folder, modified: None, mode: None, stamp: Stamp(vec![1]) },
+        row: Row {
+            kind: RowKind::Folder,
+            modified: None,
+            mode: None,
+            attributes: ferry_proto::Attributes::default(),
+            stamp: Stamp(vec![1]),
+        },
         client: "anna".into(),
         staged: None,
     };
