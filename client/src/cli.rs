@@ -164,6 +164,9 @@ pub(crate) struct RunArgs {
     /// What to do where another file has the name
     #[arg(long, value_name = "POLICY", default_value = "replace")]
     pub(crate) on_conflict: ConflictArg,
+    /// Keep several names of one file as that, or give them back as that
+    #[arg(long)]
+    pub(crate) hard_links: bool,
     /// Keep users and groups, or give them back, with setuid and its like (only root may)
     #[arg(long)]
     pub(crate) owner: bool,

@@ -334,7 +334,7 @@ fn run(args: RunArgs) -> Result<Run, Failure> {
             ConflictArg::Skip => Conflict::Skip,
             ConflictArg::Fail => Conflict::Fail,
         },
-        wants: Wants { owner: args.owner, xattrs: args.xattrs },
+        wants: Wants { owner: args.owner, xattrs: args.xattrs, hard_links: args.hard_links },
         dry_run: args.dry_run,
         limit_rate,
         retry,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ferry_proto::{Algorithm, Attributes, Digest, HasherState, Kind, RelPath};
-use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task};
+use ferry_session::send::{Backlog, Disproved, Fate, HardLinks, Manifest, Next, Origin, Stage, Task};
 use ferry_store::source::{AttributeReader, Found, Identity, Item, Links, SourceError, Walk};
 
 use crate::{digests::Digests, output::Report, place::SourceArg};
@@ -22,6 +22,8 @@ pub(crate) struct Queue {
     failed: AtomicBool,
     digests: Arc<Digests>,
     attributes: AttributeReader,
+    /// Present where names of one file are to stay that.
+    hard_links: Option<HardLinks>,
     report: Arc<dyn Report>,
     /// Counts what brings the run nearer to its end.
     progress: AtomicU64,
@@ -33,6 +35,7 @@ impl Queue {
     pub(crate) fn new(
         digests: Arc<Digests>,
         attributes: AttributeReader,
+        keeps_hard_links: bool,
         report: Arc<dyn Report>,
     ) -> Arc<Self> {
         Arc::new(Queue {
@@ -40,6 +43,7 @@ impl Queue {
             failed: AtomicBool::new(false),
             digests,
             attributes,
+            hard_links: keeps_hard_links.then(|| HardLinks::new(usize::MAX)),
             report,
             progress: AtomicU64::new(0),
             digested: AtomicU64::new(0),
@@ -150,7 +154,10 @@ fn is_twin(names: &mut Option<HashSet<[u8; 16]>>, path: &RelPath) -> bool {
 
 impl Manifest for Queue {
     fn next(&self, is_wanted: &dyn Fn() -> bool) -> Option<Next> {
-        self.backlog.next(is_wanted)
+        match &self.hard_links {
+            None => self.backlog.next(is_wanted),
+            Some(hard_links) => hard_links.next(&self.backlog, is_wanted),
+        }
     }
 
     fn nudge(&self) {
@@ -159,7 +166,10 @@ impl Manifest for Queue {
 
     fn put_back(&self, task: Task) {
         self.report.stalled(&task);
-        self.backlog.put_back(task);
+        match &self.hard_links {
+            None => self.backlog.put_back(task),
+            Some(hard_links) => hard_links.put_back(&self.backlog, task),
+        }
     }
 
     fn settle(&self, task: Task, fate: Fate) {
@@ -168,7 +178,10 @@ impl Manifest for Queue {
         }
         self.progress.fetch_add(1, Ordering::Relaxed);
         self.failed.fetch_or(self.report.settled(&task, &fate), Ordering::Relaxed);
-        self.backlog.settle(task);
+        match &self.hard_links {
+            None => self.backlog.settle(task),
+            Some(hard_links) => hard_links.settle(&self.backlog, task, &fate),
+        }
     }
 
     fn attributes(&self, item: &Item) -> Result<Attributes, SourceError> {

@@ -26,6 +26,8 @@ pub struct Wants {
     pub owner: bool,
     /// Extended attributes.
     pub xattrs: bool,
+    /// Which names are of one file.
+    pub hard_links: bool,
 }
 
 /// The user and the group that an entry belongs to. Names are bytes, and say more than numbers: another machine may know
@@ -91,8 +93,8 @@ impl Attributes {
     }
 
     pub(crate) fn extensions(&self) -> Vec<Extension> {
-        let owner = self.owner.as_ref().map(|owner| extension(OWNER, owner));
-        let xattrs = self.xattrs.as_ref().map(|xattrs| extension(XATTRS, xattrs));
+        let owner = self.owner.as_ref().map(|owner| Extension::of(OWNER, owner));
+        let xattrs = self.xattrs.as_ref().map(|xattrs| Extension::of(XATTRS, xattrs));
         owner.into_iter().chain(xattrs).collect()
     }
 
@@ -111,12 +113,6 @@ impl Attributes {
         }
         Ok(None)
     }
-}
-
-fn extension(tag: u16, value: &impl Serialize) -> Extension {
-    let mut bytes = Vec::new();
-    codec::encode(value, &mut bytes);
-    Extension { tag, value: bytes }
 }
 
 impl Owner {
@@ -163,7 +159,7 @@ impl Xattrs {
 
     /// As they are said in a header, which serves for writing them down, too.
     pub fn to_bytes(&self) -> Vec<u8> {
-        extension(XATTRS, self).value
+        Extension::of(XATTRS, self).value
     }
 
     /// What was written down.

@@ -4,6 +4,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::{Attributes, Digest, RelPath, codec, limits};
 
+/// The tag of [`Header::same_as`].
+const SAME_AS: u16 = 3;
+
 /// One entry of a tree, as its sender describes it.
 ///
 /// The size is `None` only for a stream whose end is not known yet. The digest is `None` where finding it out
@@ -23,6 +26,8 @@ pub struct Header {
     pub modified: Option<Timestamp>,
     /// Its permission bits.
     pub mode: Option<Mode>,
+    /// The name of a file that was offered before and that this is another name of, if it is one that the receiver has by now.
+    pub same_as: Option<RelPath>,
     /// What is said only where that is asked for.
     pub attributes: Box<Attributes>,
     /// Further attributes, which are not known here. A receiver passes over them.
@@ -68,6 +73,9 @@ pub enum HeaderError {
     /// A folder or link with a size or a digest.
     #[error("only a file has a size and a digest")]
     BodyWithoutFile,
+    /// Another name of something without a digest.
+    #[error("only a file with a digest is the same as another")]
+    SameAs,
     /// A size over [`limits::FILE`].
     #[error("the size is beyond every file")]
     TooLarge,
@@ -98,6 +106,7 @@ impl Header {
             digest: None,
             modified: None,
             mode: None,
+            same_as: None,
             attributes: Box::default(),
             extensions: Vec::new(),
         }
@@ -111,6 +120,9 @@ impl Header {
     fn check(&self) -> Result<(), HeaderError> {
         if !self.has_body() && (self.size.is_some() || self.digest.is_some()) {
             return Err(HeaderError::BodyWithoutFile);
+        }
+        if self.same_as.is_some() && (self.size.is_none() || self.digest.is_none()) {
+            return Err(HeaderError::SameAs);
         }
         if self.size.is_some_and(|size| size > limits::FILE) {
             return Err(HeaderError::TooLarge);
@@ -208,24 +220,37 @@ impl TryFrom<RawHeader> for Header {
             return Err(HeaderError::TooManyExtensions);
         }
         let (mut attributes, mut extensions) = (Box::<Attributes>::default(), Vec::new());
+        let mut same_as = None;
         for extension in all {
+            if extension.tag == SAME_AS {
+                let path: RelPath = codec::decode(&extension.value).map_err(|_| HeaderError::Extension)?;
+                same_as.get_or_insert(path);
+                continue;
+            }
             extensions.extend(attributes.take(extension).map_err(|_| HeaderError::Extension)?);
         }
-        let header = Header { path, kind, size, digest, modified, mode, attributes, extensions };
+        let header = Header { path, kind, size, digest, modified, mode, same_as, attributes, extensions };
         header.check().map(|()| header)
     }
 }
 
 impl Serialize for Header {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Header { path, kind, size, digest, modified, mode, attributes, extensions } = self;
-        let known = attributes.extensions();
+        let Header { path, kind, size, digest, modified, mode, same_as, attributes, extensions } = self;
+        let mut known = attributes.extensions();
+        known.extend(same_as.as_ref().map(|path| Extension::of(SAME_AS, path)));
         let all: Vec<&Extension> = known.iter().chain(extensions).collect();
         (path, kind, size, digest, modified, mode, all).serialize(serializer)
     }
 }
 
 impl Extension {
+    pub(crate) fn of(tag: u16, value: &impl Serialize) -> Self {
+        let mut bytes = Vec::new();
+        codec::encode(value, &mut bytes);
+        Extension { tag, value: bytes }
+    }
+
     /// What it counts for [`limits::EXTENSION_BYTES`].
     pub(crate) fn cost(&self) -> usize {
         self.value.len() + 8

@@ -241,7 +241,7 @@ fn goldens() -> Vec<Golden> {
         }
         .into(),
     );
-    let wants = Wants { owner: true, xattrs: true };
+    let wants = Wants { owner: true, xattrs: true, hard_links: true };
     let everything = List { paths: vec![], digest: Algorithm::Blake3, recursive: true, reread: true, wants };
     control(
         "request-list",
@@ -382,6 +382,19 @@ fn goldens() -> Vec<Golden> {
                         .ok(),
                 }),
                 ..header(b"photos", Kind::Folder)
+            },
+        ),
+    );
+    control(
+        "offer-same",
+        "A file that is another name of one that was offered before.",
+        offer(
+            4,
+            Header {
+                size: Some(0),
+                digest: Some(Algorithm::Sha256.digest(b"")),
+                same_as: RelPath::new("docs/first").ok(),
+                ..header(b"docs/second", Kind::File)
             },
         ),
     );

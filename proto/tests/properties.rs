@@ -153,6 +153,8 @@ fn hostile_09_a_header_beyond_its_limits_is_refused() {
             "too many bytes of them",
             Header { extensions: extensions(1, limits::EXTENSION_BYTES - 7), ..file() },
         ),
+        ("the same, and nothing known", Header { same_as: Some(path()), size: Some(1), ..file() }),
+        ("a folder that is the same", Header { same_as: Some(path()), ..Header::new(path(), Kind::Folder) }),
         ("a folder with a size", Header { size: Some(0), ..Header::new(path(), Kind::Folder) }),
         ("a folder with a digest", Header { digest: Some(digest), ..Header::new(path(), Kind::Folder) }),
         ("a link to nothing", Header::new(path(), Kind::Symlink(vec![]))),
@@ -248,6 +250,8 @@ fn hostile_09_malformed_attributes_are_refused() {
         ("one that stands twice", 2, &[2, 1, b'x', 0, 1, b'x', 0]),
         ("a value that is longer than it is", 2, &[1, 1, b'x', 9]),
         ("too many attributes", 2, &many),
+        ("the same as nothing", 3, &[0]),
+        ("the same as something outside", 3, b"\x04../x"),
     ] {
         assert!(with(tag, value).is_err(), "{what} was taken");
     }
@@ -305,22 +309,24 @@ fn an_unknown_verb_is_passed_over_with_its_arguments_and_a_known_one_is_not() {
     for bad in [&[4, 0, 1][..], &[0, 2, 1], &[0, 0, 0], &[0, 0, 3], &[0, 0], &[], &[0, 0, 1, 0]] {
         assert!(request(1, bad).is_err(), "{bad:?} are no arguments of Put");
     }
-    assert!(request(2, &[1, 1, b'x', 1, 0, 1]).is_ok());
+    assert!(request(2, &[1, 1, b'x', 1, 0, 1, 0]).is_ok());
     for bad in [
         &[1, 1, b'x'][..],
-        &[1, 1, b'/', 1, 0, 0],
-        &[2, 1, b'x', 1, 0, 0],
-        &[0, 3, 0, 0],
-        &[0, 1, 0],
-        &[0, 1, 0, 2],
+        &[1, 1, b'/', 1, 0, 0, 0],
+        &[2, 1, b'x', 1, 0, 0, 0],
+        &[0, 3, 0, 0, 0],
+        &[0, 1, 0, 0],
+        &[0, 1, 0, 2, 0],
         &[0],
         &[],
-        &[0, 1, 0, 0, 0],
+        &[0, 1, 0, 0, 0, 0],
     ] {
         assert!(request(2, bad).is_err(), "{bad:?} are no arguments of Get");
     }
-    assert!(request(3, &[0, 1, 1, 0, 1, 0]).is_ok());
-    for bad in [&[0, 1, 2, 0, 0, 0][..], &[0, 1, 1, 0, 0], &[0, 1, 1, 0, 0, 3], &[0, 1, 1, 0, 0, 0, 0], &[]] {
+    assert!(request(3, &[0, 1, 1, 0, 1, 0, 1]).is_ok());
+    for bad in
+        [&[0, 1, 2, 0, 0, 0, 0][..], &[0, 1, 1, 0, 0], &[0, 1, 1, 0, 0, 0, 3], &[0, 1, 1, 0, 0, 0, 0, 0], &[]]
+    {
         assert!(request(3, bad).is_err(), "{bad:?} are no arguments of List");
     }
 }

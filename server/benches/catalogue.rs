@@ -73,7 +73,13 @@ fn filed(number: usize) -> Filed {
         attributes: ferry_proto::Attributes::default(),
         stamp: Stamp(vec![7; 56]),
     };
-    Filed { path: path(number), row, client: "laptop".into(), staged: Some(StageId(number as u128)) }
+    Filed {
+        path: path(number),
+        row,
+        client: "laptop".into(),
+        staged: Some(StageId(number as u128)),
+        before: None,
+    }
 }
 
 fn path(number: usize) -> RelPath {

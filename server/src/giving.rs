@@ -12,13 +12,19 @@ use std::{
 use ferry_proto::{
     Algorithm, Attributes, Code, Digest, HasherState, Missing, PathError, RelPath, RunId, Wants,
 };
-use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task, source_failure};
+use ferry_session::send::{
+    Backlog, Disproved, Fate, HardLinks, Manifest, Next, Origin, Stage, Task, source_failure,
+};
 use ferry_store::{
     Ledger, Row, RowKind, lock,
     source::{Found, Identity, Item, Shelf, SourceError, Walk},
 };
 
 use crate::{catalogue::ClientId, log::Journal};
+
+/// Files with several names, and such names, that the server remembers for one request: some MB. Those beyond come as files
+/// of their own.
+const HARD_LINKS: usize = 65_536;
 
 /// What is asked for, by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +58,8 @@ pub(crate) struct Giving {
     journal: Journal,
     folder: Option<RelPath>,
     wants: Wants,
+    /// Present where names of one file are to stay that.
+    hard_links: Option<HardLinks>,
     ledger: Arc<dyn Ledger>,
 }
 
@@ -73,7 +81,9 @@ impl Givings {
             return share;
         }
         let (folder, wants) = (wish.folder.clone(), wish.wants);
-        let giving = Arc::new(Giving { backlog: Backlog::default(), journal, folder, wants, ledger });
+        let hard_links = wants.hard_links.then(|| HardLinks::new(HARD_LINKS));
+        let giving =
+            Arc::new(Giving { backlog: Backlog::default(), journal, folder, wants, hard_links, ledger });
         let (searching, wish_to_search) = (giving.clone(), wish.clone());
         std::thread::spawn(move || searching.search(&wish_to_search, &shelf));
         let share = Arc::new(Share { giving, wish });
@@ -159,7 +169,10 @@ fn missing(path: &Path, error: &SourceError, folder: Option<&RelPath>, root: Opt
 
 impl Manifest for Giving {
     fn next(&self, is_wanted: &dyn Fn() -> bool) -> Option<Next> {
-        self.backlog.next(is_wanted)
+        match &self.hard_links {
+            None => self.backlog.next(is_wanted),
+            Some(hard_links) => hard_links.next(&self.backlog, is_wanted),
+        }
     }
 
     fn nudge(&self) {
@@ -167,17 +180,23 @@ impl Manifest for Giving {
     }
 
     fn put_back(&self, task: Task) {
-        self.backlog.put_back(task);
+        match &self.hard_links {
+            None => self.backlog.put_back(task),
+            Some(hard_links) => hard_links.put_back(&self.backlog, task),
+        }
     }
 
     fn settle(&self, task: Task, fate: Fate) {
         let path = task.path();
-        match fate {
-            Fate::Sent { digest, bytes, .. } => self.journal.gave(path, bytes, digest.as_ref()),
-            Fate::Failed { code, detail } => self.journal.could_not_give(path, code, &detail),
+        match &fate {
+            Fate::Sent { digest, bytes, .. } => self.journal.gave(path, *bytes, digest.as_ref()),
+            Fate::Failed { code, detail } => self.journal.could_not_give(path, *code, detail),
             Fate::Held { .. } | Fate::WouldSend { .. } => {}
         }
-        self.backlog.settle(task);
+        match &self.hard_links {
+            None => self.backlog.settle(task),
+            Some(hard_links) => hard_links.settle(&self.backlog, task, &fate),
+        }
     }
 
     /// Not before it is their turn: they may be long, and many wait.

@@ -127,6 +127,17 @@ pub struct Filed {
     pub client: String,
     /// The staged body that became it, if it may have a checkpoint.
     pub staged: Option<StageId>,
+    /// What the same file was known by before, if it may have other names.
+    pub before: Option<Before>,
+}
+
+/// A file got one more name, or another time or mode, and so another stamp: the rows of its other names get that, too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Before {
+    /// Its stamp until then.
+    pub stamp: Stamp,
+    /// The name that the new one was made from.
+    pub twin: Option<RelPath>,
 }
 
 /// What a body must agree with to be gone on with: bytes of two sources are never joined.

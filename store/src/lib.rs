@@ -31,7 +31,7 @@ pub use accounts::Accounts;
 pub use digests::Digests;
 pub use error::StoreError;
 pub use folder::make_folder;
-pub use ledger::{BodyKey, Checkpoint, Filed, Held, Ledger, LedgerError, Row, RowKind};
+pub use ledger::{Before, BodyKey, Checkpoint, Filed, Held, Ledger, LedgerError, Row, RowKind};
 pub use local::LocalStore;
 pub use lock::lock;
 pub use meter::{Meter, Part};

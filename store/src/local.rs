@@ -228,6 +228,19 @@ impl Store for LocalStore {
         Ok(LocalStaged { id, file: Arc::new(file.into()), unnamed, shortfall: None })
     }
 
+    fn stage_same(&self, id: StageId, key: &RelPath, seen: &Stamp) -> Result<LocalStaged, StoreError> {
+        let file = self.open_meta(key)?;
+        let stat = fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stamp(&stat) != *seen {
+            return Err(StoreError::Moved);
+        }
+        if !self.has_room_beside(&file) {
+            return Err(StoreError::Crowded);
+        }
+        Unnamed::link_in_any_way(&file, &self.staging, id.to_string().as_bytes())?;
+        Ok(LocalStaged { id, file: Arc::new(file.into()), unnamed: None, shortfall: None })
+    }
+
     fn reopen(&self, id: StageId, length: u64) -> Result<LocalStaged, StoreError> {
         let file = self.staging.open_at(id.to_string().as_bytes(), OFlags::RDWR, fs::Mode::empty())?;
         if !self.has_room_beside(&file) {

@@ -27,6 +27,10 @@ pub trait Store: Send + Sync + 'static {
     /// gone when it is dropped. [`StoreError::Crowded`] while too many others are open.
     fn stage(&self, id: StageId, fleeting: bool) -> Result<Self::Staged, StoreError>;
 
+    /// Stages another name of a file that is published and still has this stamp, to be sealed and published like any body;
+    /// the file is the same. Any error says that it does not become one.
+    fn stage_same(&self, id: StageId, key: &RelPath, seen: &Stamp) -> Result<Self::Staged, StoreError>;
+
     /// Opens a staged body again, cut back to `length` bytes; one of just that length keeps its stamp.
     /// [`StoreError::NotFound`] if it does not exist, is shorter, or has a name already, as a cut in the middle of
     /// publishing may leave it; [`StoreError::Crowded`] while too many others are open.

@@ -56,7 +56,7 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
     let narrator = Arc::new(Narrator::new(run.output, Direction::Send, run.dry_run, receipts));
     let (dialer, invite) = Dialer::to(server, &config.home.identity, run.timeout)?;
     let attributes = AttributeReader::new(run.wants, config.links);
-    let queue = Queue::new(digests.clone(), attributes, narrator.clone());
+    let queue = Queue::new(digests.clone(), attributes, run.wants.hard_links, narrator.clone());
     let work = Arc::new(Sending {
         sources: Mutex::new(sources),
         queue: queue.clone(),

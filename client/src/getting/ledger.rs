@@ -53,7 +53,11 @@ impl Ledger for Book {
             EntryKind::File(_) if self.distrusts => return Ok(None),
             EntryKind::File(size) => {
                 let identity = Identity::of_stamp(&entry.stamp);
-                let by = |algorithm| self.digests.find(identity.as_ref()?, algorithm);
+                // What another name of it was made of is looked for right after that.
+                let by = |algorithm| match self.wants.hard_links {
+                    true => self.digests.find_even_fresh(identity.as_ref()?, algorithm),
+                    false => self.digests.find(identity.as_ref()?, algorithm),
+                };
                 let Some(digests) = Known::of(Algorithm::ALL.into_iter().filter_map(by)) else {
                     return Ok(None);
                 };

@@ -80,6 +80,13 @@ impl List {
         Some((number, wanted))
     }
 
+    /// What another name of the same file is called here.
+    fn name_of(&self, other: &RelPath) -> Result<Option<RelPath>, SessionError> {
+        let wanted = self.wanted.iter().find(|wanted| wanted.holds(other));
+        let wanted = wanted.ok_or(Violation("another name of what was not asked for"))?;
+        Ok(wanted.name_here(other).ok().flatten())
+    }
+
     /// As far as they were, whatever the server says; the owner as who he is here.
     fn asked_for(&self, attributes: Attributes) -> Attributes {
         let Attributes { owner, xattrs } = attributes.only(self.wants);
@@ -138,6 +145,10 @@ impl Gate for List {
         if header.attributes.owner.is_none() {
             header.mode = header.mode.map(|mode| Mode::from_bits(mode.bits() & 0o777));
         }
+        header.same_as = match header.same_as.take().filter(|_| self.wants.hard_links) {
+            None => None,
+            Some(other) => self.name_of(&other)?,
+        };
         match wanted.name_here(&asked) {
             Ok(Some(name)) => {
                 header.path = name;

@@ -241,7 +241,11 @@ fn get_from(
         let Message::Request(Request { verb: Verb::Get(get), .. }) = wire.message() else {
             panic!("no request")
         };
-        let wants = Wants { owner: flags.contains(&"--owner"), xattrs: flags.contains(&"--xattrs") };
+        let wants = Wants {
+            owner: flags.contains(&"--owner"),
+            xattrs: flags.contains(&"--xattrs"),
+            hard_links: false,
+        };
         assert_eq!(get.wants, wants);
         let count = headers.len() as u64;
         let mut sent = 0;

@@ -42,6 +42,7 @@ fn awkward_tree(tree: &Path) {
     links(tree);
     sparse_files(tree);
     attributes(tree);
+    hard_links(tree);
     if is_root() {
         owners(tree);
     }
@@ -133,6 +134,20 @@ fn attributes(tree: &Path) {
     }
 }
 
+fn hard_links(tree: &Path) {
+    fs::create_dir_all(tree.join("names/deep/er")).unwrap();
+    let linked = [
+        ("sparse/middle", "names/deep/er/middle"),
+        ("sparse/middle", "sparse/middle, too"),
+        ("attributes/file", "attributes/file, too"),
+        ("times/2", "modes/time"),
+        ("executable.sh", "names/deep/executable.sh"),
+    ];
+    for (file, name) in linked {
+        fs::hard_link(tree.join(file), tree.join(name)).unwrap();
+    }
+}
+
 fn owners(tree: &Path) {
     fs::create_dir(tree.join("owners")).unwrap();
     for (number, mode) in (100_000..).zip([0o644, 0o4755, 0o2711, 0o6400]) {
@@ -160,7 +175,7 @@ fn found(tree: &Path) -> Vec<String> {
     // Bytes and blocks of a folder are its file system's own; blocks of small files too.
     let everything = [
         print(&["-type", "d"], "%P %y %m %T@ %U %G\\0"),
-        print(&["!", "-type", "d"], "%P %y %m %s %T@ %U %G -> %l\\0"),
+        print(&["!", "-type", "d"], "%P %y %m %s %T@ %U %G %n -> %l\\0"),
         print(&["-path", "./sparse/*"], "%P takes %b\\0"),
     ];
     let mut found: Vec<String> = everything
@@ -188,8 +203,8 @@ fn an_awkward_tree_comes_back_as_other_programs_see_it() {
     awkward_tree(&source);
     // Only root can give files to others, or tell rsync to look at what only root can set.
     let (all, rsync): (&[&str], _) = match is_root() {
-        true => (&["--xattrs", "--owner"], "-naAXci"),
-        false => (&["--xattrs"], "-nrlptAXci"),
+        true => (&["--hard-links", "--xattrs", "--owner"], "-naHAXci"),
+        false => (&["--hard-links", "--xattrs"], "-nrlptHAXci"),
     };
     let get = || client.ferry("get").arg("box:").arg(&to).args(all);
     client.send(&source).args(all).run().code(0);

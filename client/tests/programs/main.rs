@@ -23,6 +23,7 @@ mod faults;
 mod fidelity;
 mod getting;
 mod grants;
+mod hard_links;
 mod holding;
 mod hostile_giver;
 mod hostile_names;

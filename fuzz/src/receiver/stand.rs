@@ -38,6 +38,10 @@ impl Store for Stand {
         Ok(StandStaged { inner: self.inner.stage(id, fleeting)?, is_slow: self.is_slow })
     }
 
+    fn stage_same(&self, id: StageId, key: &RelPath, seen: &Stamp) -> Result<Self::Staged, StoreError> {
+        Ok(StandStaged { inner: self.inner.stage_same(id, key, seen)?, is_slow: self.is_slow })
+    }
+
     fn reopen(&self, id: StageId, length: u64) -> Result<Self::Staged, StoreError> {
         Ok(StandStaged { inner: self.inner.reopen(id, length)?, is_slow: self.is_slow })
     }

@@ -186,9 +186,18 @@ fn header() -> impl Strategy<Value = Header> {
     let mode = any::<u32>().prop_map(Mode::from_bits);
     let extension =
         (100..=u16::MAX, vec(any::<u8>(), 0..300)).prop_map(|(tag, value)| Extension { tag, value });
-    let extensions = prop_oneof![4 => Just(vec![]), 1 => vec(extension, 0..=limits::EXTENSIONS - 2)];
-    (path(), kind, size, option::of(digest()), option::of(time), option::of(mode), attributes(), extensions)
-        .prop_map(|(path, kind, size, digest, modified, mode, attributes, extensions)| {
+    let extensions = prop_oneof![4 => Just(vec![]), 1 => vec(extension, 0..=limits::EXTENSIONS - 3)];
+    (
+        path(),
+        kind,
+        size,
+        option::of(digest()),
+        option::of(time),
+        option::of(mode),
+        attributes(),
+        (option::of(path()), extensions),
+    )
+        .prop_map(|(path, kind, size, digest, modified, mode, attributes, (same_as, extensions))| {
             let is_file = kind == Kind::File;
             Header {
                 path,
@@ -197,6 +206,7 @@ fn header() -> impl Strategy<Value = Header> {
                 digest: digest.filter(|_| is_file),
                 modified,
                 mode,
+                same_as: same_as.filter(|_| is_file && size.is_some() && digest.is_some()),
                 attributes: Box::new(attributes),
                 extensions,
             }
@@ -204,7 +214,7 @@ fn header() -> impl Strategy<Value = Header> {
 }
 
 fn wants() -> impl Strategy<Value = Wants> {
-    (any::<bool>(), any::<bool>()).prop_map(|(owner, xattrs)| Wants { owner, xattrs })
+    any::<[bool; 3]>().prop_map(|[owner, xattrs, hard_links]| Wants { owner, xattrs, hard_links })
 }
 
 fn attributes() -> impl Strategy<Value = Attributes> {

@@ -167,7 +167,7 @@ mod tests {
                 attributes: ferry_proto::Attributes::default(),
                 stamp: Stamp(vec![1]),
             };
-            Filed { path: path("a"), row, client: "laptop".into(), staged: Some(StageId(1)) }
+            Filed { path: path("a"), row, client: "laptop".into(), staged: Some(StageId(1)), before: None }
         };
         let failing = Filed { staged: None, ..stored(u64::MAX) };
         catalogue.record(&[stored(1), failing]).unwrap_err();

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::SystemTime};
 
 use ferry_proto::{Algorithm, Attributes, Mode, Owner, RelPath};
-use ferry_store::{Filed, Row, RowKind, Stamp};
+use ferry_store::{Before, Filed, Row, RowKind, Stamp};
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::columns::{self, Column};
@@ -34,12 +34,34 @@ pub(super) fn record(
             return Ok(());
         }
         if current.row.kind.is_same_as(&filed.row.kind) {
-            return touch(db, &current, &filed.row);
+            touch(db, &current, &filed.row)?;
+            return renew_others(db, filed, current.id);
         }
         since = close_row(db, &filed.path, &current, now, usage)?;
     }
     usage.add(&filed.client, &filed.row.kind);
-    insert(db, filed, since)
+    let id = insert(db, filed, since)?;
+    renew_others(db, filed, id)
+}
+
+/// Writes the stamp of a file with several names down for all of them.
+fn renew_others(db: &Connection, filed: &Filed, id: i64) -> rusqlite::Result<()> {
+    let Some(Before { stamp, twin }) = &filed.before else { return Ok(()) };
+    let mut note = db.prepare_cached("INSERT OR REPLACE INTO hard_links (file, stamp) VALUES (?1, ?2)")?;
+    if let Some(twin) = twin {
+        if let Some(twin) = current(db, twin)?.filter(|twin| twin.row.stamp == *stamp) {
+            note.execute(params![twin.id, stamp.0])?;
+        }
+        note.execute(params![id, stamp.0])?;
+    }
+    db.prepare_cached(
+        "UPDATE files SET stamp = ?2
+         WHERE id IN (SELECT file FROM hard_links WHERE stamp = ?1) AND stamp = ?1 AND until IS NULL",
+    )?
+    .execute(params![stamp.0, filed.row.stamp.0])?;
+    db.prepare_cached("UPDATE hard_links SET stamp = ?2 WHERE stamp = ?1")?
+        .execute(params![stamp.0, filed.row.stamp.0])?;
+    Ok(())
 }
 
 /// Whether names hold anything now, as far as is known here.
@@ -221,8 +243,9 @@ fn digest_of(kind: &RowKind, algorithm: Algorithm) -> Option<[u8; 32]> {
     }
 }
 
-fn insert(db: &Connection, filed: &Filed, since: SystemTime) -> rusqlite::Result<()> {
-    let Filed { path, row, client, staged: _ } = filed;
+/// Returns the row's number.
+fn insert(db: &Connection, filed: &Filed, since: SystemTime) -> rusqlite::Result<i64> {
+    let Filed { path, row, client, staged: _, before: _ } = filed;
     let (kind, size, target) = match &row.kind {
         RowKind::File { size, .. } => ("file", Some(Column(*size)), None),
         RowKind::Folder => ("folder", None, None),
@@ -248,10 +271,11 @@ fn insert(db: &Connection, filed: &Filed, since: SystemTime) -> rusqlite::Result
         ":client": client,
         ":since": Column(since),
     })?;
-    match row.attributes.is_empty() {
-        true => Ok(()),
-        false => tell(db, db.last_insert_rowid(), &row.attributes),
+    let id = db.last_insert_rowid();
+    if !row.attributes.is_empty() {
+        tell(db, id, &row.attributes)?;
     }
+    Ok(id)
 }
 
 #[cfg(test)]
@@ -281,7 +305,7 @@ mod tests {
     }
 
     fn filed(name: impl AsRef<[u8]>, row: Row) -> Filed {
-        Filed { path: path(name), row, client: "laptop".into(), staged: None }
+        Filed { path: path(name), row, client: "laptop".into(), staged: None, before: None }
     }
 
     /// Digest or kind of every row of a name, oldest first, with its times.
@@ -359,6 +383,35 @@ mod tests {
         assert_eq!(count(), 1);
         catalogue.prune(SystemTime::now() + Duration::from_secs(1)).unwrap();
         assert_eq!(count(), 0);
+    }
+
+    #[test]
+    fn all_names_of_one_file_have_its_stamp() {
+        let (_folder, catalogue) = fresh();
+        let record = |name: &str, stamp: &[u8], before: Option<(&[u8], Option<&str>)>| {
+            let before =
+                before.map(|(stamp, twin)| Before { stamp: Stamp(stamp.to_vec()), twin: twin.map(path) });
+            catalogue.record(&[Filed { before, ..filed(name, file(b"same", stamp)) }]).unwrap();
+        };
+        let stamps = || {
+            let stamp = |name: &str| catalogue.find(&path(name)).unwrap().unwrap().stamp.0;
+            ["a", "b", "c", "other"].map(stamp)
+        };
+        record("a", b"1", None);
+        record("other", b"1 of another", None);
+        record("b", b"2", Some((b"1", Some("a"))));
+        record("c", b"3", Some((b"2", Some("b"))));
+        assert_eq!(stamps(), [&b"3"[..], b"3", b"3", b"1 of another"]);
+        // One of them gets another time.
+        record("b", b"4", Some((b"3", None)));
+        assert_eq!(stamps(), [&b"4"[..], b"4", b"4", b"1 of another"]);
+        // One becomes another file, and is none of them any more.
+        catalogue.record(&[filed("a", file(b"new", b"5"))]).unwrap();
+        record("c", b"6", Some((b"4", None)));
+        assert_eq!(stamps(), [&b"5"[..], b"6", b"6", b"1 of another"]);
+        // What had another stamp meanwhile was touched, and is not known to be the same.
+        record("other", b"7", Some((b"1", Some("b"))));
+        assert_eq!(stamps(), [&b"5"[..], b"6", b"6", b"7"]);
     }
 
     #[test]

@@ -159,6 +159,13 @@ CREATE TABLE attributes (
     xattrs         BLOB,              -- extended attributes, all of them, as PROTOCOL.md encodes them; NULL is not told
     CHECK ((uid IS NULL) = (gid IS NULL))
 ) STRICT;
+
+CREATE TABLE hard_links (
+    -- Files that have several names here: what happens to one of them is written down for all.
+    file           INTEGER PRIMARY KEY REFERENCES files (id) ON DELETE CASCADE,
+    stamp          BLOB    NOT NULL   -- the file's, as it was when a name of it was made or changed last
+) STRICT;
+CREATE INDEX hard_links_stamp ON hard_links (stamp);
 ";
 
 #[cfg(test)]
@@ -211,7 +218,7 @@ mod tests {
         let mut tables = db.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table'").unwrap();
         let tables: Vec<(String, String)> =
             tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(|t| t.unwrap()).collect();
-        assert_eq!(tables.len(), 10);
+        assert_eq!(tables.len(), 11);
         for (name, sql) in tables {
             assert!(sql.contains("\n    -- "), "{name} has no comment");
         }

@@ -35,7 +35,7 @@ fn filed(name: String, content: &[u8]) -> Filed {
     let modified = Timestamp::new(1_700_000_000, 1).ok();
     let row =
         Row { kind, modified, mode: None, attributes: Attributes::default(), stamp: Stamp(vec![7; 40]) };
-    Filed { path: path(name), row, client: "laptop".into(), staged: Some(StageId(1)) }
+    Filed { path: path(name), row, client: "laptop".into(), staged: Some(StageId(1)), before: None }
 }
 
 #[test]

@@ -11,6 +11,7 @@
 
 mod backlog;
 mod core;
+mod hard_links;
 mod reader;
 mod scout;
 mod task;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use self::{
     backlog::Backlog,
+    hard_links::{HardLinks, Same},
     scout::source_failure,
     task::{Disproved, Fate, Manifest, Next, Origin, Pace, Stage, Task, Unlimited},
 };

@@ -140,7 +140,11 @@ fn prepare(
     if is_new_attempt {
         look_again(item, options.links)?;
     }
+    // If it is not what its other name was, it is a file like any other.
+    task.same.take_if(|same| same.identity != item.identity || same.digest.algorithm() != options.digest);
+    let same = task.same.as_ref().map(|same| same.digest);
     let known = if options.checksum { None } else { manifest.known_digest(item, options.digest) };
+    let known = same.or(known);
     // Whoever only asks what there is says so where a digest is needed.
     let is_list = options.asked && options.dry_run;
     if known.is_some() || item.identity.size > SMALL || is_list {

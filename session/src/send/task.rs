@@ -5,6 +5,8 @@ use std::{future::Future, pin::Pin, time::Duration};
 use ferry_proto::{Algorithm, Attributes, Code, Digest, HasherState, Header, Kind, Missing, RelPath};
 use ferry_store::source::{Identity, Item, SourceError};
 
+use super::Same;
+
 /// The list of what is to be sent, shared by every connection that works on it.
 pub trait Manifest: Send + Sync + 'static {
     /// What comes next. Waits while other tasks are outstanding, because they may come back or let a folder's turn
@@ -121,6 +123,8 @@ pub struct Task {
     pub reached: u64,
     /// What else is said of it.
     pub attributes: Box<Attributes>,
+    /// The file that it is another name of, which the receiver has by now.
+    pub same: Option<Box<Same>>,
 }
 
 /// Where a task's bytes come from.
@@ -172,7 +176,7 @@ pub enum Fate {
 impl Task {
     /// A task that was not tried before.
     pub fn new(origin: Origin) -> Self {
-        Task { origin, attempt: 0, reached: 0, attributes: Box::default() }
+        Task { origin, attempt: 0, reached: 0, attributes: Box::default(), same: None }
     }
 
     /// Where it goes.
@@ -209,6 +213,7 @@ impl Task {
                 modified: Some(item.modified),
                 // A link has no permission bits of its own.
                 mode: (!matches!(item.kind, Kind::Symlink(_))).then_some(item.mode),
+                same_as: digest.and(self.same.as_ref()).map(|same| same.path.clone()),
                 attributes: self.attributes.clone(),
                 ..Header::new(item.path.clone(), item.kind.clone())
             },

@@ -35,6 +35,11 @@ impl Ledger for MemoryLedger {
                 }
                 None => drop(lock(&self.senders).insert(filed.path.clone(), filed.client.clone())),
             }
+            if let Some(before) = &filed.before {
+                rows.values_mut()
+                    .filter(|other| other.stamp == before.stamp)
+                    .for_each(|other| other.stamp = row.stamp.clone());
+            }
             rows.insert(filed.path.clone(), row);
             checkpoints.retain(|id, _| Some(*id) != filed.staged);
         }

@@ -115,6 +115,11 @@ impl<S: Store> Store for Scripted<S> {
         Ok(Scripted::new(self.inner.stage(id, fleeting)?, &self.script))
     }
 
+    fn stage_same(&self, id: StageId, key: &RelPath, seen: &Stamp) -> Result<Self::Staged, StoreError> {
+        self.script.call("stage_same", key)?;
+        Ok(Scripted::new(self.inner.stage_same(id, key, seen)?, &self.script))
+    }
+
     fn reopen(&self, id: StageId, length: u64) -> Result<Self::Staged, StoreError> {
         self.script.call("reopen", length)?;
         Ok(Scripted::new(self.inner.reopen(id, length)?, &self.script))

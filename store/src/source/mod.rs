@@ -93,6 +93,8 @@ pub struct Item {
     pub modified: Timestamp,
     /// Its permission bits.
     pub mode: Mode,
+    /// Whether it is a file that has several names.
+    pub has_other_names: bool,
     /// The digests that it is known to have.
     pub known: Option<Box<Digests>>,
     /// The folder around it, if that is sent too.

@@ -275,6 +275,7 @@ impl<S: Store> Upload<S> {
                     meta: Meta::of(&self.header),
                     size: self.length,
                     digest: sent,
+                    twin: None,
                 };
                 self.shared.committer.hand_in(Job { target: self.target.clone(), work, reply });
             }

@@ -23,12 +23,13 @@ use super::{
     made::Made,
     owners::{Ownership, hold, holding},
     quotas::{Quotas, Reserved},
+    same::Twin,
     staging::discard,
     target::Target,
 };
 use crate::{
-    Entry, EntryKind, Filed, Ledger, Meta, Meter, Part, Row, RowKind, Staged, Stamp, Store, StoreError,
-    lock::lock,
+    Before, Entry, EntryKind, Filed, Ledger, Meta, Meter, Part, Row, RowKind, Staged, Stamp, Store,
+    StoreError, lock::lock,
 };
 
 /// Jobs in one batch: each holds an open file until the next batch is durable, too, and none of them is answered before.
@@ -54,7 +55,11 @@ pub(super) enum Work<S: Store> {
         meta: Meta,
         size: u64,
         digest: Digest,
+        /// Present where it is another name of a file that is here.
+        twin: Option<Twin>,
     },
+    /// A name of a file that has another one, whose row is good for both.
+    Twin { twin: Twin, row: Row, reserved: Option<Reserved>, outcome: Outcome },
     /// A folder is made, or gets another time and mode.
     Folder { meta: Meta },
     /// A symbolic link is made.
@@ -312,12 +317,12 @@ impl<S: Store> Worker<S> {
         let filed = |path, kind, meta: Meta, stamp, staged| {
             let Meta { modified, mode, attributes } = meta;
             let row = Row { kind, modified, mode, attributes, stamp };
-            Box::new(Filed { path, row, client: target.terms.client.clone(), staged })
+            Box::new(Filed { path, row, client: target.terms.client.clone(), staged, before: None })
         };
         let new = |row, outcome| Named::new(What::New(row), outcome);
         let there = |path, stamp, outcome| Named::new(What::There(path, stamp), outcome);
         match work {
-            Work::Body { mut staged, ownership, reserved, meta, size, digest } => {
+            Work::Body { mut staged, ownership, reserved, meta, size, digest, twin } => {
                 let id = staged.id();
                 let kind = RowKind::File { size, digests: digest.into() };
                 let placed = hold(ownership.as_ref(), || {
@@ -336,9 +341,14 @@ impl<S: Store> Worker<S> {
                         Ok(there(path, stamp, outcome))
                     }
                     Placed::At(path, stamp) => {
-                        let outcome = Outcome::Stored(Some(digest), size, target.shown(&path));
+                        let outcome = match &twin {
+                            None => Outcome::Stored(Some(digest), size, target.shown(&path)),
+                            // None of its bytes have come.
+                            Some(_) => Outcome::Held(Some(digest), target.shown(&path)),
+                        };
                         // Only what can be gone on with has ever been written down.
-                        let row = filed(path, kind, meta, stamp, ownership.as_ref().map(|_| id));
+                        let mut row = filed(path, kind, meta, stamp, ownership.as_ref().map(|_| id));
+                        row.before = twin.map(|Twin { path, stamp }| Before { stamp, twin: Some(path) });
                         Ok(Named { what: What::New(row), outcome, ownership, reserved })
                     }
                 }
@@ -396,7 +406,14 @@ impl<S: Store> Worker<S> {
                     result => result,
                 }
                 .step("set a time and mode", &path)?;
-                let row = filed(path, kind, meta, stamp, None);
+                let mut row = filed(path, kind, meta, stamp, None);
+                row.before = Some(Before { stamp: seen, twin: None });
+                Ok(Named { reserved, ..new(row, outcome) })
+            }
+            Work::Twin { twin: Twin { path: twin, stamp }, row, reserved, outcome } => {
+                target.refuse_when_cut()?;
+                let mut row = filed(target.path.clone(), row.kind.clone(), row.meta(), stamp.clone(), None);
+                row.before = Some(Before { stamp, twin: Some(twin) });
                 Ok(Named { reserved, ..new(row, outcome) })
             }
         }

@@ -41,7 +41,7 @@ impl<S: Store> Uploads<S> {
 }
 
 /// A decision before it is told.
-enum Decision<S: Store> {
+pub(super) enum Decision<S: Store> {
     Answer(Outcome),
     Commit(Box<Work<S>>),
     /// Whether its name is free.
@@ -117,6 +117,11 @@ impl<S: Store> Shared<S> {
         entry: Option<Entry>,
     ) -> Result<Decision<S>, Fault> {
         header.size.map_or(Ok(()), |size| target.refuse_size(size))?;
+        if header.same_as.is_some()
+            && let Some(decision) = self.decide_same(target, header, entry.as_ref())?
+        {
+            return Ok(decision);
+        }
         let Some(entry) = entry else {
             self.take_a_name(target)?;
             return self.want(target, header, true);

@@ -14,6 +14,7 @@ mod made;
 mod owners;
 mod quotas;
 mod reads;
+mod same;
 mod staging;
 mod target;
 

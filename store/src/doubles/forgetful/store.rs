@@ -81,6 +81,11 @@ impl Store for ForgetfulStore {
         Ok(ForgetfulStaged { machine: self.machine.clone(), id, file, is_named: !fleeting })
     }
 
+    /// A store need not be able to.
+    fn stage_same(&self, _: StageId, _: &RelPath, _: &Stamp) -> Result<ForgetfulStaged, StoreError> {
+        Err(StoreError::Kind)
+    }
+
     fn reopen(&self, id: StageId, length: u64) -> Result<ForgetfulStaged, StoreError> {
         let file = self.machine.during("reopen", |disk| {
             let file = find_staged(disk, id)?.ok_or(StoreError::NotFound)?;

@@ -141,6 +141,7 @@ fn a_call_at_which_the_power_goes_is_done_or_not_and_later_ones_fail() {
         },
         client: "anna".into(),
         staged: None,
+        before: None,
     };
     let (mut recorded, mut sealed) = (BTreeSet::new(), BTreeSet::new());
     for machine in (0..SEEDS).map(machine) {
