@@ -267,6 +267,15 @@ pub(crate) struct RunArgs {
     /// What to do where another file has the name [default: replace; with --move keep-both]
     #[arg(long, value_name = "POLICY")]
     pub(crate) on_conflict: Option<ConflictArg>,
+    /// Keep several names of one file as that, or give them back as that
+    #[arg(long)]
+    pub(crate) hard_links: bool,
+    /// Keep users and groups, or give them back, with setuid and its like (only root may)
+    #[arg(long)]
+    pub(crate) owner: bool,
+    /// Keep extended attributes and access control lists, or give them back
+    #[arg(long)]
+    pub(crate) xattrs: bool,
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,

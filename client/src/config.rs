@@ -10,7 +10,7 @@ use std::{
 
 use clap_complete::Shell;
 use etcetera::base_strategy::{BaseStrategy, Xdg};
-use ferry_proto::{Algorithm, Conflict, RelPath, Timestamp, escape, units};
+use ferry_proto::{Algorithm, Conflict, RelPath, Timestamp, Wants, escape, units};
 use ferry_store::source::Links;
 
 use crate::{
@@ -208,6 +208,8 @@ pub struct Run {
     pub checksum: bool,
     /// Where another file has the name.
     pub on_conflict: Conflict,
+    /// What is kept, or given back, beside content, times and modes.
+    pub wants: Wants,
     /// Only ask.
     pub dry_run: bool,
     /// Bytes a second.
@@ -439,6 +441,7 @@ fn run(args: RunArgs, on_conflict: Conflict) -> Result<Run, Failure> {
             Some(ConflictArg::Skip) => Conflict::Skip,
             Some(ConflictArg::Fail) => Conflict::Fail,
         },
+        wants: Wants { owner: args.owner, xattrs: args.xattrs, hard_links: args.hard_links },
         dry_run: args.dry_run,
         limit_rate,
         retry,

@@ -2,7 +2,7 @@
 
 use std::{io::ErrorKind, path::Path, sync::Arc, time::Duration};
 
-use ferry_proto::{Code, Fingerprint, Hello, Invite, RunId, Secret, Versions, Welcome, escape};
+use ferry_proto::{Code, Features, Fingerprint, Hello, Invite, RunId, Secret, Versions, Welcome, escape};
 use ferry_session::{Incoming, Outbox, SessionError, greet, identity::Identity, tls};
 use tokio::{net::TcpStream, time::timeout};
 
@@ -33,6 +33,13 @@ pub(crate) struct Session {
     pub(crate) incoming: Incoming,
     pub(crate) outbox: Outbox,
     pub(crate) welcome: Welcome,
+}
+
+impl Session {
+    /// What both sides understand beyond version 1.
+    pub(crate) fn shared(&self) -> Features {
+        Features::named_by(&self.welcome.features)
+    }
 }
 
 /// Why there is none.
@@ -107,7 +114,7 @@ impl Dialer {
             run: self.run,
             agent: AGENT.to_owned(),
             name: hostname(),
-            features: Vec::new(),
+            features: Features::OURS.numbers(),
             invite: self.invite.clone(),
         };
         match greet::introduce(&mut incoming, &outbox, hello).await {

@@ -133,6 +133,14 @@ impl Digests {
         inner.note(found).flatten()
     }
 
+    /// The same, also of one that was learned in this run and is not written yet.
+    pub(crate) fn find_even_fresh(&self, identity: &Identity, algorithm: Algorithm) -> Option<Digest> {
+        let is_it =
+            |(known, digest): &&(Identity, Digest)| known == identity && digest.algorithm() == algorithm;
+        let fresh = self.lock().fresh.iter().rev().find(is_it).map(|(_, digest)| *digest);
+        fresh.or_else(|| self.find(identity, algorithm))
+    }
+
     /// The longest state, of at most this many bytes, that a hasher had in a file that is still the same.
     pub(crate) fn find_state(
         &self,

@@ -8,7 +8,7 @@ use std::sync::{
 
 use ferry_proto::{
     Algorithm, Answer, Arrival, Code, Header, List, Message, Missing, Receiver, RelPath, Request, Seq, Verb,
-    Violation,
+    Violation, Wants,
 };
 use ferry_session::{Arrived, Incoming, Outbox, SessionError, greet};
 use ferry_store::lock;
@@ -59,7 +59,8 @@ impl<L: Look> Listing<L> {
 
     async fn ask(&self, incoming: &mut Incoming, outbox: &Outbox) -> Result<(), SessionError> {
         let Question { paths, digest, recursive, reread } = self.question.clone();
-        outbox.say(Request { id: 1, verb: Verb::List(List { paths, digest, recursive, reread }) })?;
+        let wants = Wants::default();
+        outbox.say(Request { id: 1, verb: Verb::List(List { paths, digest, recursive, reread, wants }) })?;
         let receiver = Arc::new(Mutex::new(Receiver::asking(true, digest)));
         // Looking takes a thread of its own. What waits for it is bounded by the window of offers.
         let (entries, to_look_at) = mpsc::channel::<(Seq, Header)>();

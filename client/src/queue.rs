@@ -9,9 +9,11 @@ use std::{
     time::Duration,
 };
 
-use ferry_proto::{Algorithm, Digest, HasherState, Kind, RelPath};
-use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task, source_failure};
-use ferry_store::source::{Found, Identity, Item, Links, SourceError};
+use ferry_proto::{Algorithm, Attributes, Digest, HasherState, Kind, RelPath};
+use ferry_session::send::{
+    Backlog, Disproved, Fate, HardLinks, Manifest, Next, Origin, Stage, Task, source_failure,
+};
+use ferry_store::source::{AttributeReader, Found, Identity, Item, Links, SourceError};
 
 use crate::{choosing::Rules, digests::Digests, output::Report, place::SourceArg};
 
@@ -21,6 +23,9 @@ pub(crate) struct Queue {
     /// Something was not sent that should have been.
     failed: AtomicBool,
     digests: Arc<Digests>,
+    attributes: AttributeReader,
+    /// Present where names of one file are to stay that.
+    hard_links: Option<HardLinks>,
     report: Arc<dyn Report>,
     /// What has arrived is removed here.
     moves: bool,
@@ -31,11 +36,19 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn new(digests: Arc<Digests>, report: Arc<dyn Report>, moves: bool) -> Arc<Self> {
+    pub(crate) fn new(
+        digests: Arc<Digests>,
+        attributes: AttributeReader,
+        keeps_hard_links: bool,
+        report: Arc<dyn Report>,
+        moves: bool,
+    ) -> Arc<Self> {
         Arc::new(Queue {
             backlog: Backlog::default(),
             failed: AtomicBool::new(false),
             digests,
+            attributes,
+            hard_links: keeps_hard_links.then(|| HardLinks::new(usize::MAX)),
             report,
             moves,
             progress: AtomicU64::new(0),
@@ -168,7 +181,10 @@ fn is_twin(names: &mut Option<HashSet<[u8; 16]>>, path: &RelPath) -> bool {
 
 impl Manifest for Queue {
     fn next(&self, is_wanted: &dyn Fn() -> bool) -> Option<Next> {
-        self.backlog.next(is_wanted)
+        match &self.hard_links {
+            None => self.backlog.next(is_wanted),
+            Some(hard_links) => hard_links.next(&self.backlog, is_wanted),
+        }
     }
 
     fn nudge(&self) {
@@ -177,7 +193,10 @@ impl Manifest for Queue {
 
     fn put_back(&self, task: Task) {
         self.report.stalled(&task);
-        self.backlog.put_back(task);
+        match &self.hard_links {
+            None => self.backlog.put_back(task),
+            Some(hard_links) => hard_links.put_back(&self.backlog, task),
+        }
     }
 
     fn settle(&self, task: Task, fate: Fate) {
@@ -187,7 +206,14 @@ impl Manifest for Queue {
         self.progress.fetch_add(1, Ordering::Relaxed);
         let kept = if self.moves { keep_or_remove(&task, &fate) } else { None };
         self.failed.fetch_or(self.report.settled(&task, &fate, kept), Ordering::Relaxed);
-        self.backlog.settle(task);
+        match &self.hard_links {
+            None => self.backlog.settle(task),
+            Some(hard_links) => hard_links.settle(&self.backlog, task, &fate),
+        }
+    }
+
+    fn attributes(&self, item: &Item) -> Result<Attributes, SourceError> {
+        self.attributes.read(item)
     }
 
     fn known_digest(&self, item: &Item, algorithm: Algorithm) -> Option<Digest> {

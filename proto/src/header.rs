@@ -2,13 +2,16 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::{Digest, RelPath, codec, limits};
+use crate::{Attributes, Digest, RelPath, codec, limits};
+
+/// The tag of [`Header::same_as`].
+const SAME_AS: u16 = 3;
 
 /// One entry of a tree, as its sender describes it.
 ///
 /// The size is `None` only for a stream whose end is not known yet. The digest is `None` where finding it out
 /// would mean reading a large file twice; it then comes after the body. Time and mode are `None` for streams.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "RawHeader")]
 pub struct Header {
     /// Where it goes.
@@ -23,7 +26,11 @@ pub struct Header {
     pub modified: Option<Timestamp>,
     /// Its permission bits.
     pub mode: Option<Mode>,
-    /// Attributes that came after version 1. A receiver passes over tags that it does not know.
+    /// The name of a file that was offered before and that this is another name of, if it is one that the receiver has by now.
+    pub same_as: Option<RelPath>,
+    /// What is said only where that is asked for.
+    pub attributes: Box<Attributes>,
+    /// Further attributes, which are not known here. A receiver passes over them.
     pub extensions: Vec<Extension>,
 }
 
@@ -66,6 +73,9 @@ pub enum HeaderError {
     /// A folder or link with a size or a digest.
     #[error("only a file has a size and a digest")]
     BodyWithoutFile,
+    /// Another name of something without a digest.
+    #[error("only a file with a digest is the same as another")]
+    SameAs,
     /// A size over [`limits::FILE`].
     #[error("the size is beyond every file")]
     TooLarge,
@@ -75,6 +85,9 @@ pub enum HeaderError {
     /// A symlink with an empty target, a NUL in it, or over [`limits::LINK_TARGET`] bytes.
     #[error("the link's target is empty, too long or has a NUL byte in it")]
     LinkTarget,
+    /// An extension that is known, and says what it cannot say.
+    #[error("a malformed extension")]
+    Extension,
     /// Nanoseconds of a second or more.
     #[error("the time has too many nanoseconds")]
     Nanos,
@@ -86,7 +99,17 @@ pub enum HeaderError {
 impl Header {
     /// The header of a file, folder or link about which nothing else is known yet.
     pub fn new(path: RelPath, kind: Kind) -> Self {
-        Header { path, kind, size: None, digest: None, modified: None, mode: None, extensions: Vec::new() }
+        Header {
+            path,
+            kind,
+            size: None,
+            digest: None,
+            modified: None,
+            mode: None,
+            same_as: None,
+            attributes: Box::default(),
+            extensions: Vec::new(),
+        }
     }
 
     /// Whether a body follows an answer that asks for one.
@@ -98,12 +121,11 @@ impl Header {
         if !self.has_body() && (self.size.is_some() || self.digest.is_some()) {
             return Err(HeaderError::BodyWithoutFile);
         }
+        if self.same_as.is_some() && (self.size.is_none() || self.digest.is_none()) {
+            return Err(HeaderError::SameAs);
+        }
         if self.size.is_some_and(|size| size > limits::FILE) {
             return Err(HeaderError::TooLarge);
-        }
-        let extension_bytes: usize = self.extensions.iter().map(|e| e.value.len() + 8).sum();
-        if self.extensions.len() > limits::EXTENSIONS || extension_bytes > limits::EXTENSION_BYTES {
-            return Err(HeaderError::TooManyExtensions);
         }
         if let Kind::Symlink(target) = &self.kind
             && (target.is_empty() || target.len() > limits::LINK_TARGET || target.contains(&0))
@@ -192,9 +214,46 @@ impl TryFrom<RawHeader> for Header {
     type Error = HeaderError;
 
     fn try_from(raw: RawHeader) -> Result<Self, HeaderError> {
-        let RawHeader { path, kind, size, digest, modified, mode, extensions } = raw;
-        let header = Header { path, kind, size, digest, modified, mode, extensions };
+        let RawHeader { path, kind, size, digest, modified, mode, extensions: all } = raw;
+        let bytes: usize = all.iter().map(Extension::cost).sum();
+        if all.len() > limits::EXTENSIONS || bytes > limits::EXTENSION_BYTES {
+            return Err(HeaderError::TooManyExtensions);
+        }
+        let (mut attributes, mut extensions) = (Box::<Attributes>::default(), Vec::new());
+        let mut same_as = None;
+        for extension in all {
+            if extension.tag == SAME_AS {
+                let path: RelPath = codec::decode(&extension.value).map_err(|_| HeaderError::Extension)?;
+                same_as.get_or_insert(path);
+                continue;
+            }
+            extensions.extend(attributes.take(extension).map_err(|_| HeaderError::Extension)?);
+        }
+        let header = Header { path, kind, size, digest, modified, mode, same_as, attributes, extensions };
         header.check().map(|()| header)
+    }
+}
+
+impl Serialize for Header {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Header { path, kind, size, digest, modified, mode, same_as, attributes, extensions } = self;
+        let mut known = attributes.extensions();
+        known.extend(same_as.as_ref().map(|path| Extension::of(SAME_AS, path)));
+        let all: Vec<&Extension> = known.iter().chain(extensions).collect();
+        (path, kind, size, digest, modified, mode, all).serialize(serializer)
+    }
+}
+
+impl Extension {
+    pub(crate) fn of(tag: u16, value: &impl Serialize) -> Self {
+        let mut bytes = Vec::new();
+        codec::encode(value, &mut bytes);
+        Extension { tag, value: bytes }
+    }
+
+    /// What it counts for [`limits::EXTENSION_BYTES`].
+    pub(crate) fn cost(&self) -> usize {
+        self.value.len() + 8
     }
 }
 

@@ -8,10 +8,12 @@
 //! - [`Sender`] and [`Receiver`] are the two roles of one transfer, as state machines;
 //! - [`Invite`] is the link that introduces two machines to each other.
 
+mod attributes;
 mod code;
 mod codec;
 mod digest;
 pub mod escape;
+mod features;
 pub mod frame;
 mod header;
 mod invite;
@@ -22,15 +24,17 @@ mod receiver;
 mod sender;
 pub mod units;
 
+pub use attributes::{AttributeError, Attributes, Owner, Wants, Xattrs};
 pub use code::Code;
 pub use digest::{Algorithm, Digest, Hasher, HasherState};
+pub use features::Features;
 pub use frame::{DecodeError, Decoder, Frame, FrameHeader};
 pub use header::{Extension, Header, HeaderError, Kind, Mode, Timestamp};
 pub use invite::{Fingerprint, Invite, InviteError, Secret};
 pub use message::{
-    Abort, Answer, Body, Conflict, Done, End, Failed, Get, Goodbye, GrantView, Hello, Limits, List, Message,
-    Missing, Offer, Ping, Pong, Put, Receipt, Rejected, Request, RunId, Seq, Spent, VERSION, Verb, Verdict,
-    Versions, Welcome,
+    Abort, Answer, Body, Conflict, Done, End, Failed, Get, Goodbye, GrantView, Hello, Hole, Limits, List,
+    Message, Missing, Offer, Ping, Pong, Put, Receipt, Rejected, Request, RunId, Seq, Spent, VERSION, Verb,
+    Verdict, Versions, Welcome,
 };
 pub use path::{PathError, RelPath};
 pub use receiver::{Arrival, Piece, Receiver};

@@ -44,6 +44,12 @@ pub const AGENT: usize = 128;
 /// Extensions of one header; each attribute of a file is one.
 pub const EXTENSIONS: usize = 64;
 
+/// Extended attributes of one entry: file systems that set a limit of their own have room for fewer.
+pub const XATTRS: usize = 256;
+
+/// Bytes of the name of a user or a group: those that Linux takes.
+pub const ACCOUNT: usize = 255;
+
 /// Bytes of all extensions of one header, so that an offer stays within [`CONTROL`].
 pub const EXTENSION_BYTES: usize = 48 * 1024;
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Algorithm, Code, Digest, Header, RelPath, Secret, codec, limits};
+use crate::{Algorithm, Code, Digest, Header, RelPath, Secret, Wants, codec, limits};
 
 /// The protocol version that this crate speaks.
 pub const VERSION: u16 = 1;
@@ -140,6 +140,8 @@ pub struct Get {
     pub paths: Vec<RelPath>,
     /// How all digests of this request are made.
     pub digest: Algorithm,
+    /// What else is to be told of each entry.
+    pub wants: Wants,
 }
 
 /// What a client wants to know about.
@@ -154,6 +156,8 @@ pub struct List {
     pub recursive: bool,
     /// Read every file anew, whatever is known of it.
     pub reread: bool,
+    /// What else is to be told of each entry.
+    pub wants: Wants,
 }
 
 /// What to do where a file with other content has the name.
@@ -253,6 +257,40 @@ pub struct Body {
     pub seq: Seq,
     /// At which of its bytes: the verdict's offset, or 0.
     pub offset: u64,
+}
+
+/// The next bytes of the open body are zeros, and take no space where they come from: a piece, as a chunk is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct Hole {
+    length: u32,
+}
+
+impl Hole {
+    /// Of so many bytes: no more than a chunk may have, so that whatever is done between two pieces is done as often.
+    pub fn new(length: usize) -> Option<Self> {
+        let length = u32::try_from(length).ok()?;
+        (1..=limits::CHUNK).contains(&(length as usize)).then_some(Hole { length })
+    }
+
+    /// Its bytes.
+    pub fn length(self) -> usize {
+        self.length as usize
+    }
+}
+
+impl From<Hole> for u32 {
+    fn from(hole: Hole) -> u32 {
+        hole.length
+    }
+}
+
+impl TryFrom<u32> for Hole {
+    type Error = &'static str;
+
+    fn try_from(length: u32) -> Result<Self, &'static str> {
+        Hole::new(length as usize).ok_or("a hole of no bytes, or of more than a chunk has")
+    }
 }
 
 /// The body that was open is complete.
@@ -383,6 +421,7 @@ messages! {
     15 => Pong,
     16 => Rejected,
     17 => Missing,
+    18 => Hole,
     128 => Spent,
 }
 
@@ -406,7 +445,7 @@ macro_rules! by_serde {
     };
 }
 
-by_serde! { Welcome Goodbye Request Offer Verdict Body End Abort Receipt Failed Done Ping Pong Rejected Missing Spent }
+by_serde! { Welcome Goodbye Request Offer Verdict Body End Abort Receipt Failed Done Ping Pong Rejected Missing Hole Spent }
 
 /// `ferry`, a NUL, the oldest and the newest version (u16 LE each): what every version of the protocol begins with.
 const HELLO_MAGIC: &[u8; 6] = b"ferry\0";

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Abort, Algorithm, Answer, Body, Code, Digest, Done, End, Failed, Header, Message, Missing, Offer, Put,
-    Receipt, RelPath, Seq, Verdict, Violation, limits,
+    Abort, Algorithm, Answer, Body, Code, Digest, Done, End, Failed, Features, Header, Message, Missing,
+    Offer, Put, Receipt, RelPath, Seq, Verdict, Violation, limits,
 };
 
 /// See the module.
@@ -18,6 +18,7 @@ pub struct Receiver {
     dry_run: bool,
     /// Its sender sends what this side asked for.
     has_asked: bool,
+    shared: Features,
     algorithm: Algorithm,
     window: usize,
     next: u64,
@@ -70,6 +71,8 @@ pub enum Arrival {
         /// Where it begins.
         offset: u64,
     },
+    /// The next piece of the open body is a hole of this many bytes, to be taken like a chunk of zeros.
+    Hole(Piece, usize),
     /// A body is complete: check, commit, then call [`Receiver::receipt`] or [`Receiver::failed`].
     End {
         /// Which offer.
@@ -92,7 +95,7 @@ pub enum Arrival {
     Done(Done),
 }
 
-/// What to do with a chunk.
+/// What to do with a chunk or a hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece {
     /// Write it.
@@ -122,6 +125,7 @@ impl Receiver {
         Receiver {
             dry_run,
             has_asked,
+            shared: Features::default(),
             algorithm,
             window,
             next: 0,
@@ -134,6 +138,11 @@ impl Receiver {
         }
     }
 
+    /// For a session in which both sides have named these features.
+    pub fn sharing(self, shared: Features) -> Self {
+        Receiver { shared, ..self }
+    }
+
     /// Takes a control message of the sender's. `cost` is the length of its payload, which counts against
     /// [`limits::OFFER_BYTES`].
     pub fn handle(&mut self, message: Message, cost: usize) -> Result<Arrival, Violation> {
@@ -143,6 +152,9 @@ impl Receiver {
         match message {
             Message::Offer(offer) => self.offered(offer, cost),
             Message::Body(body) => self.begun(body),
+            Message::Hole(hole) if self.shared.holes => {
+                Ok(Arrival::Hole(self.chunk(hole.length())?, hole.length()))
+            }
             Message::End(End { digest }) => self.ended(digest),
             Message::Abort(abort) => self.aborted(abort),
             Message::Missing(missing) if self.has_asked => Ok(Arrival::Missing(missing)),

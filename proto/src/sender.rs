@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Abort, Answer, Body, Code, Digest, Done, End, Failed, Header, Limits, Message, Offer, Receipt, RelPath,
-    Seq, Spent, Verdict, Violation, limits,
+    Abort, Answer, Body, Code, Digest, Done, End, Failed, Header, Hole, Limits, Message, Offer, Receipt,
+    RelPath, Seq, Spent, Verdict, Violation, limits,
 };
 
 /// See the module.
@@ -175,6 +175,11 @@ impl Sender {
             self.bytes += length as u64;
         }
         open
+    }
+
+    /// The next piece of the open body is a hole; only where both sides know them. `None` if that body has failed meanwhile.
+    pub fn hole(&mut self, seq: Seq, hole: Hole) -> Option<Message> {
+        self.chunk(seq, hole.length()).then(|| hole.into())
     }
 
     /// Closes the open body. `None` if it has failed meanwhile.

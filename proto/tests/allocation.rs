@@ -62,13 +62,15 @@ fn crafted() -> Vec<Vec<u8>> {
         (5, vec![0, 1, b'x', 2]),                   // the link's target
         (5, vec![0, 1, b'x', 0, 0, 0, 0, 0]),       // extensions
         (5, vec![0, 1, b'x', 0, 0, 0, 0, 0, 1, 1]), // the value of one
-        (6, vec![0, 1, 0, 1]),                      // the other name of Held
-        (6, vec![0, 3, 0]),                         // detail
-        (11, vec![0, 0, 1]),                        // the other name
-        (12, vec![0, 0]),                           // detail
-        (16, vec![0, 0]),                           // detail
-        (17, vec![1]),                              // path
-        (17, vec![0, 0]),                           // detail
+        // The value of an extended attribute.
+        (5, [&[0, 1, b'x', 0, 0, 0, 0, 0, 1, 2, 12][..], &[1, 1, b'x']].concat()),
+        (6, vec![0, 1, 0, 1]), // the other name of Held
+        (6, vec![0, 3, 0]),    // detail
+        (11, vec![0, 0, 1]),   // the other name
+        (12, vec![0, 0]),      // detail
+        (16, vec![0, 0]),      // detail
+        (17, vec![1]),         // path
+        (17, vec![0, 0]),      // detail
     ];
     let lengths: Vec<Vec<u8>> = [65_000u64, 65_535, 65_536, 1 << 20, 1 << 32, 1 << 60, u64::MAX]
         .iter()

@@ -58,7 +58,7 @@ fn every_file_has_a_value() {
 /// not pass until a value covers that number.
 #[test]
 fn every_variant_is_covered() {
-    let mut messages = Covered::new(17);
+    let mut messages = Covered::new(18);
     let mut answers = Covered::new(5);
     let mut kinds = Covered::new(3);
     let mut verbs = Covered::new(4);
@@ -90,6 +90,7 @@ fn every_variant_is_covered() {
             Message::Rejected(_) => 14,
             Message::Spent(_) => 15,
             Message::Missing(_) => 16,
+            Message::Hole(_) => 17,
         });
         match message {
             Message::Verdict(Verdict { answer, .. }) => answers.see(match answer {
@@ -235,15 +236,26 @@ fn goldens() -> Vec<Golden> {
     control(
         "request-get",
         "Two paths and everything below them.",
-        Request { id: 2, verb: Verb::Get(Get { paths: paths(), digest: Algorithm::Sha256 }) }.into(),
+        Request {
+            id: 2,
+            verb: Verb::Get(Get { paths: paths(), digest: Algorithm::Sha256, wants: Wants::default() }),
+        }
+        .into(),
     );
-    let everything = List { paths: vec![], digest: Algorithm::Blake3, recursive: true, reread: true };
+    let wants = Wants { owner: true, xattrs: true, hard_links: true };
+    let everything = List { paths: vec![], digest: Algorithm::Blake3, recursive: true, reread: true, wants };
     control(
         "request-list",
         "What is directly in two paths.",
         Request {
             id: 3,
-            verb: Verb::List(List { paths: paths(), recursive: false, reread: false, ..everything.clone() }),
+            verb: Verb::List(List {
+                paths: paths(),
+                recursive: false,
+                reread: false,
+                wants: Wants { owner: false, ..wants },
+                ..everything.clone()
+            }),
         }
         .into(),
     );
@@ -272,6 +284,12 @@ fn goldens() -> Vec<Golden> {
             detail: "permission denied".into(),
         }
         .into(),
+    );
+
+    control(
+        "hole",
+        "The longest hole that one frame may tell of, in a body whose sender and receiver both know holes.",
+        Hole::new(limits::CHUNK).expect("a good length").into(),
     );
 
     control(
@@ -350,6 +368,48 @@ fn goldens() -> Vec<Golden> {
         "A name that is not UTF-8, with a backslash, a colon, a newline and a final dot.",
         offer(4_294_967_296, header(b"caf\xe9/a\\b:c\nd.", Kind::File)),
     );
+    let owner = |user: &[u8]| Owner::new(1000, 65_536, Some(user.to_vec()), None).ok();
+    let xattrs =
+        [(&b"user.checked"[..], &b"2024-03-16"[..]), (b"user.empty", b""), (b"user.\xe9", b"\0\xff")];
+    control(
+        "offer-attributes",
+        "A folder with its owner, whose group has no name, and its extended attributes: binary, empty, not UTF-8.",
+        offer(
+            2,
+            Header {
+                attributes: Box::new(Attributes {
+                    owner: owner(b"mia"),
+                    xattrs: Xattrs::new(xattrs.map(|(name, value)| (name.to_vec(), value.to_vec())).to_vec())
+                        .ok(),
+                }),
+                ..header(b"photos", Kind::Folder)
+            },
+        ),
+    );
+    control(
+        "offer-same",
+        "A file that is another name of one that was offered before.",
+        offer(
+            4,
+            Header {
+                size: Some(0),
+                digest: Some(Algorithm::Sha256.digest(b"")),
+                same_as: RelPath::new("docs/first").ok(),
+                ..header(b"docs/second", Kind::File)
+            },
+        ),
+    );
+    control(
+        "offer-attributes-none",
+        "A link that has no extended attributes, which is more than not to say which.",
+        offer(
+            3,
+            Header {
+                attributes: Box::new(Attributes { owner: None, xattrs: Some(Xattrs::default()) }),
+                ..header(b"link", Kind::Symlink(b"target".to_vec()))
+            },
+        ),
+    );
     control(
         "offer-extensions",
         "Three extensions that no version knows yet, one of them empty.",
@@ -361,7 +421,7 @@ fn goldens() -> Vec<Golden> {
                 modified: Some(Timestamp::new(i64::MAX, 999_999_999).expect("a good time")),
                 mode: Some(Mode::from_bits(0)),
                 extensions: vec![
-                    Extension { tag: 1, value: b"first".to_vec() },
+                    Extension { tag: 100, value: b"first".to_vec() },
                     Extension { tag: 251, value: vec![] },
                     Extension { tag: 65535, value: vec![0xee; 251] },
                 ],

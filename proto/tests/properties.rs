@@ -143,7 +143,7 @@ fn the_largest_honest_offer_fits_a_control_frame() {
 fn hostile_09_a_header_beyond_its_limits_is_refused() {
     let path = || RelPath::new("x").unwrap();
     let file = || Header::new(path(), Kind::File);
-    let extensions = |count, bytes| vec![Extension { tag: 1, value: vec![0; bytes] }; count];
+    let extensions = |count, bytes| vec![Extension { tag: 99, value: vec![0; bytes] }; count];
     let digest = Algorithm::Sha256.digest(b"");
     for (what, header) in [
         ("a size over i64", Header { size: Some(limits::FILE + 1), ..file() }),
@@ -153,6 +153,8 @@ fn hostile_09_a_header_beyond_its_limits_is_refused() {
             "too many bytes of them",
             Header { extensions: extensions(1, limits::EXTENSION_BYTES - 7), ..file() },
         ),
+        ("the same, and nothing known", Header { same_as: Some(path()), size: Some(1), ..file() }),
+        ("a folder that is the same", Header { same_as: Some(path()), ..Header::new(path(), Kind::Folder) }),
         ("a folder with a size", Header { size: Some(0), ..Header::new(path(), Kind::Folder) }),
         ("a folder with a digest", Header { digest: Some(digest), ..Header::new(path(), Kind::Folder) }),
         ("a link to nothing", Header::new(path(), Kind::Symlink(vec![]))),
@@ -177,7 +179,7 @@ fn hostile_09_lengths_over_the_limit_are_refused_before_any_payload() {
     refused(8, limits::CHUNK as u32 + 1);
     refused(8, u32::MAX);
     assert_eq!(decode_all(&[&framed(8, b"")]), Err(DecodeError::EmptyChunk));
-    assert_eq!(decode_all(&[&framed(18, b"")]), Err(DecodeError::UnknownType(18)));
+    assert_eq!(decode_all(&[&framed(19, b"")]), Err(DecodeError::UnknownType(19)));
     assert_eq!(decode_all(&[&framed(0, b"")]), Err(DecodeError::UnknownType(0)));
     assert_eq!(decode_all(&[&framed(129, b"whatever")]), Ok(vec![]));
     assert_eq!(
@@ -216,6 +218,57 @@ fn a_hello_of_later_versions_alone_tells_its_versions_and_nothing_else() {
 }
 
 #[test]
+fn hostile_09_a_hole_of_no_bytes_or_of_too_many_is_refused() {
+    for payload in
+        [&[0][..], &[252, 1, 0, 16, 0], &[252, 255, 255, 255, 255], &[253, 0, 0, 0, 0, 1, 0, 0, 0], &[]]
+    {
+        let decoded = decode_all(&[&framed(18, payload)]);
+        assert!(matches!(decoded, Err(DecodeError::Malformed(_))), "{payload:?}: {decoded:?}");
+    }
+    assert!(Hole::new(0).is_none() && Hole::new(limits::CHUNK + 1).is_none());
+}
+
+#[test]
+fn hostile_09_malformed_attributes_are_refused() {
+    let with = |tag, value: &[u8]| {
+        let extensions = vec![Extension { tag, value: value.to_vec() }];
+        let header = Header { extensions, ..Header::new(RelPath::new("x").unwrap(), Kind::File) };
+        decode_all(&[&encoded(&Offer { seq: Seq(0), header }.into())])
+    };
+    let many = [&[251, 1, 1][..], &[1, b'x', 0].repeat(257)].concat();
+    for (what, tag, value) in [
+        ("an owner that is not there", 1, &[][..]),
+        ("half an owner", 1, &[0, 0, 0]),
+        ("more than an owner", 1, &[0, 0, 0, 0, 0]),
+        ("the number of nobody", 1, &[252, 255, 255, 255, 255, 0, 0, 0]),
+        ("a number that is too large", 1, &[253, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]),
+        ("a user without a name", 1, &[0, 0, 1, 0, 0]),
+        ("a group with a NUL", 1, &[0, 0, 0, 1, 1, 0]),
+        ("more attributes than there are", 2, &[2, 1, b'x', 0]),
+        ("an attribute without a name", 2, &[1, 0, 0]),
+        ("one with a NUL", 2, &[1, 1, 0, 0]),
+        ("one that stands twice", 2, &[2, 1, b'x', 0, 1, b'x', 0]),
+        ("a value that is longer than it is", 2, &[1, 1, b'x', 9]),
+        ("too many attributes", 2, &many),
+        ("the same as nothing", 3, &[0]),
+        ("the same as something outside", 3, b"\x04../x"),
+    ] {
+        assert!(with(tag, value).is_err(), "{what} was taken");
+    }
+    assert!(with(1, &[0, 0, 0, 0]).is_ok() && with(2, &[0]).is_ok() && with(99, &[]).is_ok());
+}
+
+#[test]
+fn of_several_extensions_with_one_tag_the_first_counts() {
+    let extensions = [7, 8].map(|uid| Extension { tag: 1, value: vec![uid, 0, 0, 0] }).to_vec();
+    let header = Header { extensions, ..Header::new(RelPath::new("x").unwrap(), Kind::Folder) };
+    let decoded = decode_all(&[&encoded(&Offer { seq: Seq(0), header }.into())]).unwrap();
+    let [Frame::Control(Message::Offer(offer))] = &decoded[..] else { panic!("{decoded:?}") };
+    assert_eq!(offer.header.attributes.owner.as_ref().map(|owner| owner.uid), Some(7));
+    assert!(offer.header.extensions.is_empty());
+}
+
+#[test]
 fn hostile_09_more_features_than_the_limit_are_refused() {
     let hello = |features| Hello {
         versions: Versions::ours(),
@@ -239,7 +292,7 @@ fn hostile_09_more_features_than_the_limit_are_refused() {
     assert!(decode_all(&[&encoded(&welcome(vec![1; limits::FEATURES + 1]).into())]).is_err());
     let get = |number| {
         let paths = vec![RelPath::new("x").unwrap(); number];
-        Request { id: 1, verb: Verb::Get(Get { paths, digest: Algorithm::Sha256 }) }
+        Request { id: 1, verb: Verb::Get(Get { paths, digest: Algorithm::Sha256, wants: Wants::default() }) }
     };
     assert!(decode_all(&[&encoded(&get(limits::PATHS).into())]).is_ok());
     assert!(decode_all(&[&encoded(&get(limits::PATHS + 1).into())]).is_err());
@@ -256,12 +309,24 @@ fn an_unknown_verb_is_passed_over_with_its_arguments_and_a_known_one_is_not() {
     for bad in [&[4, 0, 1][..], &[0, 2, 1], &[0, 0, 0], &[0, 0, 3], &[0, 0], &[], &[0, 0, 1, 0]] {
         assert!(request(1, bad).is_err(), "{bad:?} are no arguments of Put");
     }
-    assert!(request(2, &[1, 1, b'x', 1]).is_ok());
-    for bad in [&[1, 1, b'x'][..], &[1, 1, b'/', 1], &[2, 1, b'x', 1], &[0, 3], &[0], &[], &[0, 1, 0]] {
+    assert!(request(2, &[1, 1, b'x', 1, 0, 1, 0]).is_ok());
+    for bad in [
+        &[1, 1, b'x'][..],
+        &[1, 1, b'/', 1, 0, 0, 0],
+        &[2, 1, b'x', 1, 0, 0, 0],
+        &[0, 3, 0, 0, 0],
+        &[0, 1, 0, 0],
+        &[0, 1, 0, 2, 0],
+        &[0],
+        &[],
+        &[0, 1, 0, 0, 0, 0],
+    ] {
         assert!(request(2, bad).is_err(), "{bad:?} are no arguments of Get");
     }
-    assert!(request(3, &[0, 1, 1, 0]).is_ok());
-    for bad in [&[0, 1, 2, 0][..], &[0, 1, 1], &[0, 1, 1, 0, 0], &[]] {
+    assert!(request(3, &[0, 1, 1, 0, 1, 0, 1]).is_ok());
+    for bad in
+        [&[0, 1, 2, 0, 0, 0, 0][..], &[0, 1, 1, 0, 0], &[0, 1, 1, 0, 0, 0, 3], &[0, 1, 1, 0, 0, 0, 0, 0], &[]]
+    {
         assert!(request(3, bad).is_err(), "{bad:?} are no arguments of List");
     }
 }

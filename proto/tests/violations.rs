@@ -79,6 +79,37 @@ mod receiver {
     }
 
     #[test]
+    fn hostile_09_holes_out_of_place() {
+        let hole = |length| Message::from(Hole::new(length).expect("a good length"));
+        let shared = |receiver: Receiver| receiver.sharing(Features::OURS);
+        for other in [awake(), asked(0), ended()] {
+            refused(shared(other).handle(hole(1), 1), "a chunk outside a body");
+        }
+        let mut receiver = shared(asked(limits::FILE));
+        receiver.handle(body(0, limits::FILE), 10).unwrap();
+        refused(receiver.handle(hole(1), 1), "a body longer than any file");
+        // A side that has not named them gets none.
+        let mut receiver = asked(0);
+        receiver.handle(body(0, 0), 2).unwrap();
+        refused(receiver.handle(hole(1), 1), "a message that a sender does not send");
+    }
+
+    #[test]
+    fn holes_count_as_chunks_do() {
+        let hole = |length| Message::from(Hole::new(length).expect("a good length"));
+        let mut receiver = asked(0).sharing(Features::OURS);
+        receiver.handle(body(0, 0), 2).unwrap();
+        let taken = |offset, length| Ok(Arrival::Hole(Piece::Take { seq: Seq(0), offset }, length));
+        assert_eq!(receiver.handle(hole(60), 1), taken(0, 60));
+        assert_eq!(receiver.handle(hole(1), 1), taken(60, 1));
+        assert_eq!(receiver.chunk(9), Ok(Piece::Take { seq: Seq(0), offset: 61 }));
+        assert!(receiver.failed(Seq(0), Code::StorageFull, String::new()).is_some());
+        assert_eq!(receiver.handle(hole(30), 1), Ok(Arrival::Hole(Piece::Discard, 30)));
+        assert_eq!(receiver.handle(end(), 33), Ok(Arrival::Nothing));
+        assert_eq!(receiver.handle(done(1, 100), 2), Ok(Arrival::Done(Done { entries: 0, bytes: 100 })));
+    }
+
+    #[test]
     fn hostile_09_offsets_that_overflow() {
         let mut receiver = asked(limits::FILE);
         receiver.handle(body(0, limits::FILE), 10).unwrap();
@@ -456,7 +487,7 @@ mod sender {
     fn the_window_keeps_to_the_bytes_that_a_receiver_remembers() {
         let mut sender = Sender::new(false, LIMITS);
         let mut receiver = awake();
-        let extensions = vec![Extension { tag: 1, value: vec![0; limits::EXTENSION_BYTES - 8] }];
+        let extensions = vec![Extension { tag: 99, value: vec![0; limits::EXTENSION_BYTES - 8] }];
         while sender.has_room() {
             let mut frame = Vec::new();
             let header = Header { extensions: extensions.clone(), ..small() };

@@ -70,10 +70,17 @@ fn filed(number: usize) -> Filed {
         kind: RowKind::File { size: number as u64, digests: digest.into() },
         modified: Timestamp::new(1_700_000_000, 1).ok(),
         mode: None,
+        attributes: ferry_proto::Attributes::default(),
         stamp: Stamp(vec![7; 56]),
         is_damaged: false,
     };
-    Filed { path: path(number), row, client: "laptop".into(), staged: Some(StageId(number as u128)) }
+    Filed {
+        path: path(number),
+        row,
+        client: "laptop".into(),
+        staged: Some(StageId(number as u128)),
+        before: None,
+    }
 }
 
 fn path(number: usize) -> RelPath {

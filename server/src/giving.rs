@@ -9,10 +9,14 @@ use std::{
     time::Duration,
 };
 
-use ferry_proto::{Algorithm, Code, Digest, HasherState, Missing, PathError, RelPath, RunId};
-use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task, source_failure};
+use ferry_proto::{
+    Algorithm, Attributes, Code, Digest, HasherState, Missing, PathError, RelPath, RunId, Wants,
+};
+use ferry_session::send::{
+    Backlog, Disproved, Fate, HardLinks, Manifest, Next, Origin, Stage, Task, source_failure,
+};
 use ferry_store::{
-    Ledger, Lesson, LocalStore, RowKind, Uploads, lock,
+    Ledger, Lesson, LocalStore, Row, RowKind, Uploads, lock,
     source::{Found, Identity, Item, Shelf, SourceError, Walk},
 };
 
@@ -20,6 +24,9 @@ use crate::{catalogue::ClientId, log::Journal};
 
 /// Lessons that wait to be written down. What does not fit is learned again another time.
 const LESSONS: usize = 1024;
+/// Files with several names, and such names, that the server remembers for one request: some MB. Those beyond come as files
+/// of their own.
+const HARD_LINKS: usize = 65_536;
 
 /// What is asked for, by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +39,8 @@ pub(crate) struct Wish {
     pub(crate) recursive: bool,
     /// Only to be told of.
     pub(crate) is_list: bool,
+    /// What else is to be told.
+    pub(crate) wants: Wants,
 }
 
 /// One run of a client, and the number of its request.
@@ -53,6 +62,10 @@ pub(crate) struct Giving {
     journal: Journal,
     folder: Option<RelPath>,
     is_list: bool,
+    wants: Wants,
+    /// Present where names of one file are to stay that.
+    hard_links: Option<HardLinks>,
+    ledger: Arc<dyn Ledger>,
     lessons: mpsc::SyncSender<Lesson>,
 }
 
@@ -76,10 +89,21 @@ impl Givings {
         }
         let (lessons, to_learn) = mpsc::sync_channel(LESSONS);
         std::thread::spawn(move || learn(&uploads, &to_learn));
-        let (folder, is_list) = (wish.folder.clone(), wish.is_list);
-        let giving = Arc::new(Giving { backlog: Backlog::default(), journal, folder, is_list, lessons });
+        let (folder, is_list, wants) = (wish.folder.clone(), wish.is_list, wish.wants);
+        let hard_links = wants.hard_links.then(|| HardLinks::new(HARD_LINKS));
+        let giving = Giving {
+            backlog: Backlog::default(),
+            journal,
+            folder,
+            is_list,
+            wants,
+            hard_links,
+            ledger,
+            lessons,
+        };
+        let giving = Arc::new(giving);
         let (searching, wish_to_search) = (giving.clone(), wish.clone());
-        std::thread::spawn(move || searching.search(&wish_to_search, &shelf, &ledger));
+        std::thread::spawn(move || searching.search(&wish_to_search, &shelf));
         let share = Arc::new(Share { giving, wish });
         givings.insert(run, Arc::downgrade(&share));
         share
@@ -111,12 +135,12 @@ impl Giving {
         }
     }
 
-    fn search(&self, wish: &Wish, shelf: &Shelf, ledger: &Arc<dyn Ledger>) {
+    fn search(&self, wish: &Wish, shelf: &Shelf) {
         let everything = [None];
         let some: Vec<_> = wish.paths.iter().map(Some).collect();
         let roots = if some.is_empty() { &everything[..] } else { &some };
         for root in roots {
-            let (folder, ledger) = (wish.folder.clone(), ledger.clone());
+            let (folder, ledger) = (wish.folder.clone(), self.ledger.clone());
             let tell = move |item: &mut Item| tell_what_is_known(item, folder.as_ref(), &*ledger);
             for found in Walk::of_shelf(shelf, wish.folder.as_ref(), *root, wish.recursive, tell) {
                 let next = match found {
@@ -147,20 +171,22 @@ impl Giving {
 
 /// What the catalogue says of an entry counts as long as nobody has touched it.
 fn tell_what_is_known(item: &mut Item, folder: Option<&RelPath>, ledger: &dyn Ledger) {
-    let row = whole(folder, &item.path).ok().and_then(|path| match ledger.find(&path) {
-        Ok(row) => row,
-        Err(error) => {
-            tracing::warn!(%path, %error, "what is known of a file cannot be looked up");
-            None
-        }
-    });
-    let Some(row) = row.filter(|row| row.stamp == item.stamp()) else { return };
+    let Some(row) = row_of(item, folder, ledger) else { return };
     item.modified = row.modified.unwrap_or(item.modified);
     item.mode = row.mode.unwrap_or(item.mode);
     if let RowKind::File { digests, .. } = row.kind {
         item.known = Some(Box::new(digests));
         item.is_damaged = row.is_damaged;
     }
+}
+
+fn row_of(item: &Item, folder: Option<&RelPath>, ledger: &dyn Ledger) -> Option<Row> {
+    let path = whole(folder, &item.path).ok()?;
+    let row = ledger.find(&path).unwrap_or_else(|error| {
+        tracing::warn!(%path, %error, "what is known of a file cannot be looked up");
+        None
+    });
+    row.filter(|row| row.stamp == item.stamp())
 }
 
 fn tell_of_damage(item: &Item) {
@@ -186,7 +212,10 @@ fn missing(path: &Path, error: &SourceError, folder: Option<&RelPath>, root: Opt
 
 impl Manifest for Giving {
     fn next(&self, is_wanted: &dyn Fn() -> bool) -> Option<Next> {
-        self.backlog.next(is_wanted)
+        match &self.hard_links {
+            None => self.backlog.next(is_wanted),
+            Some(hard_links) => hard_links.next(&self.backlog, is_wanted),
+        }
     }
 
     fn nudge(&self) {
@@ -194,18 +223,33 @@ impl Manifest for Giving {
     }
 
     fn put_back(&self, task: Task) {
-        self.backlog.put_back(task);
+        match &self.hard_links {
+            None => self.backlog.put_back(task),
+            Some(hard_links) => hard_links.put_back(&self.backlog, task),
+        }
     }
 
     fn settle(&self, task: Task, fate: Fate) {
         let path = task.path();
-        match fate {
-            Fate::Sent { digest, bytes, .. } => self.journal.gave(path, bytes, digest.as_ref()),
+        match &fate {
+            Fate::Sent { digest, bytes, .. } => self.journal.gave(path, *bytes, digest.as_ref()),
             Fate::Failed { code: Code::NotChosen, .. } => {}
-            Fate::Failed { code, detail } => self.journal.could_not_give(path, code, &detail),
+            Fate::Failed { code, detail } => self.journal.could_not_give(path, *code, detail),
             Fate::Held { .. } | Fate::WouldSend { .. } => {}
         }
-        self.backlog.settle(task);
+        match &self.hard_links {
+            None => self.backlog.settle(task),
+            Some(hard_links) => hard_links.settle(&self.backlog, task, &fate),
+        }
+    }
+
+    /// Not before it is their turn: they may be long, and many wait.
+    fn attributes(&self, item: &Item) -> Result<Attributes, SourceError> {
+        if self.wants == Wants::default() {
+            return Ok(Attributes::default());
+        }
+        let row = row_of(item, self.folder.as_ref(), &*self.ledger);
+        Ok(row.map(|row| row.attributes.only(self.wants)).unwrap_or_default())
     }
 
     fn known_digest(&self, item: &Item, algorithm: Algorithm) -> Option<Digest> {

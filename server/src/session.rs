@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use ferry_proto::{
-    Algorithm, Code, Fingerprint, Get, GrantView, Hello, Limits, List, Message, Put, Receiver, Rejected,
-    Request, RunId, VERSION, Verb, Violation, Welcome, escape, limits,
+    Algorithm, Code, Features, Fingerprint, Get, GrantView, Hello, Limits, List, Message, Put, Receiver,
+    Rejected, Request, RunId, VERSION, Verb, Violation, Welcome, escape, limits,
 };
 use ferry_session::{
     Arrived, Buffers, Incoming, Outbox, Room, SessionError, greet,
@@ -128,7 +128,7 @@ impl Handler for Sessions {
                     None => Refusal(Code::Stopping, "this client has another grant now: connect again".to_owned()),
                 })
             }
-            result = self.serve(&mut incoming, &outbox, &client, hello.run, seat.offers, &cut) => Ok(result),
+            result = self.serve(&mut incoming, &outbox, &client, &hello, seat.offers, &cut) => Ok(result),
         };
         let result = match ended {
             Ok(result) => result,
@@ -224,11 +224,13 @@ impl Sessions {
         incoming: &mut Incoming,
         outbox: &Outbox,
         client: &Client,
-        run: RunId,
+        hello: &Hello,
         offers: usize,
         cut: &Cut,
     ) -> Result<(), SessionError> {
-        outbox.say(self.welcome(client, offers))?;
+        let run = hello.run;
+        let shared = Features::named_by(&hello.features);
+        outbox.say(self.welcome(client, shared, offers))?;
         outbox.greeted();
         let mut rejected = false;
         loop {
@@ -253,23 +255,24 @@ impl Sessions {
                     let lease = Lease::new(move || asking.ping());
                     incoming.keep_alive(lease.clone());
                     let destination = self.destination(client, put, lease, cut.clone());
-                    let receiver = Receiver::new(&put, offers);
+                    let receiver = Receiver::new(&put, offers).sharing(shared);
                     receive::receive(incoming, outbox, receiver, &OpenGate, destination).await?;
                     continue;
                 }
-                Verb::Get(Get { paths, digest }) if client.grant.get => {
+                Verb::Get(Get { paths, digest, wants }) if client.grant.get => {
                     rejected = false;
-                    let wish =
-                        Wish { folder: client.grant.folder.clone(), paths, recursive: true, is_list: false };
-                    let options = asked(digest, false);
+                    let folder = client.grant.folder.clone();
+                    let wish = Wish { folder, paths, recursive: true, is_list: false, wants };
+                    let options = Options { shared, ..asked(digest, false) };
                     self.give(incoming, outbox, client, (run, id), wish, options).await?;
                     continue;
                 }
-                Verb::List(List { paths, digest, recursive, reread })
+                Verb::List(List { paths, digest, recursive, reread, wants })
                     if client.grant.get || client.grant.list =>
                 {
                     rejected = false;
-                    let wish = Wish { folder: client.grant.folder.clone(), paths, recursive, is_list: true };
+                    let folder = client.grant.folder.clone();
+                    let wish = Wish { folder, paths, recursive, is_list: true, wants };
                     let options = Options { checksum: reread, ..asked(digest, true) };
                     self.give(incoming, outbox, client, (run, id), wish, options).await?;
                     continue;
@@ -326,12 +329,12 @@ impl Sessions {
         }
     }
 
-    fn welcome(&self, client: &Client, offers: usize) -> Welcome {
+    fn welcome(&self, client: &Client, shared: Features, offers: usize) -> Welcome {
         Welcome {
             version: VERSION,
             agent: AGENT.to_owned(),
             name: self.name.clone(),
-            features: Vec::new(),
+            features: shared.numbers(),
             limits: Limits {
                 offers: offers as u32,
                 chunk: limits::CHUNK as u32,
@@ -351,5 +354,13 @@ impl Sessions {
 
 /// How files are sent to whoever has asked for them.
 fn asked(digest: Algorithm, dry_run: bool) -> Options {
-    Options { asked: true, dry_run, links: Links::Keep, digest, checksum: false, has_company: true }
+    Options {
+        asked: true,
+        dry_run,
+        shared: Features::default(),
+        links: Links::Keep,
+        digest,
+        checksum: false,
+        has_company: true,
+    }
 }

@@ -3,9 +3,9 @@
 
 use std::time::SystemTime;
 
-use ferry_proto::{Digest, HasherState, Mode, RelPath, Timestamp};
+use ferry_proto::{Attributes, Digest, HasherState, Mode, RelPath, Timestamp};
 
-use crate::{Digests, Revision, StageId, Stamp};
+use crate::{Digests, Meta, Revision, StageId, Stamp};
 
 /// The book in which [`Uploads`](crate::Uploads) writes. Every method is atomic and durable when it returns.
 pub trait Ledger: Send + Sync + 'static {
@@ -70,11 +70,26 @@ pub struct Row {
     pub modified: Option<Timestamp>,
     /// The mode its sender gave, all of it: the disk's may be narrower or wider.
     pub mode: Option<Mode>,
+    /// What else its sender said of it. Where a row that is written says nothing, the older row of the same content goes on
+    /// to say it.
+    pub attributes: Attributes,
     /// The version that this row speaks of.
     pub stamp: Stamp,
     /// Whether what is there is known not to be what was received, though nobody seems to have touched it. Such a file is
     /// nothing that is held.
     pub is_damaged: bool,
+}
+
+impl Row {
+    /// What its sender said of it.
+    pub(crate) fn meta(&self) -> Meta {
+        Meta { modified: self.modified, mode: self.mode, attributes: self.attributes.clone() }
+    }
+
+    /// Whether it says this, as far as this says anything.
+    pub(crate) fn says(&self, meta: &Meta) -> bool {
+        self.modified == meta.modified && self.mode == meta.mode && meta.attributes.are_in(&self.attributes)
+    }
 }
 
 /// What kind of thing a row speaks of.
@@ -126,6 +141,17 @@ pub struct Filed {
     pub client: String,
     /// The staged body that became it, if it may have a checkpoint.
     pub staged: Option<StageId>,
+    /// What the same file was known by before, if it may have other names.
+    pub before: Option<Before>,
+}
+
+/// A file got one more name, or another time or mode, and so another stamp: the rows of its other names get that, too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Before {
+    /// Its stamp until then.
+    pub stamp: Stamp,
+    /// The name that the new one was made from.
+    pub twin: Option<RelPath>,
 }
 
 /// What a body must agree with to be gone on with: bytes of two sources are never joined.

@@ -7,6 +7,7 @@
 //! With the feature `conformance` there is also what tests stand on: `conformance`, what every store has to do, and
 //! `doubles`, stand-ins for stores and ledgers.
 
+mod accounts;
 mod attributes;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -25,11 +26,13 @@ mod revision;
 pub mod source;
 mod store;
 mod uploads;
+mod xattrs;
 
+pub use accounts::Accounts;
 pub use digests::Digests;
 pub use error::StoreError;
 pub use folder::make_folder;
-pub use ledger::{BodyKey, Checkpoint, Filed, Held, Ledger, LedgerError, Row, RowKind};
+pub use ledger::{Before, BodyKey, Checkpoint, Filed, Held, Ledger, LedgerError, Row, RowKind};
 pub use local::LocalStore;
 pub use lock::lock;
 pub use meter::{Meter, Part};

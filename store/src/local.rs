@@ -6,6 +6,7 @@ mod naming;
 mod settling;
 
 use std::{
+    collections::HashMap,
     fs::File,
     io::{Read, Write},
     os::{
@@ -20,7 +21,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ferry_proto::{RelPath, limits};
+use ferry_proto::{Attributes, Owner, RelPath, Wants, limits};
 use rustix::{
     fs::{self, AtFlags, FileType, FlockOperation, OFlags},
     io::Errno,
@@ -30,12 +31,13 @@ use rustix::{
 use self::naming::Unnamed;
 use crate::{
     Entry, Meta, Results, StageId, Staged, Stamp, Store, StoreError,
-    attributes::{apply, entry, stamp, timestamps},
+    attributes::{apply, entry, restore, restore_link, stamp, timestamps},
     durable::Durable,
     folder::Folder,
     fresh::Fresh,
     lock::lock,
     source::Shelf,
+    xattrs,
 };
 
 /// Bytes read at a time where a whole file is read.
@@ -56,8 +58,10 @@ pub struct LocalStore {
     root: Folder,
     staging: Folder,
     staging_name: &'static str,
-    /// Whether modes are set as they are told, and not such that the owner keeps reading and writing.
-    has_exact_modes: bool,
+    /// Whether files are given back what they had, and do not merely get what is safe.
+    restores: bool,
+    /// What had to be left out of that, by name.
+    shortfalls: Mutex<HashMap<RelPath, String>>,
     durable: Durable,
     fresh: Fresh,
     publishing_in: Mutex<Option<(Option<RelPath>, Arc<Folder>)>>,
@@ -78,6 +82,8 @@ pub struct LocalStaged {
     file: Arc<File>,
     /// How it gets its first name, if it has none.
     unnamed: Option<Unnamed>,
+    /// What could not be given back to it.
+    shortfall: Option<String>,
 }
 
 impl LocalStore {
@@ -107,7 +113,8 @@ impl LocalStore {
             root,
             staging,
             staging_name,
-            has_exact_modes: false,
+            restores: false,
+            shortfalls: Mutex::default(),
             durable,
             fresh: Fresh::default(),
             publishing_in: Mutex::default(),
@@ -119,10 +126,10 @@ impl LocalStore {
         })
     }
 
-    /// The same, for files that are given back: with just the modes that they had (but never setuid and its like), and
-    /// with a staging folder of its own, so that it does not take an inbox's for its own.
+    /// The same, for files that are given back: with just the modes that they had (setuid and its like only together with
+    /// the owner that they are for), the attributes that are told, and a staging folder of its own, so that it does not take an inbox's for its own.
     pub fn restoring(root: &Path) -> Result<Self, StoreError> {
-        Ok(LocalStore { has_exact_modes: true, ..Self::open_with(root, "restoring")? })
+        Ok(LocalStore { restores: true, ..Self::open_with(root, "restoring")? })
     }
 
     /// Removes what it has made for itself, unless something is staged there.
@@ -136,10 +143,40 @@ impl LocalStore {
         Ok(())
     }
 
+    fn apply(&self, file: impl AsFd, meta: &Meta, file_type: FileType) -> Result<Option<String>, StoreError> {
+        match self.restores {
+            true => restore(file, meta),
+            false => apply(file, meta, self.owner_keeps(file_type)).map(|()| None),
+        }
+    }
+
+    fn note_shortfall(&self, key: &RelPath, shortfall: Option<String>) {
+        if let Some(shortfall) = shortfall {
+            lock(&self.shortfalls).insert(key.clone(), shortfall);
+        }
+    }
+
+    /// What could not be given back to the file, folder or link that has this name now, in words. It is told once.
+    pub fn take_shortfall(&self, key: &RelPath) -> Option<String> {
+        lock(&self.shortfalls).remove(key)
+    }
+
+    /// The attributes that something has on the disk, as far as they are asked for; its owner as numbers alone.
+    pub fn attributes(&self, key: &RelPath, wants: Wants) -> Result<Attributes, StoreError> {
+        let found = self.root.open_at(key.as_bytes(), OFlags::PATH, fs::Mode::empty())?;
+        let stat = fs::fstat(&found)?;
+        let owner =
+            wants.owner.then_some(Owner { uid: stat.st_uid, gid: stat.st_gid, user: None, group: None });
+        let xattrs = wants.xattrs.then(|| xattrs::read(&found)).transpose();
+        Ok(Attributes {
+            owner,
+            xattrs: xattrs.map_err(|error| StoreError::Io(std::io::Error::other(error)))?,
+        })
+    }
+
     /// What the owner may do with something of this kind, whatever mode it gets.
     fn owner_keeps(&self, file_type: FileType) -> u32 {
         match file_type {
-            _ if self.has_exact_modes => 0,
             FileType::Directory => 0o700,
             _ => 0o600,
         }
@@ -188,7 +225,20 @@ impl Store for LocalStore {
             self.discard(id)?;
             return Err(StoreError::Crowded);
         }
-        Ok(LocalStaged { id, file: Arc::new(file.into()), unnamed })
+        Ok(LocalStaged { id, file: Arc::new(file.into()), unnamed, shortfall: None })
+    }
+
+    fn stage_same(&self, id: StageId, key: &RelPath, seen: &Stamp) -> Result<LocalStaged, StoreError> {
+        let file = self.open_meta(key)?;
+        let stat = fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stamp(&stat) != *seen {
+            return Err(StoreError::Moved);
+        }
+        if !self.has_room_beside(&file) {
+            return Err(StoreError::Crowded);
+        }
+        Unnamed::link_in_any_way(&file, &self.staging, id.to_string().as_bytes())?;
+        Ok(LocalStaged { id, file: Arc::new(file.into()), unnamed: None, shortfall: None })
     }
 
     fn reopen(&self, id: StageId, length: u64) -> Result<LocalStaged, StoreError> {
@@ -206,7 +256,7 @@ impl Store for LocalStore {
             file.set_len(length)?;
         }
         fs::seek(&file, fs::SeekFrom::End(0))?;
-        Ok(LocalStaged { id, file: Arc::new(file), unnamed: None })
+        Ok(LocalStaged { id, file: Arc::new(file), unnamed: None, shortfall: None })
     }
 
     fn discard(&self, id: StageId) -> Result<(), StoreError> {
@@ -232,8 +282,12 @@ impl Store for LocalStore {
         bodies: Vec<(&mut LocalStaged, Meta)>,
         published: &[(&RelPath, &Stamp)],
     ) -> (Results, Results) {
-        let keeps = self.owner_keeps(FileType::RegularFile);
-        let applied: Vec<_> = bodies.iter().map(|(staged, meta)| apply(&staged.file, *meta, keeps)).collect();
+        let mut bodies = bodies;
+        let apply = |(staged, meta): &mut (&mut LocalStaged, Meta)| {
+            staged.shortfall = self.apply(&staged.file, meta, FileType::RegularFile)?;
+            Ok(())
+        };
+        let applied: Vec<Result<(), StoreError>> = bodies.iter_mut().map(apply).collect();
         let settling = self.settling(published);
         // Of a body not only the data: time and mode are part of what the receipt says.
         let well = bodies.iter().zip(&applied).filter(|(_, applied)| applied.is_ok());
@@ -250,6 +304,7 @@ impl Store for LocalStore {
         if !self.link_in(staged, &folder, key, replace)? {
             self.rename_in(&staged.id.to_string(), &folder, key.name(), replace)?;
         }
+        self.note_shortfall(key, staged.shortfall.take());
         // Renaming may have changed its ctime, so the stamp is taken after it.
         Ok(stamp(&fs::fstat(&staged.file)?))
     }
@@ -285,6 +340,11 @@ impl Store for LocalStore {
         let staged = format!("{LINK}{}", self.links.fetch_add(1, Ordering::Relaxed));
         fs::symlinkat(target, &self.staging, &staged)?;
         let made = (|| {
+            if self.restores && !meta.attributes.is_empty() {
+                let flags = OFlags::PATH;
+                let link = self.staging.open_at(staged.as_bytes(), flags, fs::Mode::empty())?;
+                self.note_shortfall(key, restore_link(link, &meta.attributes)?);
+            }
             if let Some(modified) = meta.modified {
                 fs::utimensat(&self.staging, &staged, &timestamps(modified), AtFlags::SYMLINK_NOFOLLOW)?;
             }
@@ -307,7 +367,8 @@ impl Store for LocalStore {
         if seen.is_some_and(|seen| *seen != stamp(&stat)) {
             return Err(StoreError::Moved);
         }
-        apply(&file, meta, self.owner_keeps(file_type))?;
+        let shortfall = self.apply(&file, &meta, file_type)?;
+        self.note_shortfall(key, shortfall);
         let stamp = stamp(&fs::fstat(&file)?);
         if self.has_room_beside(&file) {
             lock(&self.touched).push((key.clone(), Arc::new(file.into())));
@@ -374,6 +435,16 @@ impl Staged for LocalStaged {
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         Ok((&*self.file).write_all(bytes)?)
+    }
+
+    fn append_hole(&mut self, length: u64) -> Result<(), StoreError> {
+        // The file is as long as what was appended at any moment, so that a checkpoint, or the end, may come after a hole
+        // as after anything else.
+        let so_far = fs::seek(&self.file, fs::SeekFrom::Current(0))?;
+        let longer = so_far.checked_add(length).ok_or(Errno::FBIG)?;
+        self.file.set_len(longer)?;
+        fs::seek(&self.file, fs::SeekFrom::Start(longer))?;
+        Ok(())
     }
 
     fn replay(&mut self, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {

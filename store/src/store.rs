@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use ferry_proto::{Header, Mode, RelPath, Timestamp};
+use ferry_proto::{Attributes, Header, Mode, RelPath, Timestamp};
 
 use crate::StoreError;
 
@@ -26,6 +26,10 @@ pub trait Store: Send + Sync + 'static {
     /// Begins a body of no bytes. A fleeting one is never asked for by its id, is meant for a name that is free, and may be
     /// gone when it is dropped. [`StoreError::Crowded`] while too many others are open.
     fn stage(&self, id: StageId, fleeting: bool) -> Result<Self::Staged, StoreError>;
+
+    /// Stages another name of a file that is published and still has this stamp, to be sealed and published like any body;
+    /// the file is the same. Any error says that it does not become one.
+    fn stage_same(&self, id: StageId, key: &RelPath, seen: &Stamp) -> Result<Self::Staged, StoreError>;
 
     /// Opens a staged body again, cut back to `length` bytes; one of just that length keeps its stamp.
     /// [`StoreError::NotFound`] if it does not exist, is shorter, or has a name already, as a cut in the middle of
@@ -100,6 +104,9 @@ pub trait Staged: Send + 'static {
     /// Appends bytes.
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError>;
 
+    /// Appends so many zeros, which take no space where the store can do without it.
+    fn append_hole(&mut self, length: u64) -> Result<(), StoreError>;
+
     /// Reads what was appended so far, from the first byte, all of it or until `sink` says `false`: then
     /// nothing more can be appended.
     fn replay(&mut self, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError>;
@@ -121,19 +128,21 @@ pub struct StageId(pub u128);
 pub struct Stamp(pub Vec<u8>);
 
 /// The attributes that a store sets; `None` leaves one as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Meta {
     /// When it was last modified.
     pub modified: Option<Timestamp>,
     /// Its permission bits. A store keeps read and write (for a folder, enter) for the owner whatever they say, and
     /// never sets setuid, setgid or sticky.
     pub mode: Option<Mode>,
+    /// Whose it is, and the like. Only a store that gives files back sets them.
+    pub attributes: Attributes,
 }
 
 impl Meta {
     /// What a header says.
     pub(crate) fn of(header: &Header) -> Self {
-        Meta { modified: header.modified, mode: header.mode }
+        Meta { modified: header.modified, mode: header.mode, attributes: (*header.attributes).clone() }
     }
 }
 
@@ -152,7 +161,7 @@ pub struct Entry {
 
 impl Entry {
     pub(crate) fn meta(&self) -> Meta {
-        Meta { modified: Some(self.modified), mode: Some(self.mode) }
+        Meta { modified: Some(self.modified), mode: Some(self.mode), ..Meta::default() }
     }
 }
 

@@ -27,6 +27,12 @@ use crate::{
 
 pub(super) fn run(config: Get) -> Result<Exit, Failure> {
     let run = config.run;
+    if run.wants.owner && !rustix::process::geteuid().is_root() {
+        // Nothing is done rather than half of it: who asks for owners would not notice that they are missing.
+        return Err(Failure::local(
+            "only root can give files back to their owners: run it as root, or without --owner",
+        ));
+    }
     let mut remotes = Remotes::load(&config.home.config)?;
     let Asked { server, wanted, to } = place::ask(config.words, config.name.as_ref(), &remotes)?;
     let chooses = config.choice.is_some();
@@ -62,6 +68,7 @@ pub(super) fn run(config: Get) -> Result<Exit, Failure> {
         rules,
         on_conflict: run.on_conflict,
         checksum: run.checksum,
+        wants: run.wants,
         dry_run: run.dry_run,
         digest: run.digest,
     };

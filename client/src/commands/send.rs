@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use ferry_proto::Conflict;
+use ferry_proto::{Conflict, Features};
 use ferry_session::{
     SessionError,
     send::{self, Options},
 };
-use ferry_store::source::{Found, Links};
+use ferry_store::source::{AttributeReader, Found, Links};
 
 use super::connections::{Connections, Work};
 use crate::{
@@ -68,7 +68,9 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
     let receipts = run.receipts.as_deref().map(Receipts::create).transpose()?;
     let narrator = Arc::new(Narrator::new(run.output, Direction::Send, run.dry_run, receipts));
     let (dialer, invite) = Dialer::to(server, &config.home.identity, run.timeout)?;
-    let queue = Queue::new(digests.clone(), narrator.clone(), config.moves && !run.dry_run);
+    let attributes = AttributeReader::new(run.wants, config.links);
+    let moves = config.moves && !run.dry_run;
+    let queue = Queue::new(digests.clone(), attributes, run.wants.hard_links, narrator.clone(), moves);
     let work = Arc::new(Sending {
         sources: Mutex::new(sources),
         rules,
@@ -79,6 +81,7 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
         options: Options {
             asked: false,
             dry_run: run.dry_run,
+            shared: Features::default(),
             links: config.links,
             digest: run.digest,
             checksum: run.checksum,
@@ -122,9 +125,10 @@ impl Work for Sending {
     }
 
     async fn on(&self, session: Session) -> Result<(), SessionError> {
+        let options = Options { shared: session.shared(), ..self.options };
         let Session { incoming, outbox, welcome } = session;
         let (manifest, pace) = (self.queue.clone(), self.pace.clone());
-        send::put(incoming, outbox, welcome.limits, self.on_conflict, self.options, manifest, pace).await
+        send::put(incoming, outbox, welcome.limits, self.on_conflict, options, manifest, pace).await
     }
 
     fn is_finished(&self) -> bool {

@@ -7,12 +7,13 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ferry_proto::{Algorithm, RelPath};
+use ferry_proto::{Algorithm, Attributes, RelPath, Wants};
 use ferry_store::{
     Checkpoint, Digests as Known, EntryKind, Filed, Held, Ledger, LedgerError, LocalStore, Row, RowKind,
     StageId, Stamp, Store, lock, source::Identity,
 };
 
+use super::Options;
 use crate::digests::Digests;
 
 /// See the module. What is written down is a cache: losing it costs time only.
@@ -20,6 +21,8 @@ pub(super) struct Book {
     digests: Arc<Digests>,
     /// Whether files are read anew, whatever is known of them.
     distrusts: bool,
+    /// What files get back beside content, times and modes.
+    wants: Wants,
     store: Arc<LocalStore>,
     /// What the folder is called in the cache.
     folder: Vec<u8>,
@@ -28,22 +31,33 @@ pub(super) struct Book {
 }
 
 impl Book {
-    pub(super) fn new(digests: Arc<Digests>, distrusts: bool, store: Arc<LocalStore>, folder: &Path) -> Self {
+    pub(super) fn new(
+        digests: Arc<Digests>,
+        options: &Options,
+        store: Arc<LocalStore>,
+        folder: &Path,
+    ) -> Self {
         let folder = folder.as_os_str().as_bytes().to_vec();
-        Book { digests, distrusts, store, folder, saved: Mutex::default() }
+        let (distrusts, wants) = (options.checksum, options.wants);
+        Book { digests, distrusts, wants, store, folder, saved: Mutex::default() }
     }
 }
 
 impl Ledger for Book {
     /// What has the name now is what the row speaks of; a file without a known digest has none.
     fn find(&self, path: &RelPath) -> Result<Option<Row>, LedgerError> {
-        let found = self.store.stat(path).map_err(|error| LedgerError::Other(Box::new(error)))?;
+        let failed = |error| LedgerError::Other(Box::new(error));
+        let found = self.store.stat(path).map_err(failed)?;
         let Some(entry) = found else { return Ok(None) };
         let kind = match entry.kind {
             EntryKind::File(_) if self.distrusts => return Ok(None),
             EntryKind::File(size) => {
                 let identity = Identity::of_stamp(&entry.stamp);
-                let by = |algorithm| self.digests.find(identity.as_ref()?, algorithm);
+                // What another name of it was made of is looked for right after that.
+                let by = |algorithm| match self.wants.hard_links {
+                    true => self.digests.find_even_fresh(identity.as_ref()?, algorithm),
+                    false => self.digests.find(identity.as_ref()?, algorithm),
+                };
                 let Some(digests) = Known::of(Algorithm::ALL.into_iter().filter_map(by)) else {
                     return Ok(None);
                 };
@@ -53,13 +67,12 @@ impl Ledger for Book {
             EntryKind::Symlink(target) => RowKind::Symlink(target),
             EntryKind::Other => return Ok(None),
         };
-        Ok(Some(Row {
-            kind,
-            modified: Some(entry.modified),
-            mode: Some(entry.mode),
-            stamp: entry.stamp,
-            is_damaged: false,
-        }))
+        let attributes = match self.wants == Wants::default() {
+            true => Attributes::default(),
+            false => self.store.attributes(path, self.wants).map_err(failed)?,
+        };
+        let (modified, mode) = (Some(entry.modified), Some(entry.mode));
+        Ok(Some(Row { kind, modified, mode, attributes, stamp: entry.stamp, is_damaged: false }))
     }
 
     fn check_room(&self) -> Result<(), LedgerError> {

@@ -20,8 +20,8 @@ use std::{
 };
 
 use ferry_proto::{
-    Algorithm, Code, Conflict, Digest, Fingerprint, Get, Header, List as Listing, Receiver, RelPath, Request,
-    Verb,
+    Algorithm, Code, Conflict, Digest, Features, Fingerprint, Get, Header, List as Listing, Receiver,
+    RelPath, Request, Verb, Wants,
 };
 use ferry_session::{
     Buffers, Incoming, Outbox, Room, SessionError, greet,
@@ -51,6 +51,8 @@ pub(crate) struct Options {
     pub(crate) on_conflict: Conflict,
     /// Read and digest what is here anew.
     pub(crate) checksum: bool,
+    /// What files get back beside content, times and modes.
+    pub(crate) wants: Wants,
     pub(crate) dry_run: bool,
     pub(crate) digest: Algorithm,
 }
@@ -80,9 +82,9 @@ impl Getting {
         narrator: Arc<Narrator>,
     ) -> Result<Arc<Self>, StoreError> {
         let store = Arc::new(LocalStore::restoring(folder)?);
-        let book = Arc::new(Book::new(digests, options.checksum, store.clone(), folder));
+        let book = Arc::new(Book::new(digests, &options, store.clone(), folder));
+        let told = Arc::new(Told::new(narrator, store.clone()));
         let uploads = Uploads::open(store, book, HASHERS)?;
-        let told = Arc::new(Told::new(narrator));
         let terms = Terms {
             client: server.to_string(),
             folder: None,
@@ -96,7 +98,7 @@ impl Getting {
             meter: Arc::default(),
         };
         Ok(Arc::new(Getting {
-            list: List::new(wanted, options.rules.clone(), told.clone()),
+            list: List::new(wanted, options.rules.clone(), options.wants, told.clone()),
             options,
             uploads,
             terms: Arc::new(terms),
@@ -125,11 +127,17 @@ impl Getting {
         !self.told.failed.load(Ordering::Relaxed)
     }
 
-    async fn pass(&self, incoming: &mut Incoming, outbox: &Outbox, id: u32) -> Result<(), SessionError> {
-        let (paths, &Options { dry_run, digest, .. }) = (self.list.paths(), &self.options);
+    async fn pass(
+        &self,
+        incoming: &mut Incoming,
+        outbox: &Outbox,
+        shared: Features,
+        id: u32,
+    ) -> Result<(), SessionError> {
+        let (paths, &Options { wants, dry_run, digest, .. }) = (self.list.paths(), &self.options);
         let verb = match dry_run {
-            true => Verb::List(Listing { paths, digest, recursive: true, reread: false }),
-            false => Verb::Get(Get { paths, digest }),
+            true => Verb::List(Listing { paths, digest, recursive: true, reread: false, wants }),
+            false => Verb::Get(Get { paths, digest, wants }),
         };
         outbox.say(Request { id, verb })?;
         let asking = outbox.clone();
@@ -144,16 +152,18 @@ impl Getting {
             pace: self.pace.clone(),
             witness: self.told.clone(),
         };
-        receive::receive(incoming, outbox, Receiver::asking(dry_run, digest), &self.list, destination).await
+        let receiver = Receiver::asking(dry_run, digest).sharing(shared);
+        receive::receive(incoming, outbox, receiver, &self.list, destination).await
     }
 }
 
 impl Work for Getting {
     async fn on(&self, session: Session) -> Result<(), SessionError> {
+        let shared = session.shared();
         let Session { mut incoming, outbox, .. } = session;
         while let Some(part) = self.passes.take_part() {
             let number = part.number;
-            let mut result = self.pass(&mut incoming, &outbox, number).await;
+            let mut result = self.pass(&mut incoming, &outbox, shared, number).await;
             if result.is_ok() {
                 part.has_ended();
                 result = incoming.meanwhile(|| Ok(()), self.passes.until_over(number)).await;
@@ -267,6 +277,7 @@ impl Drop for Part<'_> {
 /// Tells what becomes of everything, once, whatever number of passes it takes.
 struct Told {
     narrator: Arc<Narrator>,
+    store: Arc<LocalStore>,
     progress: AtomicU64,
     failed: AtomicBool,
     stopped: AtomicBool,
@@ -276,9 +287,10 @@ struct Told {
 }
 
 impl Told {
-    fn new(narrator: Arc<Narrator>) -> Self {
+    fn new(narrator: Arc<Narrator>, store: Arc<LocalStore>) -> Self {
         Told {
             narrator,
+            store,
             progress: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
@@ -293,6 +305,16 @@ impl Told {
             !self.stopped.load(Ordering::Relaxed) && lock(&self.names).insert(self.hashing.hash_one(name));
         self.progress.fetch_add(is_news.into(), Ordering::Relaxed);
         is_news
+    }
+
+    /// Whether something is not all that was asked for, which is a failure, though it is here.
+    fn falls_short(&self, header: &Header, name: &RelPath) -> bool {
+        let Some(detail) = self.store.take_shortfall(name) else { return false };
+        self.failed.store(true, Ordering::Relaxed);
+        if self.is_news(header.path.as_bytes()) {
+            self.narrator.not_got(header, Code::StorageDenied, &format!("it is here, but {detail}"));
+        }
+        true
     }
 }
 
@@ -314,13 +336,13 @@ impl Doorman for Told {
 
 impl Witness for Told {
     fn stored(&self, header: &Header, name: &RelPath, bytes: u64, digest: Option<&Digest>, _: Duration) {
-        if self.is_news(header.path.as_bytes()) {
+        if !self.falls_short(header, name) && self.is_news(header.path.as_bytes()) {
             self.narrator.got(header, name, bytes, digest);
         }
     }
 
     fn held(&self, header: &Header, name: &RelPath, digest: Option<&Digest>) {
-        if self.is_news(header.path.as_bytes()) {
+        if !self.falls_short(header, name) && self.is_news(header.path.as_bytes()) {
             self.narrator.had(header, name, digest);
         }
     }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use ferry_proto::{
-    Algorithm, Answer, Arrival, Code, Digest, Get, Hasher, Header, Kind, Message, Piece, Receiver, RelPath,
-    Request, Seq, Verb,
+    Algorithm, Answer, Arrival, Code, Digest, Features, Get, Hasher, Header, Kind, Message, Piece, Receiver,
+    RelPath, Request, Seq, Verb, Wants,
 };
 use ferry_session::{Arrived, Incoming, Outbox, SessionError, greet, send::Pace as _};
 use ferry_store::lock;
@@ -68,12 +68,18 @@ impl Streaming {
         }
     }
 
-    async fn receive(&self, incoming: &mut Incoming, outbox: &Outbox) -> Result<(), SessionError> {
+    async fn receive(
+        &self,
+        incoming: &mut Incoming,
+        outbox: &Outbox,
+        shared: Features,
+    ) -> Result<(), SessionError> {
         // What an earlier connection has begun to write is counted first.
         drop(incoming.meanwhile(|| Ok(()), self.turn.lock()).await?);
-        let get = Get { paths: vec![self.path.clone()], digest: self.algorithm };
+        let wants = Wants::default();
+        let get = Get { paths: vec![self.path.clone()], digest: self.algorithm, wants };
         outbox.say(Request { id: 1, verb: Verb::Get(get) })?;
-        let mut receiver = Receiver::asking(false, self.algorithm);
+        let mut receiver = Receiver::asking(false, self.algorithm).sharing(shared);
         let mut offered: Option<(Seq, Header)> = None;
         let mut buffer = Vec::new();
         loop {
@@ -91,10 +97,7 @@ impl Streaming {
                         buffer = incoming.meanwhile(|| Ok(()), self.write(buffer)).await?;
                         left -= length;
                     }
-                    if lock(&self.state).end.is_some() {
-                        // Nobody takes any more of it.
-                        return Err(SessionError::Cut);
-                    }
+                    self.check()?;
                 }
                 Arrived::Message(Message::Rejected(rejected), _) => {
                     return Err(SessionError::Goodbye { code: rejected.code, detail: rejected.detail });
@@ -128,7 +131,19 @@ impl Streaming {
                             self.fail(missing.code, &missing.detail);
                             None
                         }
-                        Arrival::Abort { .. } | Arrival::Nothing => None,
+                        Arrival::Hole(Piece::Take { .. }, length) => {
+                            let mut left = length;
+                            while left > 0 {
+                                let length = left.min(PIECE);
+                                buffer.clear();
+                                buffer.resize(length, 0);
+                                buffer = incoming.meanwhile(|| Ok(()), self.write(buffer)).await?;
+                                left -= length;
+                            }
+                            self.check()?;
+                            None
+                        }
+                        Arrival::Hole(Piece::Discard, _) | Arrival::Abort { .. } | Arrival::Nothing => None,
                         Arrival::Done(done) => {
                             outbox.say(done)?;
                             if lock(&self.state).end.is_none() {
@@ -143,6 +158,11 @@ impl Streaming {
                 }
             }
         }
+    }
+
+    /// An error where nobody takes any more of it.
+    fn check(&self) -> Result<(), SessionError> {
+        if lock(&self.state).end.is_some() { Err(SessionError::Cut) } else { Ok(()) }
     }
 
     fn decide(&self, header: &Header) -> Answer {
@@ -224,8 +244,9 @@ const CHANGED: &str = "it has changed on the server since a part of it was writt
 
 impl Work for Streaming {
     async fn on(&self, session: Session) -> Result<(), SessionError> {
+        let shared = session.shared();
         let Session { mut incoming, outbox, .. } = session;
-        let result = self.receive(&mut incoming, &outbox).await;
+        let result = self.receive(&mut incoming, &outbox, shared).await;
         greet::close(incoming, outbox, &result).await;
         result
     }

@@ -8,12 +8,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ferry_proto::{Code, Header, Kind, Missing, Mode, RelPath, Violation};
+use ferry_proto::{Attributes, Code, Header, Kind, Missing, Mode, RelPath, Violation, Wants};
 use ferry_session::{
     SessionError,
     receive::{Admitted, Gate},
 };
-use ferry_store::lock;
+use ferry_store::{Accounts, lock};
 
 use crate::choosing::Rules;
 
@@ -46,16 +46,27 @@ pub(crate) struct List {
     origins: Option<Mutex<HashMap<u64, usize>>>,
     hashing: RandomState,
     rules: Arc<Rules>,
+    /// What files get back beside content, times and modes.
+    wants: Wants,
+    /// Who is who here, where owners are given back.
+    accounts: Accounts,
     doorman: Arc<dyn Doorman>,
 }
 
 impl List {
-    pub(crate) fn new(wanted: Vec<Wanted>, rules: Arc<Rules>, doorman: Arc<dyn Doorman>) -> Self {
+    pub(crate) fn new(
+        wanted: Vec<Wanted>,
+        rules: Arc<Rules>,
+        wants: Wants,
+        doorman: Arc<dyn Doorman>,
+    ) -> Self {
         let may_meet = wanted.len() > 1 && wanted.iter().any(|wanted| wanted.name.is_none());
         List {
             answered: Mutex::new(vec![false; wanted.len()]),
             origins: may_meet.then(Mutex::default),
             hashing: RandomState::new(),
+            wants,
+            accounts: if wants.owner { Accounts::of_this_machine() } else { Accounts::default() },
             wanted,
             rules,
             doorman,
@@ -81,6 +92,19 @@ impl List {
             lock(&self.answered)[number] = true;
         }
         Some((number, wanted))
+    }
+
+    /// What another name of the same file is called here.
+    fn name_of(&self, other: &RelPath) -> Result<Option<RelPath>, SessionError> {
+        let wanted = self.wanted.iter().find(|wanted| wanted.holds(other));
+        let wanted = wanted.ok_or(Violation("another name of what was not asked for"))?;
+        Ok(wanted.name_here(other).ok().flatten())
+    }
+
+    /// As far as they were, whatever the server says; the owner as who he is here.
+    fn asked_for(&self, attributes: Attributes) -> Attributes {
+        let Attributes { owner, xattrs } = attributes.only(self.wants);
+        Attributes { owner: owner.map(|owner| self.accounts.here(owner)), xattrs }
     }
 
     /// Whether something else that was asked for has become this already.
@@ -146,8 +170,15 @@ impl Gate for List {
             self.doorman.missing(Some(&asked), code, detail);
             Ok(Admitted::Refused(code, detail.to_owned()))
         };
-        // What lets a program run as somebody else is not given back unasked.
-        header.mode = header.mode.map(|mode| Mode::from_bits(mode.bits() & 0o777));
+        *header.attributes = self.asked_for(std::mem::take(&mut *header.attributes));
+        // What lets a program run as somebody else is given back only with the owner that it is for.
+        if header.attributes.owner.is_none() {
+            header.mode = header.mode.map(|mode| Mode::from_bits(mode.bits() & 0o777));
+        }
+        header.same_as = match header.same_as.take().filter(|_| self.wants.hard_links) {
+            None => None,
+            Some(other) => self.name_of(&other)?,
+        };
         match wanted.name_here(&asked) {
             Ok(Some(name)) => {
                 header.path = name;
@@ -206,7 +237,7 @@ mod tests {
             name: name.map(path),
             is_contents: name.is_none(),
         });
-        List::new(wanted.collect(), everything(), Arc::new(Notes::default()))
+        List::new(wanted.collect(), everything(), Wants::default(), Arc::new(Notes::default()))
     }
 
     /// Where a file, or a folder, of this name goes.
@@ -250,7 +281,7 @@ mod tests {
         let notes = Arc::new(Notes::default());
         let wanted =
             ["a", "b", "c", "d"].map(|name| Wanted { path: Some(path(name)), name: None, is_contents: true });
-        let list = List::new(wanted.into(), everything(), notes.clone());
+        let list = List::new(wanted.into(), everything(), Wants::default(), notes.clone());
         list.admit(Header::new(path("a"), Kind::Folder)).unwrap();
         list.admit(Header::new(path("b/x"), Kind::File)).unwrap();
         list.missing(Missing { path: Some(path("c")), code: Code::SourceVanished, detail: String::new() })

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ferry_proto::{Algorithm, Code, Conflict, Get, List, Message, Request, Verb};
+use ferry_proto::{Algorithm, Code, Conflict, Get, List, Message, Request, Verb, Wants};
 use rusqlite::{Connection, ToSql};
 
 use crate::support::{
@@ -105,8 +105,8 @@ fn hostile_15_what_a_grant_has_no_verb_for_is_refused() {
     let link = server.invite_with(&["--can", "put"]);
     let mut peer = Peer::enrolled_by(&server, &link);
     let (paths, digest) = (Vec::new(), Algorithm::Sha256);
-    let get = Verb::Get(Get { paths: paths.clone(), digest });
-    let list = Verb::List(List { paths, digest, recursive: false, reread: false });
+    let get = Verb::Get(Get { paths: paths.clone(), digest, wants: Wants::default() });
+    let list = Verb::List(List { paths, digest, recursive: false, reread: false, wants: Wants::default() });
     for verb in [get, list] {
         peer.say(Request { id: 1, verb });
         match peer.message() {

@@ -16,13 +16,16 @@
 
 mod arrivals;
 mod arriving;
+mod attributes;
 mod choosing;
 mod confining;
 mod conflicts;
 mod durable;
 mod faults;
+mod fidelity;
 mod getting;
 mod grants;
+mod hard_links;
 mod holding;
 mod hostile_giver;
 mod hostile_names;
@@ -41,6 +44,7 @@ mod service;
 mod serving;
 mod slowest;
 mod sources;
+mod sparse;
 mod streams;
 mod support;
 mod telling;

@@ -17,7 +17,7 @@ use std::{
 };
 
 use arbitrary::{Arbitrary, Unstructured};
-use ferry_proto::{Algorithm, Code, Digest, Header, Put, Receiver, RelPath, limits};
+use ferry_proto::{Algorithm, Code, Digest, Features, Header, Put, Receiver, RelPath, limits};
 use ferry_session::{
     Buffers, Room, SessionError, greet,
     receive::{self, Destination, OpenGate, Witness},
@@ -140,7 +140,7 @@ async fn serve(
         pace: Arc::new(Unlimited),
         witness: Arc::new(Nobody),
     };
-    let receiver = Receiver::new(&put, limits::OFFERS);
+    let receiver = Receiver::new(&put, limits::OFFERS).sharing(Features::OURS);
     if let Err(error) = receive::receive(&mut incoming, &outbox, receiver, &OpenGate, destination).await {
         assert!(!matches!(error, SessionError::Internal(_) | SessionError::Silent), "{error}");
         greet::part(incoming, outbox, &error).await;

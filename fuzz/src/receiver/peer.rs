@@ -7,7 +7,7 @@ use std::{
 
 use ferry_proto::{
     Abort, Algorithm, Body, Code, Decoder, Digest, Done, End, Extension, Frame, FrameHeader, Hasher, Header,
-    Kind, Message, Mode, RelPath, Seq, limits,
+    Hole, Kind, Message, Mode, RelPath, Seq, limits,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream},
@@ -142,6 +142,16 @@ impl Peer<'_> {
                     self.chunk(usize::from(*length), *is_honest).await;
                 }
             }
+            Step::Hole { length } => match Hole::new(usize::from(*length)) {
+                Some(hole) => {
+                    if let Some(open) = &mut self.open {
+                        open.hasher.update(&vec![0; hole.length()]);
+                        open.offset = open.offset.saturating_add(hole.length() as u64);
+                    }
+                    self.say(hole).await;
+                }
+                None => self.send([18, 1, 0, 0, 0, 0].into()).await,
+            },
             Step::End(named) => {
                 let offered = self.seq(0).and_then(|seq| self.said.offers.get(&seq)?.digest);
                 let digest = match (named, &self.open) {

@@ -101,6 +101,7 @@ impl Said {
                     offered.ended = Some(end.digest);
                 }
             }
+            Message::Hole(hole) => self.bytes += hole.length() as u64,
             Message::Abort(abort) => {
                 self.open.take_if(|open| *open == abort.seq);
                 if let Some(offered) = self.offers.get_mut(&abort.seq) {

@@ -61,6 +61,8 @@ pub(super) enum Step {
     Body { which: u8, begin: Begin },
     /// Sends bytes, whether or not a body is open: those of the file's content that are next, or others. And so on.
     Chunk { length: u16, is_honest: bool, more: u8 },
+    /// Tells of a hole, whether or not a body is open; the length may be one that no hole has.
+    Hole { length: u16 },
     /// Closes a body.
     End(Named),
     /// Gives a body up.
@@ -233,6 +235,7 @@ impl<'a> Arbitrary<'a> for Step {
             11 => Step::Frame { frame_type: u.arbitrary()?, payload: bytes(u)? },
             12 => Step::Raw(bytes(u)?),
             13 => Step::Damage { at: u.arbitrary()?, with: u.arbitrary()? },
+            14 => Step::Hole { length: u.arbitrary()? },
             _ => Step::Reconnect { waits: u.arbitrary()? },
         })
     }

@@ -38,6 +38,10 @@ impl Store for Stand {
         Ok(StandStaged { inner: self.inner.stage(id, fleeting)?, is_slow: self.is_slow })
     }
 
+    fn stage_same(&self, id: StageId, key: &RelPath, seen: &Stamp) -> Result<Self::Staged, StoreError> {
+        Ok(StandStaged { inner: self.inner.stage_same(id, key, seen)?, is_slow: self.is_slow })
+    }
+
     fn reopen(&self, id: StageId, length: u64) -> Result<Self::Staged, StoreError> {
         Ok(StandStaged { inner: self.inner.reopen(id, length)?, is_slow: self.is_slow })
     }
@@ -117,6 +121,10 @@ impl Staged for StandStaged {
             sleep(PAUSE);
         }
         self.inner.append(bytes)
+    }
+
+    fn append_hole(&mut self, length: u64) -> Result<(), StoreError> {
+        self.inner.append_hole(length)
     }
 
     fn replay(&mut self, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {

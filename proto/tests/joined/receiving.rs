@@ -35,7 +35,8 @@ impl Receiving {
             machine: Receiver::new(
                 &Put { on_conflict: Conflict::Replace, dry_run, digest: Algorithm::Sha256 },
                 limits::OFFERS,
-            ),
+            )
+            .sharing(Features::OURS),
             dry_run,
             headers: BTreeMap::new(),
             disk: VecDeque::new(),
@@ -115,6 +116,10 @@ impl Receiving {
                 self.disk.push_back(Work::Offered(seq));
             }
             Arrival::Body { seq, offset } => self.disk.push_back(Work::Begin(seq, offset)),
+            Arrival::Hole(Piece::Take { seq, offset }, length) => {
+                self.disk.push_back(Work::Write(seq, offset, vec![0; length]));
+            }
+            Arrival::Hole(Piece::Discard, _) => {}
             Arrival::End { seq, digest } => self.disk.push_back(Work::Commit(seq, digest)),
             Arrival::Abort { seq, .. } => self.disk.push_back(Work::Forget(seq)),
             Arrival::Missing(_) => panic!("nothing was asked for"),

@@ -156,6 +156,16 @@ impl Sending {
             }
         } else {
             let piece = rest[..rest.len().min(self.chunk)].to_vec();
+            // What would be sparse on a disk is a hole here.
+            let zeros = piece.iter().take_while(|&&byte| byte == 0).count();
+            if let Some(hole) = Hole::new(zeros) {
+                open.hasher.update(&piece[..zeros]);
+                open.at += zeros;
+                let hole = self.machine.hole(open.seq, hole).expect("a body that has not failed");
+                self.send(hole);
+                self.open = Some(open);
+                return;
+            }
             assert!(self.machine.chunk(open.seq, piece.len()), "a body that has not failed");
             open.hasher.update(&piece);
             open.at += piece.len();

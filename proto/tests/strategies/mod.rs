@@ -2,7 +2,7 @@
 
 use ferry_proto::*;
 use proptest::{
-    collection::vec,
+    collection::{btree_map, vec},
     option,
     prelude::*,
     sample::{Index, select},
@@ -18,6 +18,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         (seq(), header()).prop_map(|(seq, header)| Offer { seq, header }.into()),
         (seq(), answer()).prop_map(|(seq, answer)| Verdict { seq, answer }.into()),
         (seq(), number()).prop_map(|(seq, offset)| Body { seq, offset }.into()),
+        (1..=limits::CHUNK).prop_map(|length| Hole::new(length).expect("a good length").into()),
         digest().prop_map(|digest| End { digest }.into()),
         (seq(), code()).prop_map(|(seq, code)| Abort { seq, code }.into()),
         (seq(), option::of(digest()), option::of(path())).prop_map(|(seq, digest, path)| Receipt {
@@ -153,18 +154,22 @@ fn welcome() -> impl Strategy<Value = Welcome> {
 fn request() -> impl Strategy<Value = Request> {
     let conflict = select(vec![Conflict::Replace, Conflict::KeepBoth, Conflict::Skip, Conflict::Fail]);
     let paths = || vec(path(), 0..4);
-    let verb = prop_oneof![
-        (conflict, any::<bool>(), algorithm()).prop_map(|(on_conflict, dry_run, digest)| Verb::Put(Put {
-            on_conflict,
-            dry_run,
-            digest
-        })),
-        (paths(), algorithm()).prop_map(|(paths, digest)| Verb::Get(Get { paths, digest })),
-        (paths(), algorithm(), any::<bool>(), any::<bool>()).prop_map(
-            |(paths, digest, recursive, reread)| { Verb::List(List { paths, digest, recursive, reread }) }
-        ),
-        (4..=u16::MAX).prop_map(Verb::Unknown),
-    ];
+    let verb =
+        prop_oneof![
+            (conflict, any::<bool>(), algorithm())
+                .prop_map(|(on_conflict, dry_run, digest)| Verb::Put(Put { on_conflict, dry_run, digest })),
+            (paths(), algorithm(), wants()).prop_map(|(paths, digest, wants)| Verb::Get(Get {
+                paths,
+                digest,
+                wants
+            })),
+            (paths(), algorithm(), any::<bool>(), any::<bool>(), wants()).prop_map(
+                |(paths, digest, recursive, reread, wants)| {
+                    Verb::List(List { paths, digest, recursive, reread, wants })
+                }
+            ),
+            (4..=u16::MAX).prop_map(Verb::Unknown),
+        ];
     (any::<u32>(), verb).prop_map(|(id, verb)| Request { id, verb })
 }
 
@@ -180,10 +185,19 @@ fn header() -> impl Strategy<Value = Header> {
         .prop_map(|(seconds, nanos)| Timestamp::new(seconds, nanos).expect("nanoseconds within a second"));
     let mode = any::<u32>().prop_map(Mode::from_bits);
     let extension =
-        (any::<u16>(), vec(any::<u8>(), 0..300)).prop_map(|(tag, value)| Extension { tag, value });
-    let extensions = prop_oneof![4 => Just(vec![]), 1 => vec(extension, 0..=limits::EXTENSIONS)];
-    (path(), kind, size, option::of(digest()), option::of(time), option::of(mode), extensions).prop_map(
-        |(path, kind, size, digest, modified, mode, extensions)| {
+        (100..=u16::MAX, vec(any::<u8>(), 0..300)).prop_map(|(tag, value)| Extension { tag, value });
+    let extensions = prop_oneof![4 => Just(vec![]), 1 => vec(extension, 0..=limits::EXTENSIONS - 3)];
+    (
+        path(),
+        kind,
+        size,
+        option::of(digest()),
+        option::of(time),
+        option::of(mode),
+        attributes(),
+        (option::of(path()), extensions),
+    )
+        .prop_map(|(path, kind, size, digest, modified, mode, attributes, (same_as, extensions))| {
             let is_file = kind == Kind::File;
             Header {
                 path,
@@ -192,10 +206,27 @@ fn header() -> impl Strategy<Value = Header> {
                 digest: digest.filter(|_| is_file),
                 modified,
                 mode,
+                same_as: same_as.filter(|_| is_file && size.is_some() && digest.is_some()),
+                attributes: Box::new(attributes),
                 extensions,
             }
-        },
-    )
+        })
+}
+
+fn wants() -> impl Strategy<Value = Wants> {
+    any::<[bool; 3]>().prop_map(|[owner, xattrs, hard_links]| Wants { owner, xattrs, hard_links })
+}
+
+fn attributes() -> impl Strategy<Value = Attributes> {
+    let name = || option::of(vec(1..=255u8, 1..20));
+    let owner = (0..u32::MAX, 0..u32::MAX, name(), name())
+        .prop_map(|(uid, gid, user, group)| Owner::new(uid, gid, user, group).expect("a good owner"));
+    let xattrs = btree_map(vec(1..=255u8, 1..20), vec(any::<u8>(), 0..100), 0..20)
+        .prop_map(|xattrs| Xattrs::new(xattrs.into_iter().collect()).expect("good names"));
+    prop_oneof![
+        3 => Just(Attributes::default()),
+        1 => (option::of(owner), option::of(xattrs)).prop_map(|(owner, xattrs)| Attributes { owner, xattrs }),
+    ]
 }
 
 fn answer() -> impl Strategy<Value = Answer> {

@@ -160,8 +160,15 @@ mod tests {
         catalogue.save_checkpoint(&at(2, "laptop", "b", 1)).unwrap();
         let stored = |size| {
             let kind = RowKind::File { size, digests: Algorithm::Sha256.digest(b"x").into() };
-            let row = Row { kind, modified: None, mode: None, stamp: Stamp(vec![1]), is_damaged: false };
-            Filed { path: path("a"), row, client: "laptop".into(), staged: Some(StageId(1)) }
+            let row = Row {
+                kind,
+                modified: None,
+                mode: None,
+                attributes: ferry_proto::Attributes::default(),
+                stamp: Stamp(vec![1]),
+                is_damaged: false,
+            };
+            Filed { path: path("a"), row, client: "laptop".into(), staged: Some(StageId(1)), before: None }
         };
         let failing = Filed { staged: None, ..stored(u64::MAX) };
         catalogue.record(&[stored(1), failing]).unwrap_err();

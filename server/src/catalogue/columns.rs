@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use ferry_proto::{Algorithm, Digest, Fingerprint, RelPath, Timestamp};
+use ferry_proto::{Algorithm, Attributes, Digest, Fingerprint, Owner, RelPath, Timestamp, Xattrs};
 use ferry_store::{Digests, StageId};
 use rusqlite::{
     Error, Row,
@@ -40,6 +40,22 @@ pub(super) fn modified(row: &Row<'_>) -> rusqlite::Result<Option<Timestamp>> {
         return Ok(None);
     };
     Timestamp::new(seconds, nanos).map(Some).map_err(|_| damaged("time"))
+}
+
+/// The columns of what else was said of a file, as far as it was.
+pub(super) fn attributes(row: &Row<'_>) -> rusqlite::Result<Attributes> {
+    let owner = match (row.get("uid")?, row.get("gid")?) {
+        (Some(uid), Some(gid)) => {
+            let owner = Owner::new(uid, gid, row.get("user_name")?, row.get("group_name")?);
+            Some(owner.map_err(|_| damaged("owner"))?)
+        }
+        _ => None,
+    };
+    let xattrs = match row.get_ref("xattrs")?.as_blob_or_null()? {
+        Some(bytes) => Some(Xattrs::from_bytes(bytes).map_err(|_| damaged("list of extended attributes"))?),
+        None => None,
+    };
+    Ok(Attributes { owner, xattrs })
 }
 
 /// A row that no version of this program wrote.

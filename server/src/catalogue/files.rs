@@ -2,8 +2,8 @@
 
 use std::{collections::HashMap, time::SystemTime};
 
-use ferry_proto::{Algorithm, Mode, RelPath};
-use ferry_store::{Amiss, Change, Filed, Recorded, Revision, Row, RowKind, Stamp};
+use ferry_proto::{Algorithm, Attributes, Mode, Owner, RelPath};
+use ferry_store::{Amiss, Before, Change, Filed, Recorded, Revision, Row, RowKind, Stamp};
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::{
@@ -42,12 +42,34 @@ pub(super) fn record(
             return Ok(());
         }
         if current.row.kind.is_same_as(&filed.row.kind) {
-            return touch(db, &current, &filed.row);
+            touch(db, &current, &filed.row)?;
+            return renew_others(db, filed, current.id);
         }
         since = close_row(db, &filed.path, &current, now, usage)?;
     }
     usage.add(&filed.client, &filed.row.kind);
-    insert(db, filed, since)
+    let id = insert(db, filed, since)?;
+    renew_others(db, filed, id)
+}
+
+/// Writes the stamp of a file with several names down for all of them.
+fn renew_others(db: &Connection, filed: &Filed, id: i64) -> rusqlite::Result<()> {
+    let Some(Before { stamp, twin }) = &filed.before else { return Ok(()) };
+    let mut note = db.prepare_cached("INSERT OR REPLACE INTO hard_links (file, stamp) VALUES (?1, ?2)")?;
+    if let Some(twin) = twin {
+        if let Some(twin) = current(db, twin)?.filter(|twin| twin.row.stamp == *stamp) {
+            note.execute(params![twin.id, stamp.0])?;
+        }
+        note.execute(params![id, stamp.0])?;
+    }
+    db.prepare_cached(
+        "UPDATE files SET stamp = ?2
+         WHERE id IN (SELECT file FROM hard_links WHERE stamp = ?1) AND stamp = ?1 AND until IS NULL",
+    )?
+    .execute(params![stamp.0, filed.row.stamp.0])?;
+    db.prepare_cached("UPDATE hard_links SET stamp = ?2 WHERE stamp = ?1")?
+        .execute(params![stamp.0, filed.row.stamp.0])?;
+    Ok(())
 }
 
 /// Whether names hold anything now, as far as is known here.
@@ -85,10 +107,13 @@ pub(super) fn revise(
         (Change::Note(finding), _) => findings::note(db, path, finding, now)?,
         (Change::Adopt(row, client), _) => {
             let (path, row, client) = (path.clone(), row.clone(), client.clone());
-            record(db, &Filed { path, row, client, staged: None }, now, usage)?;
+            record(db, &Filed { path, row, client, staged: None, before: None }, now, usage)?;
         }
         (Change::Renew(row), Some(current)) => {
             touch(db, &current, row)?;
+            // Its other names are looked at by themselves, and come to the same.
+            db.prepare_cached("UPDATE hard_links SET stamp = ?2 WHERE file = ?1")?
+                .execute(params![current.id, row.stamp.0])?;
             findings::forget(db, path)?;
         }
         (Change::Close, Some(current)) => {
@@ -117,8 +142,9 @@ pub(super) fn next(
     let from = after.map_or(span.name().to_vec(), |after| [after.as_bytes(), b"\0"].concat());
     db.prepare_cached(
         "SELECT path, kind, size, sha256, blake3, target, modified, modified_nanos, mode, stamp,
+                uid, gid, user_name, group_name, xattrs,
                 (SELECT what FROM findings WHERE findings.path = files.path) AS amiss
-         FROM files
+         FROM files LEFT JOIN attributes ON file = id
          WHERE until IS NULL AND path >= :from AND (:last IS NULL OR path < :last)
            AND (path = :name OR path > :first)
          ORDER BY path LIMIT :most",
@@ -226,8 +252,9 @@ struct Current {
 fn current(db: &Connection, path: &RelPath) -> rusqlite::Result<Option<Current>> {
     db.prepare_cached(
         "SELECT id, kind, size, sha256, blake3, target, modified, modified_nanos, mode, stamp, client, since,
+                uid, gid, user_name, group_name, xattrs,
                 (SELECT what FROM findings WHERE findings.path = ?1) AS amiss
-         FROM files WHERE path = ?1 AND until IS NULL",
+         FROM files LEFT JOIN attributes ON file = id WHERE path = ?1 AND until IS NULL",
     )?
     .query_row([Column(path)], |row| {
         Ok(Current {
@@ -246,6 +273,7 @@ fn whole(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         kind: kind(row)?,
         modified: columns::modified(row)?,
         mode: row.get::<_, Option<u32>>("mode")?.map(Mode::from_bits),
+        attributes: columns::attributes(row)?,
         stamp: Stamp(row.get("stamp")?),
         is_damaged: row.get_ref("amiss")?.as_str_or_null()? == Some(Amiss::Rotted.word()),
     })
@@ -285,6 +313,25 @@ fn touch(db: &Connection, current: &Current, row: &Row) -> rusqlite::Result<()> 
         ":sha256": digest_of(&kind, Algorithm::Sha256),
         ":blake3": digest_of(&kind, Algorithm::Blake3),
     })?;
+    tell(db, current.id, &row.attributes)
+}
+
+/// Writes what else is said of a row. What is not said stays.
+fn tell(db: &Connection, id: i64, attributes: &Attributes) -> rusqlite::Result<()> {
+    let Attributes { owner, xattrs } = attributes;
+    if let Some(Owner { uid, gid, user, group }) = owner {
+        db.prepare_cached(
+            "INSERT INTO attributes (file, uid, gid, user_name, group_name) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (file) DO UPDATE SET uid = ?2, gid = ?3, user_name = ?4, group_name = ?5",
+        )?
+        .execute(params![id, uid, gid, user, group])?;
+    }
+    if let Some(xattrs) = xattrs {
+        db.prepare_cached(
+            "INSERT INTO attributes (file, xattrs) VALUES (?1, ?2) ON CONFLICT (file) DO UPDATE SET xattrs = ?2",
+        )?
+        .execute(params![id, xattrs.to_bytes()])?;
+    }
     Ok(())
 }
 
@@ -295,8 +342,9 @@ fn digest_of(kind: &RowKind, algorithm: Algorithm) -> Option<[u8; 32]> {
     }
 }
 
-fn insert(db: &Connection, filed: &Filed, since: SystemTime) -> rusqlite::Result<()> {
-    let Filed { path, row, client, staged: _ } = filed;
+/// Returns the row's number.
+fn insert(db: &Connection, filed: &Filed, since: SystemTime) -> rusqlite::Result<i64> {
+    let Filed { path, row, client, staged: _, before: _ } = filed;
     let (kind, size, target) = match &row.kind {
         RowKind::File { size, .. } => ("file", Some(Column(*size)), None),
         RowKind::Folder => ("folder", None, None),
@@ -322,7 +370,11 @@ fn insert(db: &Connection, filed: &Filed, since: SystemTime) -> rusqlite::Result
         ":client": client,
         ":since": Column(since),
     })?;
-    Ok(())
+    let id = db.last_insert_rowid();
+    if !row.attributes.is_empty() {
+        tell(db, id, &row.attributes)?;
+    }
+    Ok(id)
 }
 
 #[cfg(test)]
@@ -346,13 +398,14 @@ mod tests {
             kind: RowKind::File { size: content.len() as u64, digests: digest.into() },
             modified: Timestamp::new(1_700_000_000, 999_999_999).ok(),
             mode: Some(Mode::from_bits(0o4755)),
+            attributes: Attributes::default(),
             stamp: Stamp(stamp.to_vec()),
             is_damaged: false,
         }
     }
 
     fn filed(name: impl AsRef<[u8]>, row: Row) -> Filed {
-        Filed { path: path(name), row, client: "laptop".into(), staged: None }
+        Filed { path: path(name), row, client: "laptop".into(), staged: None, before: None }
     }
 
     /// Digest or kind of every row of a name, oldest first, with its times.
@@ -372,8 +425,14 @@ mod tests {
     #[test]
     fn every_kind_of_row_comes_back() {
         let (_folder, catalogue) = fresh();
-        let bare =
-            |kind| Row { kind, modified: None, mode: None, stamp: Stamp(Vec::new()), is_damaged: false };
+        let bare = |kind| Row {
+            kind,
+            modified: None,
+            mode: None,
+            attributes: Attributes::default(),
+            stamp: Stamp(Vec::new()),
+            is_damaged: false,
+        };
         let rows = [
             filed("file", file(b"abc", b"\0\xff")),
             filed("empty", file(b"", b"s")),
@@ -391,6 +450,71 @@ mod tests {
         assert_eq!(catalogue.find(&path("File")).unwrap(), None);
     }
 
+    fn attributes(uid: u32, xattrs: &[(&str, &[u8])]) -> Attributes {
+        let xattrs = xattrs.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()));
+        Attributes {
+            owner: Owner::new(uid, uid, Some(b"mia\xe9".to_vec()), None).ok(),
+            xattrs: ferry_proto::Xattrs::new(xattrs.collect()).ok(),
+        }
+    }
+
+    #[test]
+    fn what_else_is_said_of_a_content_stays_until_something_else_is_said_or_the_content_changes() {
+        let (_folder, catalogue) = fresh();
+        let record = |content: &[u8], attributes: Attributes| {
+            catalogue.record(&[filed("a", Row { attributes, ..file(content, b"1") })]).unwrap();
+            catalogue.find(&path("a")).unwrap().unwrap().attributes
+        };
+        let first = attributes(1000, &[("user.x", b"\0"), ("user.y", b"")]);
+        assert_eq!(record(b"one", first.clone()), first);
+        assert_eq!(record(b"one", Attributes::default()), first);
+        let none = attributes(0, &[]);
+        assert_eq!(
+            record(b"one", Attributes { owner: None, ..none.clone() }),
+            Attributes { owner: first.owner, ..none.clone() }
+        );
+        assert_eq!(record(b"one", none.clone()), none);
+        // Of another content nobody has said anything; and what was said of the older one goes with its row.
+        assert_eq!(record(b"two", Attributes::default()), Attributes::default());
+        let count = || -> i64 {
+            lock(&catalogue.reader)
+                .query_one("SELECT count(*) FROM attributes", [], |row| row.get(0))
+                .unwrap()
+        };
+        assert_eq!(count(), 1);
+        catalogue.prune(SystemTime::now() + Duration::from_secs(1)).unwrap();
+        assert_eq!(count(), 0);
+    }
+
+    #[test]
+    fn all_names_of_one_file_have_its_stamp() {
+        let (_folder, catalogue) = fresh();
+        let record = |name: &str, stamp: &[u8], before: Option<(&[u8], Option<&str>)>| {
+            let before =
+                before.map(|(stamp, twin)| Before { stamp: Stamp(stamp.to_vec()), twin: twin.map(path) });
+            catalogue.record(&[Filed { before, ..filed(name, file(b"same", stamp)) }]).unwrap();
+        };
+        let stamps = || {
+            let stamp = |name: &str| catalogue.find(&path(name)).unwrap().unwrap().stamp.0;
+            ["a", "b", "c", "other"].map(stamp)
+        };
+        record("a", b"1", None);
+        record("other", b"1 of another", None);
+        record("b", b"2", Some((b"1", Some("a"))));
+        record("c", b"3", Some((b"2", Some("b"))));
+        assert_eq!(stamps(), [&b"3"[..], b"3", b"3", b"1 of another"]);
+        // One of them gets another time.
+        record("b", b"4", Some((b"3", None)));
+        assert_eq!(stamps(), [&b"4"[..], b"4", b"4", b"1 of another"]);
+        // One becomes another file, and is none of them any more.
+        catalogue.record(&[filed("a", file(b"new", b"5"))]).unwrap();
+        record("c", b"6", Some((b"4", None)));
+        assert_eq!(stamps(), [&b"5"[..], b"6", b"6", b"1 of another"]);
+        // What had another stamp meanwhile was touched, and is not known to be the same.
+        record("other", b"7", Some((b"1", Some("b"))));
+        assert_eq!(stamps(), [&b"5"[..], b"6", b"6", b"7"]);
+    }
+
     #[test]
     fn what_a_name_held_stays_as_history() {
         let (_folder, catalogue) = fresh();
@@ -401,6 +525,7 @@ mod tests {
             kind: RowKind::Folder,
             modified: None,
             mode: None,
+            attributes: Attributes::default(),
             stamp: Stamp(vec![3]),
             is_damaged: false,
         };

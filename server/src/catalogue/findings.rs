@@ -154,11 +154,24 @@ mod tests {
     fn row(content: &[u8]) -> Row {
         let kind =
             RowKind::File { size: content.len() as u64, digests: Algorithm::Sha256.digest(content).into() };
-        Row { kind, modified: None, mode: None, stamp: Stamp(content.to_vec()), is_damaged: false }
+        Row {
+            kind,
+            modified: None,
+            mode: None,
+            attributes: ferry_proto::Attributes::default(),
+            stamp: Stamp(content.to_vec()),
+            is_damaged: false,
+        }
     }
 
     fn put(catalogue: &Catalogue, name: impl AsRef<[u8]>, content: &[u8]) {
-        let filed = Filed { path: path(name), row: row(content), client: "laptop".into(), staged: None };
+        let filed = Filed {
+            path: path(name),
+            row: row(content),
+            client: "laptop".into(),
+            staged: None,
+            before: None,
+        };
         catalogue.record(&[filed]).unwrap();
     }
 

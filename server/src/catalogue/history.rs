@@ -150,8 +150,15 @@ mod tests {
     fn put(catalogue: &Catalogue, name: &str, content: &[u8], at: SystemTime) {
         let kind =
             RowKind::File { size: content.len() as u64, digests: Algorithm::Sha256.digest(content).into() };
-        let row = Row { kind, modified: None, mode: None, stamp: Stamp(content.to_vec()), is_damaged: false };
-        let filed = Filed { path: path(name), row, client: "laptop".into(), staged: None };
+        let row = Row {
+            kind,
+            modified: None,
+            mode: None,
+            attributes: ferry_proto::Attributes::default(),
+            stamp: Stamp(content.to_vec()),
+            is_damaged: false,
+        };
+        let filed = Filed { path: path(name), row, client: "laptop".into(), staged: None, before: None };
         record(&lock(&catalogue.writer), &filed, at, &mut Usage::default()).unwrap();
     }
 

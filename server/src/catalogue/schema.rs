@@ -6,7 +6,7 @@ use super::findings;
 
 /// What makes each version out of the one before; the first makes it out of nothing. A step that has been
 /// released never changes: what is to be different goes into a new one at the end.
-pub(super) const STEPS: &[&str] = &[FIRST, findings::TABLES];
+pub(super) const STEPS: &[&str] = &[FIRST, ATTRIBUTES, findings::TABLES];
 
 /// A database from the future.
 #[derive(Debug, PartialEq, Eq)]
@@ -149,6 +149,27 @@ CREATE TABLE settings (
 ) STRICT, WITHOUT ROWID;
 ";
 
+const ATTRIBUTES: &str = "
+CREATE TABLE attributes (
+    -- What the sender of a file, folder or symlink said of it beside its time and mode, where it was asked to: `ferry send`
+    -- with --owner and --xattrs.
+    file           INTEGER PRIMARY KEY REFERENCES files (id) ON DELETE CASCADE,
+    uid            INTEGER,           -- whose it is: the numbers on the sender's machine
+    gid            INTEGER,
+    user_name      BLOB,              -- and the names there: CAST(user_name AS TEXT)
+    group_name     BLOB,
+    xattrs         BLOB,              -- extended attributes, all of them, as PROTOCOL.md encodes them; NULL is not told
+    CHECK ((uid IS NULL) = (gid IS NULL))
+) STRICT;
+
+CREATE TABLE hard_links (
+    -- Files that have several names here: what happens to one of them is written down for all.
+    file           INTEGER PRIMARY KEY REFERENCES files (id) ON DELETE CASCADE,
+    stamp          BLOB    NOT NULL   -- the file's, as it was when a name of it was made or changed last
+) STRICT;
+CREATE INDEX hard_links_stamp ON hard_links (stamp);
+";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,7 +220,7 @@ mod tests {
         let mut tables = db.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table'").unwrap();
         let tables: Vec<(String, String)> =
             tables.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(|t| t.unwrap()).collect();
-        assert_eq!(tables.len(), 11);
+        assert_eq!(tables.len(), 13);
         for (name, sql) in tables {
             assert!(sql.contains("\n    -- "), "{name} has no comment");
         }

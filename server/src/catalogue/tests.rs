@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ferry_proto::{Algorithm, Fingerprint, Secret, Timestamp};
+use ferry_proto::{Algorithm, Attributes, Fingerprint, Secret, Timestamp};
 use ferry_store::{RowKind, Stamp};
 use rustix::fs::FlockOperation;
 use tempfile::TempDir;
@@ -33,8 +33,9 @@ fn filed(name: String, content: &[u8]) -> Filed {
     let kind =
         RowKind::File { size: content.len() as u64, digests: Algorithm::Sha256.digest(content).into() };
     let modified = Timestamp::new(1_700_000_000, 1).ok();
-    let row = Row { kind, modified, mode: None, stamp: Stamp(vec![7; 40]), is_damaged: false };
-    Filed { path: path(name), row, client: "laptop".into(), staged: Some(StageId(1)) }
+    let (attributes, stamp) = (Attributes::default(), Stamp(vec![7; 40]));
+    let row = Row { kind, modified, mode: None, attributes, stamp, is_damaged: false };
+    Filed { path: path(name), row, client: "laptop".into(), staged: Some(StageId(1)), before: None }
 }
 
 #[test]

@@ -31,6 +31,7 @@ pub(super) enum Work {
     Answer(Seq, Outcome),
     Body(Seq, u64),
     Chunk(Seq, Buffer),
+    Hole(Seq, usize),
     End(Seq, Digest),
     Abort(Seq, Code),
     RetryParked,
@@ -240,6 +241,16 @@ impl<S: Store> Desk<S> {
                 self.destination.witness.advanced(upload.header(), bytes.len() as u64);
                 if *open == seq
                     && let Err(outcome) = upload.append(Chunk { bytes, _room: room })
+                    && let Some((_, _, reply)) = state.open.take()
+                {
+                    reply.give(outcome);
+                }
+            }
+            Work::Hole(seq, length) => {
+                let Some((open, upload, _)) = &mut state.open else { return };
+                self.destination.witness.advanced(upload.header(), length as u64);
+                if *open == seq
+                    && let Err(outcome) = upload.append_hole(length)
                     && let Some((_, _, reply)) = state.open.take()
                 {
                     reply.give(outcome);

@@ -184,7 +184,18 @@ async fn take_in<S: Store>(
             Arrived::Message(message, cost) => {
                 let arrival = protocol().handle(message, cost)?;
                 let work = match arrival {
-                    Arrival::Nothing => continue,
+                    Arrival::Nothing | Arrival::Hole(Piece::Discard, _) => continue,
+                    Arrival::Hole(Piece::Take { seq, .. }, length) => {
+                        let mut left = length;
+                        while left > 0 {
+                            let length = left.min(PIECE);
+                            // It takes no memory; but digesting it takes as long as for a chunk, and has its turn like one.
+                            let room = spending.stall(incoming.meanwhile(tick, room(length))).await?;
+                            desk.push(Work::Hole(seq, length), Some(room));
+                            left -= length;
+                        }
+                        continue;
+                    }
                     Arrival::Done(done) => {
                         spending.tell()?;
                         return outbox.say(done);

@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     Disproved, Fate, Manifest, Options, Origin, Pace, Stage, Task,
-    reader::{self, Deed, Event, Hold, What, Whole},
+    reader::{self, Deed, Event, Hold, Making, What, Whole},
     scout::{self, ATTEMPTS, Prepared, Small},
 };
 use crate::{Arrived, Buffer, Buffers, Incoming, Outbox, Permit, SessionError, outbox::APART};
@@ -66,7 +66,9 @@ pub(super) async fn run(
     std::thread::spawn(move || scout::run(scout_manifest, options, &prepared_in, &runtime));
     let reader_manifest = manifest.clone();
     let chunk = (limits.chunk as usize).min(pace.at_once()).clamp(1, reader::CHUNK);
-    std::thread::spawn(move || reader::run(&deeds_out, &events_in, &*reader_manifest, chunk, options.digest));
+    let hole = if options.shared.holes { (limits.chunk as usize).clamp(1, limits::CHUNK) } else { 0 };
+    let making = Making { chunk, hole, algorithm: options.digest };
+    std::thread::spawn(move || reader::run(&deeds_out, &events_in, &*reader_manifest, making));
 
     let packs = Buffers::default();
     let mut core = Core {
@@ -431,13 +433,16 @@ impl Core {
                     }
                 }
             }
+            Event::Hole(seq, hole) => {
+                if let Some(message) = self.sender.hole(seq, hole) {
+                    message.encode(&mut self.pack);
+                    self.advanced(seq, hole.length());
+                }
+            }
             Event::Chunk(seq, frame) => {
                 let length = frame.len() - FrameHeader::LEN;
                 if self.sender.chunk(seq, length) {
-                    if let Some(outstanding) = self.outstanding.get_mut(&seq) {
-                        self.manifest.advanced(&outstanding.task, length as u64);
-                        outstanding.length += length as u64;
-                    }
+                    self.advanced(seq, length);
                     self.flush().await?;
                     self.pace.allow(frame.len()).await;
                     self.outbox.push(frame)?;
@@ -468,6 +473,14 @@ impl Core {
             Event::Failed(seq, error) => self.unreadable(seq, &error),
         }
         Ok(())
+    }
+
+    /// A piece of a large body, or of a stream, is about to leave.
+    fn advanced(&mut self, seq: Seq, length: usize) {
+        if let Some(outstanding) = self.outstanding.get_mut(&seq) {
+            self.manifest.advanced(&outstanding.task, length as u64);
+            outstanding.length += length as u64;
+        }
     }
 
     fn ended(&mut self, seq: Seq, digest: Digest, length: u64, grew: bool) {

@@ -11,6 +11,7 @@
 
 mod backlog;
 mod core;
+mod hard_links;
 mod reader;
 mod scout;
 mod task;
@@ -19,13 +20,14 @@ mod tests;
 
 pub use self::{
     backlog::Backlog,
+    hard_links::{HardLinks, Same},
     scout::source_failure,
     task::{Disproved, Fate, Manifest, Next, Origin, Pace, Stage, Stream, Task, Unlimited},
 };
 
 use std::sync::Arc;
 
-use ferry_proto::{Algorithm, Conflict, Limits, Put, Request, Verb, limits};
+use ferry_proto::{Algorithm, Conflict, Features, Limits, Put, Request, Verb, limits};
 use ferry_store::source::Links;
 
 use crate::{Incoming, Outbox, SessionError, greet};
@@ -37,6 +39,8 @@ pub struct Options {
     pub asked: bool,
     /// Offer, and send nothing.
     pub dry_run: bool,
+    /// What both sides understand beyond version 1.
+    pub shared: Features,
     /// How sources that are links are opened.
     pub links: Links,
     /// How digests are made.

@@ -10,8 +10,8 @@ use std::{
     time::Instant,
 };
 
-use ferry_proto::{Algorithm, Digest, FrameHeader, Hasher, Seq, limits};
-use ferry_store::source::{Change, Identity, Links, Location, Source, SourceError};
+use ferry_proto::{Algorithm, Digest, FrameHeader, Hasher, Hole, Seq, limits};
+use ferry_store::source::{Change, Identity, Links, Location, Source, SourceError, Stretch};
 use tokio::sync::mpsc::Sender;
 
 use super::{Manifest, Stage, Stream};
@@ -23,6 +23,9 @@ pub(super) const CHUNK: usize = 256 * 1024;
 
 /// Bytes of small files that are read before the core is told: a pack of it.
 const TOGETHER: usize = 128 * 1024;
+
+/// What holes are digested as.
+static ZEROS: [u8; limits::CHUNK] = [0; limits::CHUNK];
 
 /// Something to be read.
 pub(super) struct Deed {
@@ -72,6 +75,8 @@ pub(super) enum Event {
     Begun(Seq, u64),
     /// A chunk frame: [`FrameHeader::LEN`] bytes for its header, then the bytes.
     Chunk(Seq, Buffer),
+    /// In place of a chunk of zeros.
+    Hole(Seq, Hole),
     /// Small files, as many as were asked for meanwhile.
     Small(Vec<(Seq, Result<Whole, SourceError>)>),
     /// The body is complete.
@@ -89,16 +94,21 @@ pub(super) struct Whole {
     pub(super) grew: bool,
 }
 
-/// Does deeds until there are none, or nobody listens any more. No chunk is longer than `chunk` bytes.
-pub(super) fn run(
-    deeds: &Receiver<Deed>,
-    events: &Sender<Event>,
-    manifest: &dyn Manifest,
-    chunk: usize,
-    algorithm: Algorithm,
-) {
+/// How bodies are made of what is read.
+#[derive(Clone, Copy)]
+pub(super) struct Making {
+    /// Bytes of the longest chunk.
+    pub(super) chunk: usize,
+    /// Bytes of the longest hole; none if the receiver knows no holes.
+    pub(super) hole: usize,
+    /// How digests are made.
+    pub(super) algorithm: Algorithm,
+}
+
+/// Does deeds until there are none, or nobody listens any more.
+pub(super) fn run(deeds: &Receiver<Deed>, events: &Sender<Event>, manifest: &dyn Manifest, making: Making) {
     let buffers = Buffers::default();
-    let reading = |deed| Reading { deed, events, manifest, buffers: &buffers, chunk, algorithm };
+    let reading = |deed| Reading { deed, events, manifest, buffers: &buffers, making };
     let mut next: Option<Deed> = None;
     while let Some(deed) = next.take().or_else(|| deeds.recv().ok()) {
         let seq = deed.seq;
@@ -156,8 +166,31 @@ struct Reading<'a> {
     events: &'a Sender<Event>,
     manifest: &'a dyn Manifest,
     buffers: &'a Buffers,
-    chunk: usize,
-    algorithm: Algorithm,
+    making: Making,
+}
+
+/// What bodies are read from: it may know where it has holes.
+trait Readable: Read {
+    fn next_stretch(&mut self) -> io::Result<Stretch> {
+        Ok(Stretch::Data(u64::MAX))
+    }
+
+    /// Goes on behind so many bytes of a hole.
+    fn pass_over(&mut self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Readable for Reader<'_> {}
+
+impl Readable for Source {
+    fn next_stretch(&mut self) -> io::Result<Stretch> {
+        Source::next_stretch(self)
+    }
+
+    fn pass_over(&mut self, bytes: u64) -> io::Result<()> {
+        Source::pass_over(self, bytes)
+    }
 }
 
 impl Reading<'_> {
@@ -167,7 +200,7 @@ impl Reading<'_> {
         match &self.deed.what {
             What::Digest { source: location, identity } => {
                 let mut source = open(location, identity, links)?;
-                let mut hasher = self.algorithm.hasher();
+                let mut hasher = self.making.algorithm.hasher();
                 self.digest(&mut source, identity.size, &mut hasher)?;
                 if source.change_since(identity)? != Change::None {
                     return Err(SourceError::Changed.into());
@@ -176,7 +209,7 @@ impl Reading<'_> {
             }
             What::Body { source: location, identity, resume } => {
                 let mut source = open(location, identity, links)?;
-                let mut hasher = self.algorithm.hasher();
+                let mut hasher = self.making.algorithm.hasher();
                 let mut offset = 0;
                 if let Some((resume_at, prefix)) = *resume {
                     hasher = self.digest_before(&mut source, identity, resume_at)?;
@@ -184,7 +217,7 @@ impl Reading<'_> {
                     if hasher.so_far() != prefix {
                         // Other bytes than those that were sent before: nothing of them is joined with these.
                         source = open(location, identity, links)?;
-                        hasher = self.algorithm.hasher();
+                        hasher = self.making.algorithm.hasher();
                         offset = 0;
                     }
                 }
@@ -205,7 +238,7 @@ impl Reading<'_> {
                     self.check()?;
                 }
                 self.deed.hold.consume()?;
-                let mut hasher = self.algorithm.hasher();
+                let mut hasher = self.making.algorithm.hasher();
                 let length = self.chunks(&mut Reader(&**stream), 0, None, &mut hasher)?;
                 stream.finish()?;
                 self.tell(Event::Ended { seq, digest: hasher.finish(), length, grew: false })
@@ -218,7 +251,7 @@ impl Reading<'_> {
         let What::Small { source: location, identity } = &self.deed.what else { return Err(Stop::Cancelled) };
         self.check()?;
         let mut source = open(location, identity, self.deed.links)?;
-        let mut hasher = self.algorithm.hasher();
+        let mut hasher = self.making.algorithm.hasher();
         let mut bytes = vec![0; identity.size as usize];
         let length = self.read(&mut source, &mut bytes, &mut hasher)? as u64;
         let digest = hasher.finish();
@@ -241,7 +274,7 @@ impl Reading<'_> {
         }
         if change == Change::Grew {
             // Growth hides whether anything else changed, so what was announced is read once more.
-            let mut again = self.algorithm.hasher();
+            let mut again = self.making.algorithm.hasher();
             self.digest(&mut open(location, identity, self.deed.links)?, identity.size, &mut again)?;
             if again.finish() != digest {
                 return Err(SourceError::Changed.into());
@@ -250,11 +283,11 @@ impl Reading<'_> {
         Ok(change == Change::Grew)
     }
 
-    /// Sends chunks from `offset` to the announced size of a file, or to the end; returns where it came to. Where this
+    /// Sends pieces from `offset` to the announced size of a file, or to the end; returns where it came to. Where this
     /// may be gone on with later, what it takes is kept.
     fn chunks(
         &self,
-        source: &mut impl Read,
+        source: &mut impl Readable,
         mut offset: u64,
         file: Option<&Identity>,
         hasher: &mut Hasher,
@@ -266,7 +299,19 @@ impl Reading<'_> {
             }
             let left = file.map_or(u64::MAX, |identity| identity.size - offset);
             let to_checkpoint = limits::CHECKPOINT - offset % limits::CHECKPOINT;
-            let wanted = left.min(self.chunk as u64).min(to_checkpoint) as usize;
+            let most = left.min(to_checkpoint);
+            let data = match source.next_stretch()? {
+                Stretch::Hole(length) if let Some(hole) = self.hole(length.min(most)) => {
+                    source.pass_over(hole.length() as u64)?;
+                    self.hash(&ZEROS[..hole.length()], hasher);
+                    offset += hole.length() as u64;
+                    self.tell(Event::Hole(self.deed.seq, hole))?;
+                    continue;
+                }
+                Stretch::Data(length) if self.making.hole > 0 => length,
+                _ => u64::MAX,
+            };
+            let wanted = most.min(data).min(self.making.chunk as u64) as usize;
             let mut frame = self.buffers.take(FrameHeader::LEN + wanted);
             frame.resize(FrameHeader::LEN + wanted, 0);
             let read = self.read(source, &mut frame[FrameHeader::LEN..], hasher)?;
@@ -280,11 +325,16 @@ impl Reading<'_> {
         }
     }
 
+    /// As much of a hole as one frame tells of, if the receiver knows holes.
+    fn hole(&self, length: u64) -> Option<Hole> {
+        Hole::new(length.min(self.making.hole as u64) as usize)
+    }
+
     /// The hasher after the first bytes of a file: from where its state was kept, and read from there.
     fn digest_before(&self, source: &mut Source, identity: &Identity, length: u64) -> Result<Hasher, Stop> {
-        let kept = self.manifest.known_state(identity, self.algorithm, length);
-        let kept = kept.and_then(|state| Some((state.length(), state.hasher(self.algorithm)?)));
-        let (from, mut hasher) = kept.unwrap_or_else(|| (0, self.algorithm.hasher()));
+        let kept = self.manifest.known_state(identity, self.making.algorithm, length);
+        let kept = kept.and_then(|state| Some((state.length(), state.hasher(self.making.algorithm)?)));
+        let (from, mut hasher) = kept.unwrap_or_else(|| (0, self.making.algorithm.hasher()));
         source.go_to(from)?;
         self.digest(source, length - from, &mut hasher)?;
         Ok(hasher)
@@ -310,11 +360,15 @@ impl Reading<'_> {
     fn read(&self, source: &mut impl Read, bytes: &mut [u8], hasher: &mut Hasher) -> Result<usize, Stop> {
         let begin = Instant::now();
         let read = fill(source, bytes)?;
-        let was_read = Instant::now();
-        hasher.update(&bytes[..read]);
-        self.manifest.spent(Stage::DiskRead, was_read.duration_since(begin));
-        self.manifest.spent(Stage::Hash, was_read.elapsed());
+        self.manifest.spent(Stage::DiskRead, begin.elapsed());
+        self.hash(&bytes[..read], hasher);
         Ok(read)
+    }
+
+    fn hash(&self, bytes: &[u8], hasher: &mut Hasher) {
+        let begin = Instant::now();
+        hasher.update(bytes);
+        self.manifest.spent(Stage::Hash, begin.elapsed());
     }
 
     fn check(&self) -> Result<(), Stop> {

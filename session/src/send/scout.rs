@@ -84,7 +84,7 @@ pub(super) fn run(
         let looked_at = match next {
             Next::Missing(missing) => Prepared::Missing(missing),
             Next::Task(mut task) => {
-                let found = prepare(&*manifest, options, &room, &mut task);
+                let found = look_at(&*manifest, options, &room, &mut task);
                 let size = task.size();
                 let task = Taken { task: Some(task), manifest: manifest.clone() };
                 match found {
@@ -105,6 +105,26 @@ pub(super) fn run(
     }
 }
 
+/// Finds everything that its offer says; all of the same version.
+fn look_at(
+    manifest: &dyn Manifest,
+    options: Options,
+    room: &impl Fn(u64) -> Permit,
+    task: &mut Task,
+) -> Result<(Option<Digest>, Option<Small>), SourceError> {
+    loop {
+        let found = prepare(manifest, options, room, task)?;
+        let Origin::Tree(item) = &task.origin else { return Ok(found) };
+        match manifest.attributes(item) {
+            Err(SourceError::Changed) if task.attempt + 1 < ATTEMPTS => task.attempt += 1,
+            attributes => {
+                *task.attributes = attributes?;
+                return Ok(found);
+            }
+        }
+    }
+}
+
 /// Finds the digest, and of a small file the body, as far as that makes sense before the offer.
 fn prepare(
     manifest: &dyn Manifest,
@@ -120,7 +140,11 @@ fn prepare(
     if is_new_attempt {
         look_again(item, options.links)?;
     }
+    // If it is not what its other name was, it is a file like any other.
+    task.same.take_if(|same| same.identity != item.identity || same.digest.algorithm() != options.digest);
+    let same = task.same.as_ref().map(|same| same.digest);
     let known = if options.checksum { None } else { manifest.known_digest(item, options.digest) };
+    let known = same.or(known);
     // Whoever only asks what there is says so where a digest is needed.
     let is_list = options.asked && options.dry_run;
     if known.is_some() || item.identity.size > SMALL || is_list {
@@ -192,6 +216,7 @@ pub fn source_failure(error: &SourceError) -> (Code, String) {
         SourceError::Changed => (Code::SourceChanged, error.to_string()),
         SourceError::Damaged => (Code::DigestMismatch, error.to_string()),
         SourceError::Name(error) => (Code::BadName, error.to_string()),
+        SourceError::Attributes(error) => (Code::SourceUnreadable, error.to_string()),
         SourceError::Io(error) if error.kind() == ErrorKind::NotFound => (Code::SourceVanished, plain(error)),
         SourceError::Io(error) => (Code::SourceUnreadable, plain(error)),
     }

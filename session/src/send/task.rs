@@ -2,8 +2,10 @@
 
 use std::{fmt::Debug, future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
-use ferry_proto::{Algorithm, Code, Digest, HasherState, Header, Kind, Missing, RelPath};
+use ferry_proto::{Algorithm, Attributes, Code, Digest, HasherState, Header, Kind, Missing, RelPath};
 use ferry_store::source::{Identity, Item, SourceError};
+
+use super::Same;
 
 /// The list of what is to be sent, shared by every connection that works on it.
 pub trait Manifest: Send + Sync + 'static {
@@ -19,6 +21,11 @@ pub trait Manifest: Send + Sync + 'static {
 
     /// A task is finished, well or not.
     fn settle(&self, task: Task, fate: Fate);
+
+    /// What else is to be said of an entry. [`SourceError::Changed`] if it is no longer the version that the item speaks of.
+    fn attributes(&self, _: &Item) -> Result<Attributes, SourceError> {
+        Ok(Attributes::default())
+    }
 
     /// The digest of a file that has not changed since it was learned.
     fn known_digest(&self, item: &Item, algorithm: Algorithm) -> Option<Digest>;
@@ -114,6 +121,10 @@ pub struct Task {
     pub attempt: u32,
     /// The furthest offset at which its body began.
     pub reached: u64,
+    /// What else is said of it.
+    pub attributes: Box<Attributes>,
+    /// The file that it is another name of, which the receiver has by now.
+    pub same: Option<Box<Same>>,
 }
 
 /// Where a task's bytes come from.
@@ -180,7 +191,7 @@ pub enum Fate {
 impl Task {
     /// A task that was not tried before.
     pub fn new(origin: Origin) -> Self {
-        Task { origin, attempt: 0, reached: 0 }
+        Task { origin, attempt: 0, reached: 0, attributes: Box::default(), same: None }
     }
 
     /// Where it goes.
@@ -217,6 +228,8 @@ impl Task {
                 modified: Some(item.modified),
                 // A link has no permission bits of its own.
                 mode: (!matches!(item.kind, Kind::Symlink(_))).then_some(item.mode),
+                same_as: digest.and(self.same.as_ref()).map(|same| same.path.clone()),
+                attributes: self.attributes.clone(),
                 ..Header::new(item.path.clone(), item.kind.clone())
             },
         }

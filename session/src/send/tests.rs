@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use ferry_proto::{Answer, Code, Digest, HasherState, Message, Verdict};
+use ferry_proto::{Answer, Code, Digest, Features, HasherState, Message, Verdict};
 use ferry_store::{
     lock,
     source::{Found, Identity, Item, SourceError, Walk},
@@ -158,6 +158,7 @@ fn hostile_21_a_way_out_that_breaks_when_it_is_full_ends_the_session_with_the_re
             let options = Options {
                 asked: false,
                 dry_run: false,
+                shared: Features::default(),
                 links: Links::Keep,
                 digest: Algorithm::Sha256,
                 checksum: false,

@@ -11,8 +11,12 @@ pub(super) fn a_body_is_published_whole(store: &impl Store) {
     staged.append(b"two").expect("appending works");
     assert!(stat(store, "a/b/file").is_none(), "a name leads to something before it is published");
 
-    let meta = Meta { modified: Timestamp::new(1_500_000_000, 250).ok(), mode: Some(Mode::from_bits(0o640)) };
-    seal(store, &mut staged, meta).expect("sealing works");
+    let meta = Meta {
+        modified: Timestamp::new(1_500_000_000, 250).ok(),
+        mode: Some(Mode::from_bits(0o640)),
+        ..Meta::default()
+    };
+    seal(store, &mut staged, meta.clone()).expect("sealing works");
     let file = key("a/b/file");
     assert_fails!(store.publish(&mut staged, &file, true), StoreError::NotFound, "its folder is not there");
     store.make_folder(&key("a/b")).expect("making a folder makes those above");
@@ -34,6 +38,7 @@ pub(super) fn many_are_sealed_in_one_go_and_each_as_it_says(store: &impl Store) 
     let meta = |number: usize| Meta {
         modified: Timestamp::new(1_500_000_000 + number as i64, 0).ok(),
         mode: Some(Mode::from_bits(0o600 + number as u32 % 8)),
+        ..Meta::default()
     };
     let bodies = staged.iter_mut().enumerate().map(|(number, staged)| (staged, meta(number))).collect();
     for sealed in store.seal(bodies) {
@@ -44,7 +49,7 @@ pub(super) fn many_are_sealed_in_one_go_and_each_as_it_says(store: &impl Store) 
         store.publish(staged, &key(&name), false).expect("a sealed body can be published");
         let entry = entry(store, &name);
         assert_eq!(read(store, &name), [number as u8], "a body was taken for another");
-        let found = Meta { modified: Some(entry.modified), mode: Some(entry.mode) };
+        let found = Meta { modified: Some(entry.modified), mode: Some(entry.mode), ..Meta::default() };
         assert_eq!(found, meta(number), "a body was sealed with the time or mode of another");
     }
     assert!(store.seal(Vec::new()).is_empty());
@@ -175,6 +180,38 @@ pub(super) fn a_staged_body_is_gone_on_with(store: &impl Store) {
     seal(store, &mut staged, Meta::default()).expect("sealing works");
     store.publish(&mut staged, &key("file"), false).expect("publishing works");
     assert_eq!(read(store, "file"), b"0123-", "a body that was gone on with was not published as it was");
+}
+
+pub(super) fn holes_are_zeros_wherever_a_body_is_cut(store: &impl Store) {
+    const HOLE: usize = 100_000;
+    let whole = [&b"ab"[..], &[0; HOLE], b"cd", &[0; HOLE]].concat();
+    for (id, cut) in (1..).zip([0, 1, 2, 3, HOLE, HOLE + 2, HOLE + 3, HOLE + 4, HOLE + 5, whole.len()]) {
+        let mut staged = stage(store, id, b"");
+        append_from(&mut staged, &whole, HOLE, 0);
+        staged.sync().expect("syncing works");
+        drop(staged);
+        let mut staged = store.reopen(StageId(id), cut as u64).expect("a body is opened again inside a hole");
+        assert!(replay(&mut staged) == whole[..cut], "a body that was cut back at {cut} holds other bytes");
+        append_from(&mut staged, &whole, HOLE, cut);
+        seal(store, &mut staged, Meta::default()).expect("sealing works");
+        store.publish(&mut staged, &key("file"), true).expect("publishing works");
+        assert!(
+            read(store, "file") == whole,
+            "a body that was cut back at {cut} is published as something else"
+        );
+    }
+}
+
+/// Appends what comes from here on: two bytes, a hole, two bytes, a hole.
+fn append_from(staged: &mut impl Staged, whole: &[u8], hole: usize, from: usize) {
+    for (at, length) in [(0, 2), (2, hole), (hole + 2, 2), (hole + 4, hole)] {
+        let begin = from.clamp(at, at + length);
+        let appended = match length == hole {
+            true => staged.append_hole((at + length - begin) as u64),
+            false => staged.append(&whole[begin..at + length]),
+        };
+        appended.expect("appending works, also of nothing");
+    }
 }
 
 pub(super) fn a_body_that_is_too_short_is_not_found(store: &impl Store) {

@@ -11,7 +11,7 @@ use crate::{Entry, EntryKind, Meta, StageId, Staged, Stamp, Store, StoreError};
 
 /// Checks a store; `make` makes an empty one for each of the cases.
 pub fn check<S: Store>(make: impl Fn() -> S) {
-    let cases: [fn(&S); 22] = [
+    let cases: [fn(&S); 23] = [
         bodies::a_body_is_published_whole,
         bodies::many_are_sealed_in_one_go_and_each_as_it_says,
         bodies::an_empty_body_is_a_file,
@@ -20,6 +20,7 @@ pub fn check<S: Store>(make: impl Fn() -> S) {
         bodies::folders_are_never_replaced,
         bodies::one_of_many_publishers_wins_whole,
         bodies::a_staged_body_is_gone_on_with,
+        bodies::holes_are_zeros_wherever_a_body_is_cut,
         bodies::a_body_that_is_too_short_is_not_found,
         bodies::an_id_is_staged_once,
         bodies::discarded_bodies_are_gone,

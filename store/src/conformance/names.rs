@@ -24,7 +24,7 @@ pub(super) fn links_are_kept_verbatim(store: &impl Store) {
     for (number, target) in targets.into_iter().enumerate() {
         let name = format!("link-{number}");
         let stamp = store
-            .make_link(&key(&name), target, Meta { modified, mode: None }, false)
+            .make_link(&key(&name), target, Meta { modified, mode: None, ..Meta::default() }, false)
             .expect("making a link works, wherever it leads");
         settle(store, &[(&name, &stamp)]).remove(0).expect("a link that was just made settles");
         let entry = entry(store, &name);
@@ -40,14 +40,15 @@ pub(super) fn links_are_never_followed(store: &impl Store) {
     let before = (entry(store, "real"), entry(store, "real/file"));
     store.make_link(&key("folder"), b"real", Meta::default(), false).expect("making a link works");
     store.make_link(&key("file"), b"real/file", Meta::default(), false).expect("making a link works");
-    let meta = Meta { modified: Timestamp::new(1, 1).ok(), mode: Some(Mode::from_bits(0o777)) };
+    let meta =
+        Meta { modified: Timestamp::new(1, 1).ok(), mode: Some(Mode::from_bits(0o777)), ..Meta::default() };
 
     for link in ["folder/file", "file"] {
         let path = key(link);
         let read = store.read(&path, 0, &mut |_| panic!("something was read through a link"));
         assert_fails!(read, StoreError::Kind, "reading through a link was not refused with Kind");
         assert_fails!(
-            store.set_meta(&path, meta, None),
+            store.set_meta(&path, meta.clone(), None),
             StoreError::Kind,
             "time and mode were set through a link"
         );
@@ -77,7 +78,7 @@ pub(super) fn meta_is_set_as_far_as_it_is_safe(store: &impl Store) {
     for (name, kept) in [("folder/file", 0o600), ("folder", 0o700)] {
         for asked in [0o7777, 0o4755, 0o2000, 0o1777, 0o444, 0o000] {
             let modified = Timestamp::new(1_300_000_000 + i64::from(asked), 5).ok();
-            let meta = Meta { modified, mode: Some(Mode::from_bits(asked)) };
+            let meta = Meta { modified, mode: Some(Mode::from_bits(asked)), ..Meta::default() };
             let stamp = store.set_meta(&key(name), meta, None).expect("setting time and mode works");
             let entry = entry(store, name);
             assert_eq!(entry.mode.bits(), asked & 0o777 | kept, "mode {asked:o} was not set as it should be");
@@ -91,12 +92,12 @@ pub(super) fn meta_is_set_as_far_as_it_is_safe(store: &impl Store) {
     }
     let mut sealed = stage(store, 2, b"x");
     let mode = Some(Mode::from_bits(0o6044));
-    seal(store, &mut sealed, Meta { modified: None, mode }).expect("sealing works");
+    seal(store, &mut sealed, Meta { modified: None, mode, ..Meta::default() }).expect("sealing works");
     store.publish(&mut sealed, &key("sealed"), false).expect("publishing works");
     assert_eq!(entry(store, "sealed").mode.bits(), 0o644, "a sealed body has another mode than is safe");
 
     let old = entry(store, "folder/file").stamp;
-    let meta = Meta { modified: Timestamp::new(7, 7).ok(), mode: None };
+    let meta = Meta { modified: Timestamp::new(7, 7).ok(), mode: None, ..Meta::default() };
     let new = store.set_meta(&key("folder/file"), meta, Some(&old)).expect("the expected version is there");
     let stale = store.set_meta(&key("folder/file"), Meta::default(), Some(&old));
     assert_fails!(stale, StoreError::Moved, "another version than expected was not refused with Moved");
@@ -108,14 +109,14 @@ pub(super) fn meta_is_set_as_far_as_it_is_safe(store: &impl Store) {
 pub(super) fn times_out_of_range_are_no_panic(store: &impl Store) {
     let times = [(i64::MIN, 0), (i64::MIN, 999_999_999), (-1, 999_999_999), (0, 0), (i64::MAX, 999_999_999)];
     for (number, (seconds, nanos)) in (1..).zip(times) {
-        let meta = Meta { modified: Timestamp::new(seconds, nanos).ok(), mode: None };
+        let meta = Meta { modified: Timestamp::new(seconds, nanos).ok(), mode: None, ..Meta::default() };
         let name = format!("file-{number}");
         // A store may refuse such a time, or come as near to it as it can.
         let mut staged = stage(store, number, b"x");
-        if seal(store, &mut staged, meta).is_ok() {
+        if seal(store, &mut staged, meta.clone()).is_ok() {
             assert!(!staged_ids(store).is_empty(), "a body of an odd time is not listed");
             store.publish(&mut staged, &key(&name), false).expect("a sealed body can be published");
-            let _ = store.set_meta(&key(&name), meta, None);
+            let _ = store.set_meta(&key(&name), meta.clone(), None);
             assert_eq!(entry(store, &name).kind, EntryKind::File(1), "an odd time spoiled a file");
             store.list(None).expect("a file of an odd time can be listed");
         }

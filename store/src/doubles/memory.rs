@@ -49,8 +49,16 @@ impl Ledger for MemoryLedger {
             // Whoever sends what is there already sends nothing.
             let mut row = filed.row.clone();
             match rows.get(&filed.path).filter(|old| old.kind.is_same_as(&row.kind)) {
-                Some(old) => row.kind = row.kind.with(&old.kind),
+                Some(old) => {
+                    row.kind = row.kind.with(&old.kind);
+                    row.attributes = row.attributes.or(old.attributes.clone());
+                }
                 None => drop(lock(&self.senders).insert(filed.path.clone(), filed.client.clone())),
+            }
+            if let Some(before) = &filed.before {
+                rows.values_mut()
+                    .filter(|other| other.stamp == before.stamp)
+                    .for_each(|other| other.stamp = row.stamp.clone());
             }
             rows.insert(filed.path.clone(), row);
             lock(&self.findings).remove(&filed.path);

@@ -120,6 +120,11 @@ impl<S: Store> Store for Scripted<S> {
         Ok(Scripted::new(self.inner.stage(id, fleeting)?, &self.script))
     }
 
+    fn stage_same(&self, id: StageId, key: &RelPath, seen: &Stamp) -> Result<Self::Staged, StoreError> {
+        self.script.call("stage_same", key)?;
+        Ok(Scripted::new(self.inner.stage_same(id, key, seen)?, &self.script))
+    }
+
     fn reopen(&self, id: StageId, length: u64) -> Result<Self::Staged, StoreError> {
         self.script.call("reopen", length)?;
         Ok(Scripted::new(self.inner.reopen(id, length)?, &self.script))
@@ -222,6 +227,11 @@ impl<S: Staged> Staged for Scripted<S> {
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.script.call("append", bytes.len())?;
         self.inner.append(bytes)
+    }
+
+    fn append_hole(&mut self, length: u64) -> Result<(), StoreError> {
+        self.script.call("append_hole", length)?;
+        self.inner.append_hole(length)
     }
 
     fn replay(&mut self, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {

@@ -41,6 +41,12 @@ impl Unnamed {
         staging.open_at(b".", OFlags::TMPFILE | OFlags::RDWR, fs::Mode::from_raw_mode(0o600))
     }
 
+    /// Gives a file that is open one more name.
+    pub(super) fn link_in_any_way(file: impl AsFd, folder: &Folder, name: &[u8]) -> Result<(), Errno> {
+        let by_descriptor = Unnamed::ByDescriptor.link(&file, folder, name);
+        by_descriptor.or_else(|_| Unnamed::ByProc.link(&file, folder, name))
+    }
+
     fn link(self, file: impl AsFd, folder: &Folder, name: &[u8]) -> Result<(), Errno> {
         match self {
             Unnamed::ByDescriptor => fs::linkat(file, "", folder, name, AtFlags::EMPTY_PATH),

@@ -132,6 +132,7 @@ impl Beneath {
             identity,
             modified: identity.modified,
             mode: Mode::from_bits(stat.st_mode),
+            has_other_names: stat.st_nlink > 1,
             known: None,
             is_damaged: false,
             folder: None,

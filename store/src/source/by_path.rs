@@ -72,6 +72,7 @@ impl ByPath {
             identity,
             modified: identity.modified,
             mode: Mode::from_bits(metadata.mode()),
+            has_other_names: metadata.nlink() > 1,
             known: None,
             is_damaged: false,
             folder: None,

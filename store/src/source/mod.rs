@@ -4,27 +4,29 @@
 
 mod beneath;
 mod by_path;
+mod reading;
+mod stretches;
 mod walk;
 
 use std::{
     ffi::OsStr,
-    fs::{File, Metadata, OpenOptions},
+    fs::{File, Metadata},
     io::{self, Read, Seek, SeekFrom},
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{MetadataExt, OpenOptionsExt},
-    },
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
 };
 
-use ferry_proto::{Kind, Mode, PathError, RelPath, Timestamp};
+use ferry_proto::{AttributeError, Kind, Mode, PathError, RelPath, Timestamp};
 use rustix::fs::{self, AtFlags, OFlags, Stat};
 
-use self::walk::Pending;
-pub use self::walk::Walk;
+pub use self::{reading::AttributeReader, stretches::Stretch, walk::Walk};
+use self::{stretches::Stretches, walk::Pending};
 use crate::{Digests, Entry, Stamp, StoreError, attributes, folder::Folder};
+
+/// Bytes in the unit in which `stat` counts what a file takes, on every file system.
+const BLOCK: u64 = 512;
 
 /// What a version of a source file is known by: another identity means that somebody touched it.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +94,8 @@ pub struct Item {
     pub modified: Timestamp,
     /// Its permission bits.
     pub mode: Mode,
+    /// Whether it is a file that has several names.
+    pub has_other_names: bool,
     /// The digests that it is known to have.
     pub known: Option<Box<Digests>>,
     /// Whether it is known not to have them any more, though nobody seems to have touched it.
@@ -153,6 +157,9 @@ pub enum SourceError {
     /// It is not what its digests say that it is, though nobody seems to have touched it.
     #[error("the server's copy is damaged: it is not what was received")]
     Damaged,
+    /// It has attributes that cannot be said.
+    #[error(transparent)]
+    Attributes(#[from] AttributeError),
     /// It is not what it was.
     #[error("it changed while it was being read")]
     Changed,
@@ -193,15 +200,16 @@ impl Location {
 
     fn open(&self, links: Links) -> io::Result<File> {
         // Non-blocking, so that a FIFO that someone put there does not hold this thread.
-        let mut flags = OFlags::NONBLOCK;
+        self.open_as(OFlags::NONBLOCK | OFlags::RDONLY, links)
+    }
+
+    fn open_as(&self, flags: OFlags, links: Links) -> io::Result<File> {
+        let mode = rustix::fs::Mode::empty();
         if let Some(Shelf(folder)) = &self.shelf {
-            let path = self.path.as_os_str().as_bytes();
-            return Ok(folder.open_at(path, flags | OFlags::RDONLY, rustix::fs::Mode::empty())?.into());
+            return Ok(folder.open_at(self.path.as_os_str().as_bytes(), flags, mode)?.into());
         }
-        if links != Links::Follow {
-            flags |= OFlags::NOFOLLOW;
-        }
-        OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(&self.path)
+        let nofollow = if links == Links::Follow { OFlags::empty() } else { OFlags::NOFOLLOW };
+        Ok(rustix::fs::open(&self.path, flags | nofollow | OFlags::CLOEXEC, mode)?.into())
     }
 }
 
@@ -309,6 +317,9 @@ pub struct Source {
     file: File,
     identity: Identity,
     mode: Mode,
+    /// Where reading goes on.
+    position: u64,
+    stretches: Stretches,
 }
 
 impl Source {
@@ -321,7 +332,9 @@ impl Source {
             return Err(SourceError::Changed);
         }
         let (identity, mode) = (Identity::of(&metadata), Mode::from_bits(metadata.mode()));
-        Ok(Source { file, identity, mode })
+        let is_whole = metadata.blocks().saturating_mul(BLOCK) >= metadata.len();
+        let stretches = if is_whole { Stretches::none() } else { Stretches::default() };
+        Ok(Source { file, identity, mode, position: 0, stretches })
     }
 
     /// Its version when it was opened.
@@ -336,7 +349,18 @@ impl Source {
 
     /// Reads from this offset next.
     pub fn go_to(&mut self, offset: u64) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(offset)).map(drop)
+        self.position = self.file.seek(SeekFrom::Start(offset))?;
+        Ok(())
+    }
+
+    /// What comes next. A hole reaches at most to where the file ended when it was opened.
+    pub fn next_stretch(&mut self) -> io::Result<Stretch> {
+        self.stretches.at(&self.file, self.position, self.identity.size)
+    }
+
+    /// Goes on behind so many bytes, which are a hole.
+    pub fn pass_over(&mut self, bytes: u64) -> io::Result<()> {
+        self.go_to(self.position.saturating_add(bytes))
     }
 
     /// What has become of it since it had this identity.
@@ -347,7 +371,9 @@ impl Source {
 
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.file.read(buffer)
+        let read = self.file.read(buffer)?;
+        self.position += read as u64;
+        Ok(read)
     }
 }
 

@@ -172,7 +172,15 @@ impl<S: Store> Upload<S> {
 
     /// Takes the next bytes, and checkpoints where one is due. They are let go of when they are written and digested.
     pub fn append(&mut self, bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Result<(), Outcome> {
-        let mut rest = Piece::new(bytes);
+        self.take(Piece::new(bytes))
+    }
+
+    /// The same for a hole: so many zeros, no more than a chunk has, which are digested and not written.
+    pub fn append_hole(&mut self, length: usize) -> Result<(), Outcome> {
+        self.take(Piece::hole(length))
+    }
+
+    fn take(&mut self, mut rest: Piece) -> Result<(), Outcome> {
         let result = loop {
             let distance = self.shared.store.checkpoint_distance();
             let to_checkpoint = usize::try_from(distance - self.length % distance).unwrap_or(usize::MAX);
@@ -204,7 +212,8 @@ impl<S: Store> Upload<S> {
             reserved.grow(&*self.shared.ledger, length)?;
         }
         let free = self.shared.store.free_space();
-        if free.is_some_and(|free| free < SPACE_KEPT_FREE.saturating_add(bytes.len() as u64)) {
+        let needed = if bytes.is_hole() { 0 } else { bytes.len() as u64 };
+        if free.is_some_and(|free| free < SPACE_KEPT_FREE.saturating_add(needed)) {
             return Err(Fault::new(Code::StorageFull, "no space is left where it is saved"));
         }
         let staged =
@@ -214,7 +223,11 @@ impl<S: Store> Upload<S> {
         self.hashing.update(bytes.clone());
         let meter = &self.target.terms.meter;
         hold(self.ownership.as_ref(), || {
-            meter.time(Part::Disk, || staged.append(&bytes)).step("append to a body", path)
+            let append = || match bytes.is_hole() {
+                true => staged.append_hole(bytes.len() as u64),
+                false => staged.append(&bytes),
+            };
+            meter.time(Part::Disk, append).step("append to a body", path)
         })?;
         self.length = length;
         Ok(())
@@ -267,6 +280,7 @@ impl<S: Store> Upload<S> {
                     meta: Meta::of(&self.header),
                     size: self.length,
                     digest: sent,
+                    twin: None,
                 };
                 self.shared.committer.hand_in(Job { target: self.target.clone(), work, reply });
             }

@@ -23,12 +23,13 @@ use super::{
     made::Made,
     owners::{Ownership, hold, holding},
     quotas::{Quotas, Reserved},
+    same::Twin,
     staging::discard,
     target::Target,
 };
 use crate::{
-    Entry, EntryKind, Filed, Ledger, Meta, Meter, Part, Row, RowKind, Staged, Stamp, Store, StoreError,
-    lock::lock,
+    Before, Entry, EntryKind, Filed, Ledger, Meta, Meter, Part, Row, RowKind, Staged, Stamp, Store,
+    StoreError, lock::lock,
 };
 
 /// Jobs in one batch: each holds an open file until the next batch is durable, too, and none of them is answered before.
@@ -54,7 +55,11 @@ pub(super) enum Work<S: Store> {
         meta: Meta,
         size: u64,
         digest: Digest,
+        /// Present where it is another name of a file that is here.
+        twin: Option<Twin>,
     },
+    /// A name of a file that has another one, whose row is good for both.
+    Twin { twin: Twin, row: Row, reserved: Option<Reserved>, outcome: Outcome },
     /// A folder is made, or gets another time and mode.
     Folder { meta: Meta },
     /// A symbolic link is made.
@@ -255,7 +260,7 @@ impl<S: Store> Worker<S> {
             // Until all of them are sealed, so that nobody takes one over meanwhile.
             sealed.push(holding(ownership.as_ref()).map(|held| {
                 whose.push((index, staged.id(), &job.target.path, held));
-                bodies.push((staged, *meta));
+                bodies.push((staged, meta.clone()));
             }));
         }
         let names: Vec<_> = before.iter().map(|(named, _)| named.name()).collect();
@@ -313,13 +318,14 @@ impl<S: Store> Worker<S> {
     fn publish(&self, target: &Target, work: Work<S>) -> Result<Named, Fault> {
         let (store, ledger) = (&*self.store, &*self.ledger);
         let filed = |path, kind, meta: Meta, stamp, staged| {
-            let row = Row { kind, modified: meta.modified, mode: meta.mode, stamp, is_damaged: false };
-            Box::new(Filed { path, row, client: target.terms.client.clone(), staged })
+            let Meta { modified, mode, attributes } = meta;
+            let row = Row { kind, modified, mode, attributes, stamp, is_damaged: false };
+            Box::new(Filed { path, row, client: target.terms.client.clone(), staged, before: None })
         };
         let new = |row, outcome| Named::new(What::New(row), outcome);
         let there = |path, stamp, outcome| Named::new(What::There(path, stamp), outcome);
         match work {
-            Work::Body { mut staged, ownership, reserved, meta, size, digest } => {
+            Work::Body { mut staged, ownership, reserved, meta, size, digest, twin } => {
                 let id = staged.id();
                 let kind = RowKind::File { size, digests: digest.into() };
                 let placed = hold(ownership.as_ref(), || {
@@ -338,9 +344,14 @@ impl<S: Store> Worker<S> {
                         Ok(there(path, stamp, outcome))
                     }
                     Placed::At(path, stamp) => {
-                        let outcome = Outcome::Stored(Some(digest), size, target.shown(&path));
+                        let outcome = match &twin {
+                            None => Outcome::Stored(Some(digest), size, target.shown(&path)),
+                            // None of its bytes have come.
+                            Some(_) => Outcome::Held(Some(digest), target.shown(&path)),
+                        };
                         // Only what can be gone on with has ever been written down.
-                        let row = filed(path, kind, meta, stamp, ownership.as_ref().map(|_| id));
+                        let mut row = filed(path, kind, meta, stamp, ownership.as_ref().map(|_| id));
+                        row.before = twin.map(|Twin { path, stamp }| Before { stamp, twin: Some(path) });
                         Ok(Named { what: What::New(row), outcome, ownership, reserved })
                     }
                 }
@@ -353,17 +364,18 @@ impl<S: Store> Worker<S> {
                 {
                     return Ok(there(target.path.clone(), entry.stamp, Outcome::Held(None, None)));
                 }
-                let stamp =
-                    store.set_meta(&target.path, meta, None).step("set a time and mode", &target.path)?;
+                let stamp = store
+                    .set_meta(&target.path, meta.clone(), None)
+                    .step("set a time and mode", &target.path)?;
                 self.made.forget(&target.path, &target.terms.client);
                 let row = filed(target.path.clone(), RowKind::Folder, meta, stamp, None);
                 Ok(new(row, Outcome::Stored(None, 0, None)))
             }
             Work::Link { link, meta } => {
                 let kind = RowKind::Symlink(link.clone());
-                match self
-                    .place(target, &kind, |path, replace| store.make_link(path, &link, meta, replace))?
-                {
+                match self.place(target, &kind, |path, replace| {
+                    store.make_link(path, &link, meta.clone(), replace)
+                })? {
                     Placed::Twin(path, stamp) => {
                         let outcome = Outcome::Held(None, target.shown(&path));
                         Ok(there(path, stamp, outcome))
@@ -381,16 +393,16 @@ impl<S: Store> Worker<S> {
             }
             Work::Refresh { path, seen, reserved, mut meta, kind, outcome } => {
                 target.refuse_when_cut()?;
-                let stamp = match store.set_meta(&path, meta, Some(&seen)) {
+                let stamp = match store.set_meta(&path, meta.clone(), Some(&seen)) {
                     // Touched since it was looked at. If it was an upload of the same content, its row says so.
                     Err(StoreError::Moved) => {
                         match ledger.find(&path)?.filter(|row| row.kind.is_same_as(&kind) && !row.is_damaged)
                         {
                             Some(row) => {
                                 if !target.terms.overwrite {
-                                    meta = Meta { modified: row.modified, mode: row.mode };
+                                    meta = row.meta();
                                 }
-                                store.set_meta(&path, meta, Some(&row.stamp))
+                                store.set_meta(&path, meta.clone(), Some(&row.stamp))
                             }
                             None => Err(StoreError::Moved),
                         }
@@ -398,7 +410,14 @@ impl<S: Store> Worker<S> {
                     result => result,
                 }
                 .step("set a time and mode", &path)?;
-                let row = filed(path, kind, meta, stamp, None);
+                let mut row = filed(path, kind, meta, stamp, None);
+                row.before = Some(Before { stamp: seen, twin: None });
+                Ok(Named { reserved, ..new(row, outcome) })
+            }
+            Work::Twin { twin: Twin { path: twin, stamp }, row, reserved, outcome } => {
+                target.refuse_when_cut()?;
+                let mut row = filed(target.path.clone(), row.kind.clone(), row.meta(), stamp.clone(), None);
+                row.before = Some(Before { stamp, twin: Some(twin) });
                 Ok(Named { reserved, ..new(row, outcome) })
             }
         }

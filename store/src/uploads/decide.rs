@@ -41,9 +41,9 @@ impl<S: Store> Uploads<S> {
 }
 
 /// A decision before it is told.
-enum Decision<S: Store> {
+pub(super) enum Decision<S: Store> {
     Answer(Outcome),
-    Commit(Work<S>),
+    Commit(Box<Work<S>>),
     /// Whether its name is free.
     Want(bool),
     Later,
@@ -73,7 +73,9 @@ impl<S: Store> Shared<S> {
                 };
                 return Begin::Send(Box::new(Ticket::fresh(target, &header, is_free, None)), reply);
             }
-            Ok((target, Decision::Commit(work))) => self.committer.hand_in(Job { target, work, reply }),
+            Ok((target, Decision::Commit(work))) => {
+                self.committer.hand_in(Job { target, work: *work, reply });
+            }
             Ok((target, Decision::Want(is_free))) => {
                 let claimed = self
                     .can_be_gone_on_with(&target, &header)
@@ -119,6 +121,11 @@ impl<S: Store> Shared<S> {
         entry: Option<Entry>,
     ) -> Result<Decision<S>, Fault> {
         header.size.map_or(Ok(()), |size| target.refuse_size(size))?;
+        if header.same_as.is_some()
+            && let Some(decision) = self.decide_same(target, header, entry.as_ref())?
+        {
+            return Ok(decision);
+        }
         let Some(entry) = entry else {
             self.take_a_name(target)?;
             return self.want(target, header, true);
@@ -208,10 +215,9 @@ impl<S: Store> Shared<S> {
         let meta = match target.terms.overwrite {
             true => Meta::of(header),
             // Its time and mode stay what they are.
-            false => row.map_or(entry.meta(), |row| Meta { modified: row.modified, mode: row.mode }),
+            false => row.map_or(entry.meta(), Row::meta),
         };
-        let fits =
-            by_row.is_some() && row.is_some_and(|row| row.modified == meta.modified && row.mode == meta.mode);
+        let fits = by_row.is_some() && row.is_some_and(|row| row.says(&meta));
         let outcome = Outcome::Held(Some(offered), target.shown(path));
         if fits || target.terms.dry_run {
             return Ok(Some(Decision::Answer(outcome)));
@@ -221,14 +227,14 @@ impl<S: Store> Shared<S> {
             true => None,
             false => self.quotas.reserve(&*self.ledger, &target.terms, StageId::random(), size)?,
         };
-        Ok(Some(Decision::Commit(Work::Refresh {
+        Ok(Some(Decision::Commit(Box::new(Work::Refresh {
             path: path.clone(),
             seen: entry.stamp.clone(),
             reserved,
             meta,
             kind,
             outcome,
-        })))
+        }))))
     }
 
     /// Reads a file for the digest that its offer speaks of, and for those that are known, so that all of them are kept.
@@ -281,7 +287,7 @@ impl<S: Store> Shared<S> {
         header: &Header,
         entry: Option<Entry>,
     ) -> Result<Decision<S>, Fault> {
-        let work = Work::Folder { meta: Meta::of(header) };
+        let work = Box::new(Work::Folder { meta: Meta::of(header) });
         let Some(entry) = entry else {
             self.take_a_name(target)?;
             return Ok(Decision::Commit(work));
@@ -292,7 +298,9 @@ impl<S: Store> Shared<S> {
         let row = self.ledger.find(&target.path)?;
         let row = row.filter(|row| row.stamp == entry.stamp && row.kind == RowKind::Folder);
         let fits = header.modified.is_none_or(|modified| modified == entry.modified)
-            && row.as_ref().is_some_and(|row| row.mode == header.mode);
+            && row
+                .as_ref()
+                .is_some_and(|row| row.mode == header.mode && header.attributes.are_in(&row.attributes));
         let may_set = target.terms.overwrite || self.made.is(&target.path, &target.terms.client, &entry);
         if fits || !may_set {
             return Ok(there(target, entry, row));
@@ -312,13 +320,18 @@ impl<S: Store> Shared<S> {
             Some(Entry { kind: EntryKind::Folder | EntryKind::Other, .. }) => {
                 return Err(Fault::new(Code::KindConflict, "something that is no link has this name"));
             }
-            Some(entry)
-                if matches!(&entry.kind, EntryKind::Symlink(held) if held == link)
-                    && (header.modified.is_none_or(|offered| offered == entry.modified)
-                        || !target.may_replace()) =>
-            {
+            Some(entry) if matches!(&entry.kind, EntryKind::Symlink(held) if held == link) => {
                 let row = self.ledger.find(&target.path)?.filter(|row| row.stamp == entry.stamp);
-                return Ok(there(target, entry, row));
+                let known = row.as_ref().map(|row| row.attributes.clone()).unwrap_or_default();
+                let fits = header.modified.is_none_or(|offered| offered == entry.modified)
+                    && header.attributes.are_in(&known);
+                if fits || !target.may_replace() {
+                    return Ok(there(target, entry, row));
+                }
+                target.refuse_conflict()?;
+                if target.terms.conflict == Conflict::KeepBoth {
+                    self.take_a_name(target)?;
+                }
             }
             Some(_) => {
                 target.refuse_conflict()?;
@@ -327,7 +340,7 @@ impl<S: Store> Shared<S> {
                 }
             }
         }
-        Ok(Decision::Commit(Work::Link { link: link.to_vec(), meta: Meta::of(header) }))
+        Ok(Decision::Commit(Box::new(Work::Link { link: link.to_vec(), meta: Meta::of(header) })))
     }
 }
 
@@ -338,5 +351,5 @@ fn there<S: Store>(target: &Target, entry: Entry, row: Option<Row>) -> Decision<
     if row.is_some() || target.terms.dry_run {
         return Decision::Answer(outcome);
     }
-    Decision::Commit(Work::Settle { seen: entry.stamp, outcome })
+    Decision::Commit(Box::new(Work::Settle { seen: entry.stamp, outcome }))
 }

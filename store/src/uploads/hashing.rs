@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use ferry_proto::{Code, Hasher};
+use ferry_proto::{Code, Hasher, limits};
 
 use super::fault::Fault;
 use crate::{Meter, Part, lock::lock};
@@ -60,19 +60,32 @@ struct State {
 pub(super) struct Piece {
     bytes: Arc<dyn AsRef<[u8]> + Send + Sync>,
     range: Range<usize>,
+    is_hole: bool,
 }
+
+/// What a hole is digested as.
+static ZEROS: [u8; limits::CHUNK] = [0; limits::CHUNK];
 
 impl Piece {
     pub(super) fn new(bytes: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
         let range = 0..bytes.as_ref().len();
-        Piece { bytes: Arc::new(bytes), range }
+        Piece { bytes: Arc::new(bytes), range, is_hole: false }
+    }
+
+    /// Zeros that need not be written, no more than a chunk has.
+    pub(super) fn hole(length: usize) -> Self {
+        Piece { is_hole: true, ..Piece::new(&ZEROS[..length.min(limits::CHUNK)]) }
+    }
+
+    pub(super) fn is_hole(&self) -> bool {
+        self.is_hole
     }
 
     /// Cuts it in two: at most so many bytes, and the rest.
     pub(super) fn split(self, most: usize) -> (Self, Self) {
         let Range { start, end } = self.range;
         let middle = end.min(start.saturating_add(most));
-        (Piece { bytes: self.bytes.clone(), range: start..middle }, Piece { range: middle..end, ..self })
+        (Piece { range: start..middle, ..self.clone() }, Piece { range: middle..end, ..self })
     }
 }
 

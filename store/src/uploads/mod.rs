@@ -15,6 +15,7 @@ mod made;
 mod owners;
 mod quotas;
 mod reads;
+mod same;
 pub mod scrub;
 mod staging;
 mod target;

@@ -35,6 +35,14 @@ impl Target {
         Ok(Target { path, terms: terms.clone(), lease: lease.clone() })
     }
 
+    /// Where another path of the client's is, if it can be.
+    pub(super) fn beside(&self, path: &RelPath) -> Option<RelPath> {
+        match &self.terms.folder {
+            None => Some(path.clone()),
+            Some(folder) => folder.join(path).ok(),
+        }
+    }
+
     /// Whether what has the name may make way.
     pub(super) fn may_replace(&self) -> bool {
         self.terms.overwrite && self.terms.conflict == Conflict::Replace

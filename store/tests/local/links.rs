@@ -94,7 +94,11 @@ fn hostile_06_links_swapped_in_by_a_racing_thread_lead_nowhere() {
             Ok(()) => went_on += 1,
             Err(_) => refused += 1,
         };
-        let meta = Meta { modified: Timestamp::new(1, 1).ok(), mode: Some(Mode::from_bits(0o777)) };
+        let meta = Meta {
+            modified: Timestamp::new(1, 1).ok(),
+            mode: Some(Mode::from_bits(0o777)),
+            ..Meta::default()
+        };
         for round in 0..ROUNDS {
             for name in ["folder/victim", "folder/deep/victim", "calm/file"] {
                 let path = key(name);
@@ -105,7 +109,7 @@ fn hostile_06_links_swapped_in_by_a_racing_thread_lead_nowhere() {
                     result => count(result.map(drop)),
                 }
                 store.discard(StageId(round.into())).unwrap();
-                count(store.set_meta(&path, meta, None).map(drop));
+                count(store.set_meta(&path, meta.clone(), None).map(drop));
                 let mut bytes = Vec::new();
                 count(store.read(&path, 0, &mut |piece| {
                     bytes.extend_from_slice(piece);
@@ -117,7 +121,7 @@ fn hostile_06_links_swapped_in_by_a_racing_thread_lead_nowhere() {
                     assert!(matches!(entry.kind, EntryKind::File(6) | EntryKind::Symlink(_)), "{entry:?}");
                 }
                 count(entry.map(drop));
-                count(store.make_link(&path, b"x", meta, true).map(drop));
+                count(store.make_link(&path, b"x", meta.clone(), true).map(drop));
                 count(store.remove(&path));
             }
             count(store.make_folder(&key("folder/made/made")).map(drop));

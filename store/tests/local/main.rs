@@ -67,7 +67,7 @@ fn key(name: impl AsRef<[u8]>) -> RelPath {
 }
 
 fn mode(bits: u32) -> Meta {
-    Meta { modified: None, mode: Some(Mode::from_bits(bits)) }
+    Meta { modified: None, mode: Some(Mode::from_bits(bits)), ..Meta::default() }
 }
 
 #[track_caller]
@@ -129,7 +129,7 @@ fn opening_tidies_up_what_a_kill_left_and_nothing_else() {
 #[test]
 fn settle_notices_what_the_owner_did() {
     let inbox = Inbox::new();
-    let meta = Meta { modified: Timestamp::new(1_500_000_000, 0).ok(), mode: None };
+    let meta = Meta { modified: Timestamp::new(1_500_000_000, 0).ok(), mode: None, ..Meta::default() };
     type Deed = fn(&Path);
     let deeds: [(&str, Deed); 7] = [
         ("removed", |file| fs::remove_file(file).unwrap()),
@@ -155,8 +155,8 @@ fn settle_notices_what_the_owner_did() {
     for (number, (what, deed)) in deeds.into_iter().enumerate() {
         let touched = key(format!("touched-{number}/file"));
         let untouched = key(format!("untouched-{number}/file"));
-        let touched_stamp = inbox.put(&touched, b"bytes", meta).unwrap();
-        let untouched_stamp = inbox.put(&untouched, b"bytes", meta).unwrap();
+        let touched_stamp = inbox.put(&touched, b"bytes", meta.clone()).unwrap();
+        let untouched_stamp = inbox.put(&untouched, b"bytes", meta.clone()).unwrap();
         deed(&inbox.on_disk(format!("touched-{number}/file")));
         let settled = inbox.store.settle(&[(&touched, &touched_stamp), (&untouched, &untouched_stamp)]);
         assert!(matches!(settled[..], [Err(StoreError::Moved), Ok(())]), "{what}: {settled:?}");
@@ -303,7 +303,8 @@ fn hostile_19_without_permission_nothing_is_done_and_that_is_said() {
 fn hostile_09_times_at_both_ends_are_taken_as_near_as_they_can_be() {
     let inbox = Inbox::new();
     for seconds in [i64::MIN, i64::MAX] {
-        let meta = Meta { modified: Timestamp::new(seconds, 999_999_999).ok(), mode: None };
+        let meta =
+            Meta { modified: Timestamp::new(seconds, 999_999_999).ok(), mode: None, ..Meta::default() };
         let stamp = inbox.put(&key("file"), b"x", meta).unwrap();
         assert!(inbox.store.settle(&[(&key("file"), &stamp)])[0].is_ok());
         let year_2030 = 1_893_456_000;

@@ -119,7 +119,7 @@ fn what_a_row_says_of_a_file_that_is_rotten_is_not_kept() {
     assert_eq!(actual, held(b"BYTES"));
     let mut row = inbox.row("dir/file").unwrap();
     row.kind = RowKind::File { size: 5, digests: digest(b"bytes").into() };
-    let filed = Filed { path: key("dir/file"), row, client: "anna".into(), staged: None };
+    let filed = Filed { path: key("dir/file"), row, client: "anna".into(), staged: None, before: None };
     inbox.ledger.record(&[filed]).unwrap();
 
     let blake3 = Client::new().with(|terms| terms.digest = Algorithm::Blake3);

@@ -158,7 +158,7 @@ impl Disk {
     }
 
     /// Sets time and mode.
-    pub(super) fn set_meta(&mut self, number: Number, meta: Meta) {
+    pub(super) fn set_meta(&mut self, number: Number, meta: &Meta) {
         let changed = self.tick();
         let node = self.node_mut(number);
         let kept = if matches!(node.content, Content::Folder(_)) { 0o700 } else { 0o600 };

@@ -81,6 +81,11 @@ impl Store for ForgetfulStore {
         Ok(ForgetfulStaged { machine: self.machine.clone(), id, file, is_named: !fleeting })
     }
 
+    /// A store need not be able to.
+    fn stage_same(&self, _: StageId, _: &RelPath, _: &Stamp) -> Result<ForgetfulStaged, StoreError> {
+        Err(StoreError::Kind)
+    }
+
     fn reopen(&self, id: StageId, length: u64) -> Result<ForgetfulStaged, StoreError> {
         let file = self.machine.during("reopen", |disk| {
             let file = find_staged(disk, id)?.ok_or(StoreError::NotFound)?;
@@ -123,7 +128,7 @@ impl Store for ForgetfulStore {
         published: &[(&RelPath, &Stamp)],
     ) -> (Results, Results) {
         let durable = self.machine.during("make_durable", |disk| {
-            bodies.iter().for_each(|(staged, meta)| disk.set_meta(staged.file, *meta));
+            bodies.iter().for_each(|(staged, meta)| disk.set_meta(staged.file, meta));
             bodies.iter().for_each(|(staged, _)| _ = disk.sync(staged.file));
             Ok::<_, PowerOff>(self.settle_on(disk, published))
         });
@@ -193,7 +198,7 @@ impl Store for ForgetfulStore {
         self.machine.during("make_link", |disk| {
             let folder = place_for(disk, key, replace)?;
             let link = disk.make_link(target);
-            disk.set_meta(link, Meta { mode: None, ..meta });
+            disk.set_meta(link, &Meta { mode: None, ..meta });
             disk.set_name(folder, key.name(), Some(link));
             Ok(disk.stamp(link))
         })
@@ -208,7 +213,7 @@ impl Store for ForgetfulStore {
             if seen.is_some_and(|seen| *seen != disk.stamp(number)) {
                 return Err(StoreError::Moved);
             }
-            disk.set_meta(number, meta);
+            disk.set_meta(number, &meta);
             lock(&self.touched).push(number);
             Ok(disk.stamp(number))
         })
@@ -269,6 +274,13 @@ impl Staged for ForgetfulStaged {
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.machine.during("append", |disk| {
             disk.append(self.file, bytes);
+            Ok(())
+        })
+    }
+
+    fn append_hole(&mut self, length: u64) -> Result<(), StoreError> {
+        self.machine.during("append_hole", |disk| {
+            disk.append(self.file, &vec![0; length as usize]);
             Ok(())
         })
     }

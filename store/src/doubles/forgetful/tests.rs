@@ -21,7 +21,8 @@ fn key(name: &str) -> RelPath {
 }
 
 fn seal(store: &ForgetfulStore, staged: &mut ForgetfulStaged) {
-    let meta = Meta { modified: Timestamp::new(7, 7).ok(), mode: Some(Mode::from_bits(0o640)) };
+    let meta =
+        Meta { modified: Timestamp::new(7, 7).ok(), mode: Some(Mode::from_bits(0o640)), ..Meta::default() };
     store.seal(vec![(staged, meta)]).remove(0).unwrap();
 }
 
@@ -135,11 +136,13 @@ fn a_call_at_which_the_power_goes_is_done_or_not_and_later_ones_fail() {
             kind: RowKind::Folder,
             modified: None,
             mode: None,
+            attributes: ferry_proto::Attributes::default(),
             stamp: Stamp(vec![1]),
             is_damaged: false,
         },
         client: "anna".into(),
         staged: None,
+        before: None,
     };
     let (mut recorded, mut sealed) = (BTreeSet::new(), BTreeSet::new());
     for machine in (0..SEEDS).map(machine) {

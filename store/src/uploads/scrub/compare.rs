@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read};
 
-use ferry_proto::{Algorithm, Digest, Mode, RelPath};
+use ferry_proto::{Algorithm, Attributes, Digest, Mode, RelPath};
 use rustix::io::Errno;
 
 use super::{ATTEMPTS, Scrub, ScrubError, Told};
@@ -45,7 +45,7 @@ enum Compared {
 
 /// What it is to take in what somebody has done.
 enum Adoption {
-    Row(Row),
+    Row(Box<Row>),
     Close,
 }
 
@@ -108,7 +108,7 @@ impl Scrub<'_> {
                 Compared::Stale(renewed, sight) => (None, Change::Renew(renewed), sight),
                 Compared::Amiss(finding, adoption, sight) => {
                     let change = match (adoption, &self.terms.adopt) {
-                        (Some(Adoption::Row(row)), Some(client)) => Change::Adopt(row, client.clone()),
+                        (Some(Adoption::Row(row)), Some(client)) => Change::Adopt(*row, client.clone()),
                         (Some(Adoption::Close), Some(_)) => Change::Close,
                         _ => Change::Note(finding.clone()),
                     };
@@ -187,7 +187,7 @@ impl Scrub<'_> {
         }
         let (expected, found) = difference(&digests, &actual);
         let what = if is_untouched { Amiss::Rotted } else { Amiss::Changed };
-        let adoption = (what == Amiss::Changed).then(|| Adoption::Row(as_it_is(&source, actual)));
+        let adoption = (what == Amiss::Changed).then(|| Adoption::Row(as_it_is(&source, actual).into()));
         let finding = Finding { what, expected, found, detail: String::new(), pass: Some(self.terms.pass) };
         Ok(Compared::Amiss(finding, adoption, sight))
     }
@@ -208,7 +208,12 @@ impl Scrub<'_> {
                 }
                 EntryKind::Symlink(there) => {
                     let row = link_as_it_is(entry, there.clone());
-                    self.amiss(Amiss::Changed, "it leads elsewhere".into(), Some(Adoption::Row(row)), sight)
+                    self.amiss(
+                        Amiss::Changed,
+                        "it leads elsewhere".into(),
+                        Some(Adoption::Row(row.into())),
+                        sight,
+                    )
                 }
                 _ => self.missing(sight),
             },
@@ -240,7 +245,7 @@ impl Scrub<'_> {
                 }
             }
         };
-        Ok(self.amiss(Amiss::Unreceipted, String::new(), row.map(Adoption::Row), sight))
+        Ok(self.amiss(Amiss::Unreceipted, String::new(), row.map(|row| Adoption::Row(row.into())), sight))
     }
 
     /// Reads a file from its beginning to its end.
@@ -336,6 +341,7 @@ pub(in crate::uploads) fn renewed(row: &Row, identity: &Identity, mode: Mode) ->
         kind: row.kind.clone(),
         modified: if has_its_time { row.modified } else { Some(identity.modified) },
         mode: if has_its_mode { row.mode } else { Some(mode) },
+        attributes: row.attributes.clone(),
         stamp: identity.stamp(false),
         is_damaged: false,
     }
@@ -348,6 +354,7 @@ fn as_it_is(source: &Source, digests: Digests) -> Row {
         kind: RowKind::File { size: identity.size, digests },
         modified: Some(identity.modified),
         mode: Some(source.mode()),
+        attributes: Attributes::default(),
         stamp: identity.stamp(false),
         is_damaged: false,
     }
@@ -358,6 +365,7 @@ fn link_as_it_is(entry: &Entry, target: Vec<u8>) -> Row {
         kind: RowKind::Symlink(target),
         modified: Some(entry.modified),
         mode: None,
+        attributes: Attributes::default(),
         stamp: entry.stamp.clone(),
         is_damaged: false,
     }

@@ -1,0 +1,134 @@
+//! Names of the same file, offered one after the other: each later one as another name of an earlier one.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Mutex,
+};
+
+use ferry_proto::{Digest, RelPath};
+use ferry_store::{lock, source::Identity};
+
+use super::{Backlog, Fate, Next, Origin, Task};
+
+/// A file that a receiver has by now.
+#[derive(Debug, Clone)]
+pub struct Same {
+    /// Under which name.
+    pub path: RelPath,
+    pub(crate) digest: Digest,
+    pub(crate) identity: Identity,
+}
+
+/// A [`Backlog`] that hands files with several names out in that way.
+pub struct HardLinks {
+    /// Files, and names that wait for their turn, beyond which names go as files of their own.
+    most: usize,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    files: HashMap<(u64, u64), File>,
+    waiting: usize,
+}
+
+#[derive(Default)]
+struct File {
+    same: Option<Same>,
+    /// A name of it is being worked on.
+    is_under_way: bool,
+    waiting: VecDeque<Task>,
+}
+
+impl HardLinks {
+    /// For so many files and names.
+    pub fn new(most: usize) -> Self {
+        HardLinks { most, known: Mutex::default() }
+    }
+
+    /// What comes next, as [`Backlog::next`] says.
+    pub fn next(&self, backlog: &Backlog, is_wanted: &dyn Fn() -> bool) -> Option<Next> {
+        loop {
+            let next = backlog.next(is_wanted)?;
+            match next {
+                Next::Task(task) => {
+                    if let Some(task) = self.hand_out(task) {
+                        return Some(Next::Task(task));
+                    }
+                }
+                missing => return Some(missing),
+            }
+        }
+    }
+
+    /// The task, if it is its turn. Else it stays outstanding, and comes back to the backlog later.
+    fn hand_out(&self, mut task: Task) -> Option<Task> {
+        let Some(key) = key_of(&task) else { return Some(task) };
+        let mut known = lock(&self.known);
+        let is_full = known.files.len() + known.waiting >= self.most;
+        if is_full && !known.files.contains_key(&key) {
+            return Some(task);
+        }
+        let file = known.files.entry(key).or_default();
+        if !file.is_under_way {
+            file.is_under_way = true;
+            task.same = file.same.clone().map(Box::new);
+            return Some(task);
+        }
+        if is_full {
+            return Some(task);
+        }
+        file.waiting.push_back(task);
+        known.waiting += 1;
+        None
+    }
+
+    /// See [`Backlog::put_back`].
+    pub fn put_back(&self, backlog: &Backlog, task: Task) {
+        if let Some(key) = key_of(&task)
+            && let Some(file) = lock(&self.known).files.get_mut(&key)
+        {
+            file.is_under_way = false;
+        }
+        backlog.put_back(task);
+    }
+
+    /// See [`Backlog::settle`]. The next name of this file has its turn.
+    pub fn settle(&self, backlog: &Backlog, task: Task, fate: &Fate) {
+        if let Some(key) = key_of(&task) {
+            let mut known = lock(&self.known);
+            let mut next = None;
+            if let Some(file) = known.files.get_mut(&key) {
+                file.is_under_way = false;
+                if let Some(same) = same_of(&task, fate) {
+                    file.same = Some(same);
+                }
+                next = file.waiting.pop_front();
+            }
+            if let Some(next) = next {
+                known.waiting -= 1;
+                drop(known);
+                backlog.put_back(next);
+            }
+        }
+        backlog.settle(task);
+    }
+}
+
+/// Device and inode of a file that has several names.
+fn key_of(task: &Task) -> Option<(u64, u64)> {
+    match &task.origin {
+        Origin::Tree(item) if item.has_other_names && task.is_file() => {
+            Some((item.identity.device, item.identity.inode))
+        }
+        _ => None,
+    }
+}
+
+/// What a later name can be the same as.
+fn same_of(task: &Task, fate: &Fate) -> Option<Same> {
+    let (Fate::Sent { digest, path, .. } | Fate::Held { digest, path, .. }) = fate else { return None };
+    let Origin::Tree(item) = &task.origin else { return None };
+    let path = path.clone().unwrap_or_else(|| item.path.clone());
+    Some(Same { path, digest: (*digest)?, identity: item.identity })
+}
