@@ -94,7 +94,7 @@ fn digest(kind: &RowKind) -> Option<Digest> {
     }
 }
 
-/// To the millisecond, as the catalogue has it.
+/// To the millisecond, as the catalogue has it, with all its digits, so that lines can be sorted.
 fn exactly(time: SystemTime) -> String {
-    jiff::Timestamp::try_from(time).map_or_else(|_| "?".to_owned(), |time| time.to_string())
+    jiff::Timestamp::try_from(time).map_or_else(|_| "?".to_owned(), |time| format!("{time:.3}"))
 }

@@ -225,6 +225,7 @@ fn get_from(
     let client = Client::new();
     client.pair(&server.invite());
     let to = folder.path().join("to");
+    fs::create_dir(&to).unwrap();
     write(folder.path().join("outside"), "x");
     let run =
         client.ferry("get").arg(format!("box:{asked}")).arg(&to).args(flags).args(["--retry", "0"]).run();
