@@ -16,7 +16,7 @@ use crate::{
     choosing::Pattern,
     cli::{
         ChoiceArgs, Cli, ConflictArg, DigestArg, GetArgs, HereArgs, LinksArg, LsArgs, PairArgs, ProgressArg,
-        RemotesSub, RunArgs, SendArgs, Sub, VerifyArgs,
+        RemotesSub, RuleArgs, RunArgs, SendArgs, Sub, VerifyArgs, WatchArgs,
     },
     exit::Failure,
 };
@@ -35,6 +35,8 @@ pub enum Command {
     },
     /// Send.
     Send(Box<Send>),
+    /// Send what appears.
+    Watch(Box<Watch>),
     /// Get back.
     Get(Box<Get>),
     /// Show what a server has.
@@ -125,6 +127,23 @@ pub struct Send {
     pub choice: Choice,
     /// Symbolic links.
     pub links: Links,
+    /// How it is done.
+    pub run: Run,
+}
+
+/// What to watch, and how what appears is sent.
+#[derive(Debug)]
+pub struct Watch {
+    /// Files of this client.
+    pub home: Home,
+    /// The folder, and where to.
+    pub sources: Sources,
+    /// Which of it.
+    pub choice: Choice,
+    /// Symbolic links.
+    pub links: Links,
+    /// How long a file must be unchanged.
+    pub settle: Duration,
     /// How it is done.
     pub run: Run,
 }
@@ -224,6 +243,8 @@ pub struct Output {
     pub quiet: bool,
     /// Every file.
     pub verbose: bool,
+    /// Every file that was sent.
+    pub each_sent: bool,
 }
 
 /// The form of what is told while it goes on.
@@ -253,6 +274,7 @@ impl Cli {
                 Ok(Command::Pair { home, link, name })
             }
             Sub::Send(args) => Ok(Command::Send(Box::new(send(home, *args)?))),
+            Sub::Watch(args) => Ok(Command::Watch(Box::new(watch(home, *args)?))),
             Sub::Get(args) => Ok(Command::Get(Box::new(get(home, *args)?))),
             Sub::Ls(args) => Ok(Command::Ls(ls(home, args)?)),
             Sub::Verify(args) => Ok(Command::Verify(Box::new(verify(home, args)?))),
@@ -287,13 +309,50 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
         home,
         sources: sources(args.words, args.to, args.dir, args.name)?,
         choice: choice(args.choice, Some(args.here))?,
-        links: match args.links {
-            LinksArg::Keep => Links::Keep,
-            LinksArg::Follow => Links::Follow,
-            LinksArg::Skip => Links::Skip,
-        },
+        links: links(args.links),
         run: run(args.run)?,
     })
+}
+
+fn watch(home: Home, args: WatchArgs) -> Result<Watch, Failure> {
+    let WatchArgs { words, to, dir, name, settle, rules, here, .. } = args;
+    let settle = units::duration(&settle).map_err(|error| Failure::usage(format!("--settle: {error}")))?;
+    let mut run = run(RunArgs {
+        // One request at a time, as long as it takes.
+        jobs: 1,
+        dry_run: false,
+        checksum: false,
+        receipts: None,
+        digest: args.digest,
+        on_conflict: args.on_conflict,
+        limit_rate: args.limit_rate,
+        retry: args.retry,
+        timeout: args.timeout,
+        json: args.json,
+        quiet: args.quiet,
+        verbose: args.verbose,
+        progress: match args.progress {
+            ProgressArg::Auto => ProgressArg::Never,
+            said => said,
+        },
+    })?;
+    run.output.each_sent = true;
+    Ok(Watch {
+        home,
+        sources: sources(words, to, dir, name)?,
+        choice: choice(ChoiceArgs { rules, from_file: None, null: false }, Some(here))?,
+        links: links(args.links),
+        settle,
+        run,
+    })
+}
+
+fn links(links: LinksArg) -> Links {
+    match links {
+        LinksArg::Keep => Links::Keep,
+        LinksArg::Follow => Links::Follow,
+        LinksArg::Skip => Links::Skip,
+    }
 }
 
 fn get(home: Home, args: GetArgs) -> Result<Get, Failure> {
@@ -337,7 +396,8 @@ fn sources(
 }
 
 fn choice(args: ChoiceArgs, here: Option<HereArgs>) -> Result<Choice, Failure> {
-    let ChoiceArgs { patterns, from_file, null, min_size, max_size, newer_than } = args;
+    let ChoiceArgs { rules, from_file, null } = args;
+    let RuleArgs { patterns, min_size, max_size, newer_than } = rules;
     let size = |text: Option<String>, flag| {
         let size = text.as_deref().map(units::size).transpose();
         size.map_err(|error| Failure::usage(format!("{flag}: {error}")))
@@ -422,6 +482,7 @@ fn run(args: RunArgs) -> Result<Run, Failure> {
             form: form(args.json, args.quiet, args.progress),
             quiet: args.quiet,
             verbose: args.verbose,
+            each_sent: false,
         },
     })
 }

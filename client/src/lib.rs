@@ -16,6 +16,7 @@ mod queue;
 mod receipts;
 mod remotes;
 mod stdin;
+mod watching;
 
 pub use commands::run;
 pub use exit::Failure;

@@ -47,6 +47,12 @@ pub(crate) trait Work: Send + Sync + 'static {
     fn stop(&self);
 }
 
+/// Work that comes and goes: it is finished whenever there is nothing to do for the moment.
+pub(crate) trait Standby: Work {
+    /// Waits until there is something to do.
+    fn wanted(&self) -> impl Future<Output = ()> + Send;
+}
+
 /// See the module.
 pub(super) struct Connections<W> {
     pub(super) dialer: Dialer,
@@ -75,15 +81,32 @@ impl<W: Work> Connections<W> {
         invite: Option<Invite>,
         interrupted: &str,
     ) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::local(format!("cannot start the runtime: {error}")))?;
-        let result = runtime.block_on(self.go(jobs, remotes, invite, interrupted));
-        // A look-up of a name may hang for long; nobody waits for it any more.
-        runtime.shutdown_background();
-        result
+        block_on(self.go(jobs, remotes, invite, interrupted))
+    }
+
+    /// Works whenever there is something to do, on one connection that is made for it, until somebody ends it, or
+    /// `broken` tells why it cannot go on.
+    pub(super) fn stand_by(
+        self,
+        remotes: &mut Remotes,
+        invite: Option<Invite>,
+        broken: impl Future<Output = Failure>,
+    ) -> Result<(), Failure>
+    where
+        W: Standby,
+    {
+        block_on(async {
+            let signals = Signals::new()?;
+            let work = self.work.clone();
+            let result = tokio::select! {
+                biased;
+                () = signals.wait() => Ok(()),
+                failure = broken => Err(failure),
+                result = self.work_when_wanted(remotes, invite) => result,
+            };
+            work.stop();
+            result
+        })
     }
 
     async fn go(
@@ -104,13 +127,22 @@ impl<W: Work> Connections<W> {
         }
     }
 
+    async fn work_when_wanted(mut self, remotes: &mut Remotes, invite: Option<Invite>) -> Result<(), Failure>
+    where
+        W: Standby,
+    {
+        self.work.wanted().await;
+        let mut session = Some(self.first_session(remotes, invite).await?);
+        // By then this client is known, and an invite ends some day.
+        self.dialer.forget_invite();
+        loop {
+            self.clone().keep_working(session.take()).await?;
+            self.work.wanted().await;
+        }
+    }
+
     /// The first connection decides whether anything is done at all.
-    async fn connect_and_work(
-        self,
-        jobs: usize,
-        remotes: &mut Remotes,
-        invite: Option<Invite>,
-    ) -> Result<(), Failure> {
+    async fn first_session(&self, remotes: &mut Remotes, invite: Option<Invite>) -> Result<Session, Failure> {
         let mut patience = Patience::new(self.retry);
         let first = loop {
             match self.dialer.dial().await {
@@ -119,10 +151,21 @@ impl<W: Work> Connections<W> {
                 Err(DialError::Later(sentence)) => patience.pause(0, sentence, &self.narrator).await?,
             }
         };
+        patience.has_ended(&self.narrator);
         if let Some(invite) = &invite {
             let name = remotes.add(invite, None, &first.welcome.name)?;
             self.narrator.say(&format!("paired: the server is known as `{name}` here"));
         }
+        Ok(first)
+    }
+
+    async fn connect_and_work(
+        self,
+        jobs: usize,
+        remotes: &mut Remotes,
+        invite: Option<Invite>,
+    ) -> Result<(), Failure> {
+        let first = self.first_session(remotes, invite).await?;
         self.work.start();
         let mut connections = JoinSet::new();
         let mut first = Some(first);
@@ -162,6 +205,9 @@ impl<W: Work> Connections<W> {
                     dialled = self.dialer.dial() => dialled,
                 },
             };
+            if dialled.is_ok() {
+                patience.has_ended(&self.narrator);
+            }
             let problem = match dialled {
                 Ok(session) => match self.work_on(session).await {
                     Ok(()) => return Ok(()),
@@ -214,16 +260,31 @@ impl<W: Work> Connections<W> {
     }
 }
 
+/// A runtime for one run.
+fn block_on<T>(run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::local(format!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(run);
+    // A look-up of a name may hang for long; nobody waits for it any more.
+    runtime.shutdown_background();
+    result
+}
+
 /// How often a lost connection is tried again, and how long before.
 struct Patience {
     tries: Option<u32>,
     used: u32,
     progress: u64,
+    /// Where it is tried for ever: what was told of it last.
+    told: Option<String>,
 }
 
 impl Patience {
     fn new(tries: Option<u32>) -> Self {
-        Patience { tries, used: 0, progress: 0 }
+        Patience { tries, used: 0, progress: 0, told: None }
     }
 
     /// Waits before the next try, longer each time; an error when the tries are used up. Progress gives them back.
@@ -241,9 +302,24 @@ impl Patience {
         // Clients that lost the same server do not come back all at once.
         let pause = longest.mul_f64(0.5 + fastrand::f64() / 2.0);
         self.used += 1;
-        narrator.say(&format!("{problem}; trying again in {:.1} s", pause.as_secs_f64()));
+        match self.tries {
+            Some(_) => narrator.say(&format!("{problem}; trying again in {:.1} s", pause.as_secs_f64())),
+            // A server that is away for days does not fill a log.
+            None if self.told.as_ref() == Some(&problem) => {}
+            None => {
+                narrator.say(&format!("{problem}; trying again until it works"));
+                self.told = Some(problem);
+            }
+        }
         sleep(pause).await;
         Ok(())
+    }
+
+    /// A connection stands again.
+    fn has_ended(&mut self, narrator: &Narrator) {
+        if self.told.take().is_some() {
+            narrator.say("the server is there again");
+        }
     }
 }
 

@@ -306,7 +306,10 @@ impl Narrator {
                 printed => inner.wrote(printed),
             },
             (Status::Held, _) if self.output.verbose => teller.say(&format!("held  {name}")),
-            (Status::Sent, _) if self.output.verbose => {
+            (Status::Sent, _)
+                if self.output.verbose
+                    || (self.output.each_sent && !self.output.quiet && entry.kind != "folder") =>
+            {
                 teller.say(&format!("{:<5} {name}", totals.direction.done()));
             }
             _ => {}
