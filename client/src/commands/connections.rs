@@ -1,13 +1,13 @@
 //! The connections of a run: as many as were asked for, made again when they are lost, until the work is done.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use ferry_proto::Invite;
 use ferry_session::SessionError;
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -25,6 +25,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How often a connection that is not there looks whether it is still needed.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long a connection that has nothing to do has for parting.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// What the connections are for.
 pub(crate) trait Work: Send + Sync + 'static {
@@ -49,8 +52,14 @@ pub(crate) trait Work: Send + Sync + 'static {
 
 /// Work that comes and goes: it is finished whenever there is nothing to do for the moment.
 pub(crate) trait Standby: Work {
-    /// Waits until there is something to do.
+    /// Waits until there is something to do, or it is over.
     fn wanted(&self) -> impl Future<Output = ()> + Send;
+
+    /// Nothing more is to come of it.
+    fn wind_up(&self);
+
+    /// Whether it was wound up.
+    fn is_over(&self) -> bool;
 }
 
 /// See the module.
@@ -98,11 +107,19 @@ impl<W: Work> Connections<W> {
         block_on(async {
             let signals = Signals::new()?;
             let work = self.work.clone();
+            let mut working = pin!(self.work_when_wanted(remotes, invite));
             let result = tokio::select! {
                 biased;
-                () = signals.wait() => Ok(()),
+                () = signals.wait() => {
+                    // A connection that has done everything parts from the server in order.
+                    if work.is_finished() {
+                        work.wind_up();
+                        let _ = timeout(PARTING, &mut working).await;
+                    }
+                    Ok(())
+                }
                 failure = broken => Err(failure),
-                result = self.work_when_wanted(remotes, invite) => result,
+                result = &mut working => result,
             };
             work.stop();
             result
@@ -135,10 +152,11 @@ impl<W: Work> Connections<W> {
         let mut session = Some(self.first_session(remotes, invite).await?);
         // By then this client is known, and an invite ends some day.
         self.dialer.forget_invite();
-        loop {
+        while !self.work.is_over() {
             self.clone().keep_working(session.take()).await?;
             self.work.wanted().await;
         }
+        Ok(())
     }
 
     /// The first connection decides whether anything is done at all.

@@ -147,4 +147,12 @@ impl Standby for Watched {
     async fn wanted(&self) {
         self.watching.wanted().await;
     }
+
+    fn wind_up(&self) {
+        self.watching.wind_up();
+    }
+
+    fn is_over(&self) -> bool {
+        self.watching.is_over()
+    }
 }

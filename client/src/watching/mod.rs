@@ -110,18 +110,29 @@ impl Watching {
         Arc::new(Outgoing::new(self.clone()))
     }
 
-    /// Waits until there is something to send.
+    /// Waits until there is something to send, or nothing more will be.
     pub(crate) async fn wanted(&self) {
-        while self.queue.is_idle() {
+        while self.queue.is_idle() && !self.is_over() {
             self.has_work.notified().await;
         }
+    }
+
+    /// Ends the feeder, and a connection when it has done what there is.
+    pub(crate) fn wind_up(&self) {
+        self.notes.stop();
+        self.queue.rest();
+        self.has_work.notify_one();
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.notes.is_stopped()
     }
 
     /// Ends the watch.
     pub(crate) fn stop(&self) {
         let is_busy = !self.queue.is_idle() || self.notes.lock().is_busy();
         self.was_busy.store(is_busy, Ordering::Relaxed);
-        self.notes.stop();
+        self.wind_up();
         self.queue.stop();
     }
 

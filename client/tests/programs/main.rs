@@ -40,3 +40,4 @@ mod sources;
 mod support;
 mod telling;
 mod trust;
+mod watching;
