@@ -16,7 +16,7 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 everything asked for is there, 1 some files failed, 2 usage, 3 server not reached or lost, \
-4 not trusted or not allowed, 5 interrupted (run it again to go on), 6 local error before anything was sent";
+4 not trusted or not allowed, 5 interrupted (run it again to go on), 6 local error before anything was sent, or the folder under watch has gone";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Sub {

@@ -50,7 +50,7 @@ pub(super) fn run(config: Watch) -> Result<Exit, Failure> {
     let (dialer, invite) = Dialer::to(server, &config.home.identity, run.timeout)?;
     let queue = Queue::new(digests.clone(), narrator.clone());
     let (links, rules) = (config.links, Rules::new(config.choice)?);
-    let tree = Tree { root, base, links, rules, rest: config.settle };
+    let tree = Tree { root, base, links, rules, rest: config.settle, cache: digests.path().to_owned() };
     let watching = Watching::new(tree, queue.clone(), narrator.clone(), digests.clone())?;
     let work = Arc::new(Watched {
         watching: watching.clone(),

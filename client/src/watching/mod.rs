@@ -64,6 +64,8 @@ pub(crate) struct Tree {
     pub(crate) rules: Arc<Rules>,
     /// How long something must be unchanged.
     pub(crate) rest: Duration,
+    /// Where the digest cache is.
+    pub(crate) cache: PathBuf,
 }
 
 /// See the module.
@@ -89,7 +91,7 @@ impl Watching {
         digests: Arc<Digests>,
     ) -> Result<Arc<Self>, Failure> {
         let device_and_inode = folder_at(&tree.root).map_err(|problem| gone(&tree.root, &problem))?;
-        let notes = Notes::new(tree.root.clone(), tree.rest, tree.rules.reads_gitignores());
+        let notes = Notes::new(&tree);
         let watches = Watches::new(tree.root.clone(), notes.clone());
         let (has_work, was_busy) = (Notify::new(), AtomicBool::new(false));
         Ok(Arc::new(Watching {
@@ -300,6 +302,11 @@ impl Watching {
         let now_there = folder_at(root).map_err(|problem| gone(root, &problem))?;
         if now_there != self.device_and_inode {
             return Err(gone(root, "another folder has taken its place"));
+        }
+        let restless = self.notes.lock().take_restless(Instant::now());
+        for below in restless {
+            let shown = escape::bytes(self.tree.root.join(&below).as_os_str().as_encoded_bytes()).to_string();
+            self.narrator.say(&format!("{shown} goes on changing: it is sent when it rests"));
         }
         if let Some(trouble) = self.watches.take_trouble()
             && !std::mem::replace(&mut feeder.has_told, true)

@@ -1,6 +1,8 @@
 //! What the system tells of a tree: folders are asked about one by one, and what happens in them is noted.
 
 use std::{
+    io,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
@@ -14,12 +16,17 @@ use notify::{
     event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode},
 };
 
-use super::settling::{News, Settling};
+use super::{
+    Tree,
+    settling::{News, Settling},
+};
 
 /// What is noted, and who waits for it.
 pub(super) struct Notes {
     root: PathBuf,
     reads_gitignores: bool,
+    /// The client's own cache, if it lies in the tree: it changes with everything that is sent.
+    own_cache: Option<PathBuf>,
     settling: Mutex<Settling>,
     /// Something may be due earlier than it was.
     changed: Condvar,
@@ -29,10 +36,16 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    pub(super) fn new(root: PathBuf, rest: Duration, reads_gitignores: bool) -> Arc<Self> {
+    pub(super) fn new(tree: &Tree) -> Arc<Self> {
+        let Tree { root, rest, rules, cache, .. } = tree;
+        let real = |path: &Path| path.canonicalize().ok();
+        let own_cache = real(cache).zip(real(root));
+        let own_cache = own_cache.and_then(|(cache, root)| Some(cache.strip_prefix(root).ok()?.to_owned()));
+        let (root, rest, reads_gitignores) = (root.clone(), *rest, rules.reads_gitignores());
         Arc::new(Notes {
             root,
             reads_gitignores,
+            own_cache,
             settling: Mutex::new(Settling::new(rest)),
             changed: Condvar::new(),
             is_stopped: AtomicBool::new(false),
@@ -88,6 +101,13 @@ impl Notes {
         self.is_root_touched.swap(false, Ordering::Relaxed)
     }
 
+    /// Whether it is the client's cache, or a file that the database keeps beside it.
+    fn is_own(&self, below: &Path) -> bool {
+        let Some(cache) = &self.own_cache else { return false };
+        let (Some(name), Some(own)) = (below.file_name(), cache.file_name()) else { return false };
+        name.as_bytes().starts_with(own.as_bytes()) && below.parent() == cache.parent()
+    }
+
     fn hear(&self, event: &Event) {
         if event.need_rescan() {
             // The system had more to tell than it keeps: what was lost is found by looking at everything.
@@ -108,6 +128,9 @@ impl Notes {
         };
         for path in &event.paths {
             let Ok(below) = path.strip_prefix(&self.root) else { continue };
+            if self.is_own(below) {
+                continue;
+            }
             if below.as_os_str().is_empty() && is_change_of_folder {
                 self.is_root_touched.store(true, Ordering::Relaxed);
                 let _settling = self.lock();
@@ -162,13 +185,26 @@ impl Watches {
         let path = if below.as_os_str().is_empty() { self.root.clone() } else { self.root.join(below) };
         let mut watcher = ferry_store::lock(&self.watcher);
         let Some(watcher) = watcher.as_mut() else { return };
-        if let Err(error) = watcher.watch(&path, RecursiveMode::NonRecursive)
-            && matches!(error.kind, ErrorKind::MaxFilesWatch)
-            && !self.is_short.swap(true, Ordering::Relaxed)
-        {
-            let sentence = "there are more folders than the system watches for one user; raise that with `sysctl \
-                            fs.inotify.max_user_watches=N`";
-            *ferry_store::lock(&self.trouble) = Some(sentence.to_owned());
+        let Err(error) = watcher.watch(&path, RecursiveMode::NonRecursive) else { return };
+        let trouble = match error.kind {
+            ErrorKind::PathNotFound => return,
+            ErrorKind::Io(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return;
+            }
+            ErrorKind::MaxFilesWatch => {
+                "there are more folders than the system watches for one user; raise that with \
+                                         `sysctl fs.inotify.max_user_watches=N`"
+                    .to_owned()
+            }
+            other => format!("the system does not tell of changes here ({})", notify::Error::new(other)),
+        };
+        if !self.is_short.swap(true, Ordering::Relaxed) {
+            *ferry_store::lock(&self.trouble) = Some(trouble);
         }
     }
 

@@ -24,6 +24,9 @@ const TOGETHER: usize = 4096;
 /// may stand still for a while. Not for ever, because a log stays open, and the news of a close can be lost.
 const OPEN: u32 = 15;
 
+/// After this long it is told that something does not settle.
+const RESTLESS: Duration = Duration::from_secs(10 * 60);
+
 /// The pause after something has failed; it doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -60,10 +63,12 @@ pub(super) struct Settling {
 }
 
 struct Waiting {
+    since: Instant,
     /// When it has settled.
     due: Instant,
     is_whole: bool,
     is_open: bool,
+    is_told: bool,
 }
 
 impl Settling {
@@ -126,11 +131,20 @@ impl Settling {
             self.appeared.clear();
             path = Path::new("").into();
         }
-        let waiting = self.waiting.get(&path);
-        if waiting.is_none_or(|waiting| due < waiting.due) {
-            let (is_whole, is_open) = waiting.map_or((is_too_much, false), |it| (it.is_whole, it.is_open));
-            self.waiting.insert(path.clone(), Waiting { due, is_whole, is_open });
-            self.line.push(Reverse((due, path.clone())));
+        let line = &mut self.line;
+        let mut stand = || line.push(Reverse((due, path.clone())));
+        match self.waiting.get_mut(&path) {
+            Some(waiting) if waiting.due <= due => {}
+            Some(waiting) => {
+                waiting.due = due;
+                stand();
+            }
+            None => {
+                let waiting =
+                    Waiting { since: due, due, is_whole: is_too_much, is_open: false, is_told: false };
+                stand();
+                self.waiting.insert(path.clone(), waiting);
+            }
         }
         path
     }
@@ -166,6 +180,15 @@ impl Settling {
     /// When there may be something to hand out.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.line.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// What should have settled long ago if it had not gone on changing; each path once.
+    pub(super) fn take_restless(&mut self, now: Instant) -> Vec<Arc<Path>> {
+        let is_restless = |waiting: &Waiting| {
+            !waiting.is_told && !waiting.is_whole && now.saturating_duration_since(waiting.since) >= RESTLESS
+        };
+        let restless = self.waiting.iter_mut().filter(|(_, waiting)| is_restless(waiting));
+        restless.map(|(path, waiting)| (waiting.is_told = true, path.clone()).1).collect()
     }
 
     /// What may be a new folder.
@@ -238,7 +261,10 @@ mod tests {
             settling.note(file, News::Touched, at(start, second * 1000));
             assert_eq!(settling.take_due(at(start, second * 1000 + 999)), []);
         }
-        assert!(settling.is_busy());
+        assert!(settling.is_busy() && settling.take_restless(at(start, 100_000)).is_empty());
+        let much_later = start + REST + RESTLESS;
+        assert_eq!(settling.take_restless(much_later), [Arc::from(file)]);
+        assert_eq!(settling.take_restless(much_later), [], "it is told once");
         assert_eq!(settling.take_due(at(start, 100_999)), []);
         assert_eq!(settling.take_due(at(start, 101_000)), [pick("a/file", false)]);
         assert!(settling.is_busy(), "nobody has looked at it");

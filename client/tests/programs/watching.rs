@@ -9,7 +9,7 @@ use std::{
     io::Write,
     os::unix::{
         ffi::OsStrExt,
-        fs::{MetadataExt, symlink},
+        fs::{FileExt, MetadataExt, symlink},
         net::UnixListener,
     },
     path::{Path, PathBuf},
@@ -256,6 +256,9 @@ fn what_appears_while_the_server_is_away_arrives_when_it_is_back() {
         watched.has_arrived(&format!("{number}/file"));
     }
     watched.has_arrived("early");
+    // By then everything that was put off meanwhile has settled, too.
+    write(watched.path("last"), "last");
+    watched.has_arrived("last");
     watched.is_complete();
     assert_eq!(watched.received("early"), 1);
     let told = watched.running().stderr_so_far();
@@ -340,6 +343,47 @@ fn it_stops_whatever_it_is_doing() {
         watched.stop().code(0);
         assert_same_tree(&watched.folder, &watched.inbox());
     }
+}
+
+#[test]
+fn hostile_22_what_changes_while_it_is_sent_settles_anew_and_has_not_failed() {
+    let mut watched = Watched::start(&["--limit-rate", "20MB"]);
+    let mut bytes = noise(100 * MIB, 1);
+    write(watched.path("large"), &bytes);
+    eventually("a body on its way", || {
+        watched.server.staged().iter().any(|(_, length)| *length > 0).then_some(())
+    });
+    bytes[7] ^= 1;
+    let file = OpenOptions::new().write(true).open(watched.path("large")).unwrap();
+    file.write_all_at(&bytes[7..8], 7).unwrap();
+    drop(file);
+    watched.has_arrived("large");
+    watched.is_complete();
+    assert_eq!(watched.received("large"), 1);
+    let outcome = watched.stop().code(0);
+    assert!(!outcome.stderr().contains("failed") && !outcome.stderr().contains("changed"), "{outcome:?}");
+}
+
+#[test]
+fn its_own_files_do_not_keep_it_busy() {
+    let mut watched = Watched::prepare(&[]);
+    watched.folder = watched.client.home().to_owned();
+    write(watched.path("first"), noise(MIB, 1));
+    let at = watched.server.inbox().join("watched");
+    watched.flags = vec!["--name".to_owned(), "watched".to_owned()];
+    watched.watch();
+    watched.has_arrived("first");
+    watched.has_parted();
+    let connected = |server: &Server| server.log().matches("INFO connected").count();
+    let before = connected(&watched.server);
+    // What it has written by now would have settled, and been sent.
+    sleep(Duration::from_secs(5));
+    assert_eq!(connected(&watched.server), before);
+    write(watched.path("new"), "new");
+    watched.has_arrived("new");
+    watched.has_parted();
+    watched.stop().code(0);
+    assert_same_file(&watched.path("first"), &at.join("first"));
 }
 
 #[test]
