@@ -286,7 +286,7 @@ impl Watching {
                 if let (false, Some(until)) = (is_waiting, rests_until) {
                     settling.wait_until(below, until);
                 }
-                !is_waiting && rests_until.is_none()
+                !is_waiting && rests_until.is_none() && settling.set_out(below)
             })
         };
         let next = if has_settled { Some(item) } else { item.settle() };

@@ -1,7 +1,12 @@
 //! What is to be sent, as the connection sees it: what has changed since it settled is not sent in the middle of it, but
 //! waits until it has settled again.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use ferry_proto::{Algorithm, Code, Digest, HasherState, Kind};
 use ferry_session::send::{Disproved, Fate, Manifest, Next, Origin, Stage, Task};
@@ -32,7 +37,10 @@ impl Outgoing {
     /// It was not sent after all; what happens to it next decides about it.
     fn settle_anew(&self, task: Task) {
         if let Some(below) = self.below(&task) {
-            self.0.notes.note(below, News::Touched);
+            self.0.notes.with(|settling| {
+                settling.note(below, News::Touched, Instant::now());
+                settling.is_back(below, Instant::now());
+            });
         }
         self.queue().drop_task(task);
     }
@@ -71,21 +79,19 @@ impl Manifest for Outgoing {
     }
 
     fn settle(&self, task: Task, fate: Fate) {
-        let below = self.below(&task).map(Path::to_owned);
-        match &fate {
-            Fate::Failed { code: Code::SourceChanged | Code::SourceVanished, .. } => {
-                return self.settle_anew(task);
-            }
-            Fate::Failed { .. } => {
-                let failed = |below: &Path| {
-                    self.0.notes.with(|settling| settling.failed(below, std::time::Instant::now()));
-                };
-                below.as_deref().into_iter().for_each(failed);
-            }
-            Fate::Sent { .. } | Fate::Held { .. } | Fate::WouldSend { .. } => {
-                let is_done = |below: &Path| self.0.notes.lock().is_done(below);
-                below.as_deref().into_iter().for_each(is_done);
-            }
+        if let Fate::Failed { code: Code::SourceChanged | Code::SourceVanished, .. } = fate {
+            return self.settle_anew(task);
+        }
+        let has_failed = matches!(fate, Fate::Failed { .. });
+        // Before the queue counts it as done, so that nobody who looks at both finds it in neither.
+        if let Some(below) = self.below(&task) {
+            self.0.notes.with(|settling| {
+                match has_failed {
+                    true => settling.failed(below, Instant::now()),
+                    false => settling.is_done(below),
+                }
+                settling.is_back(below, Instant::now());
+            });
         }
         self.queue().settle(task, fate);
     }

@@ -56,6 +56,8 @@ pub(super) struct Settling {
     failed: HashMap<Arc<Path>, u32>,
     /// Something failed that is not among these, for want of room.
     failed_more: bool,
+    /// Files that are queued or being sent, and whether they have settled anew since. The queue bounds it.
+    under_way: HashMap<Arc<Path>, bool>,
     /// What may be a new folder, in which something happens already.
     appeared: Vec<Arc<Path>>,
     /// What was handed out is still being looked at.
@@ -79,6 +81,7 @@ impl Settling {
             line: BinaryHeap::new(),
             failed: HashMap::new(),
             failed_more: false,
+            under_way: HashMap::new(),
             appeared: Vec::new(),
             is_looked_at: false,
         }
@@ -205,6 +208,23 @@ impl Settling {
         self.waiting.contains_key(below) && !self.failed.contains_key(below)
     }
 
+    /// It is to be queued; false if it is already, or being sent: then it comes once more after that, because two of one
+    /// name would both be sent whole.
+    pub(super) fn set_out(&mut self, below: &Path) -> bool {
+        match self.under_way.get_mut(below) {
+            Some(settled_anew) => *settled_anew = true,
+            None => return self.under_way.insert(below.into(), false).is_none(),
+        }
+        false
+    }
+
+    /// It is not queued any more, nor being sent.
+    pub(super) fn is_back(&mut self, below: &Path, now: Instant) {
+        if self.under_way.remove(below) == Some(true) {
+            self.wait(below, now);
+        }
+    }
+
     /// It could not be sent, and is tried again after a pause, or when something happens to it.
     pub(super) fn failed(&mut self, below: &Path, now: Instant) {
         let has_room = self.failed.len() < MOST / 2 || self.failed.contains_key(below);
@@ -305,6 +325,19 @@ mod tests {
         assert!(!settling.has_failures() && !settling.is_busy());
         // What stood in the line for later is nobody's any more.
         assert_eq!(settling.take_due(now + LONGEST_PAUSE), []);
+    }
+
+    #[test]
+    fn what_settles_anew_while_it_is_sent_comes_after_that() {
+        let (mut settling, start) = (Settling::new(REST), Instant::now());
+        let file = Path::new("file");
+        assert!(settling.set_out(file) && !settling.set_out(file) && !settling.set_out(file));
+        assert_eq!(settling.take_due(start + LONGEST_PAUSE), []);
+        settling.is_back(file, start);
+        assert_eq!(settling.take_due(start), [pick("file", false)]);
+        assert!(settling.set_out(file));
+        settling.is_back(file, start);
+        assert_eq!(settling.take_due(start + LONGEST_PAUSE), []);
     }
 
     #[test]

@@ -359,7 +359,7 @@ fn hostile_22_what_changes_while_it_is_sent_settles_anew_and_has_not_failed() {
     drop(file);
     watched.has_arrived("large");
     watched.is_complete();
-    assert_eq!(watched.received("large"), 1);
+    assert_eq!(watched.received("large"), 1, "{}", watched.server.log());
     let outcome = watched.stop().code(0);
     assert!(!outcome.stderr().contains("failed") && !outcome.stderr().contains("changed"), "{outcome:?}");
 }
