@@ -245,7 +245,8 @@ fn what_appears_while_the_server_is_away_arrives_when_it_is_back() {
     write(watched.path("early"), "early");
     watched.running().has_told("trying again until it works");
     // What has changed since it had settled is not sent as it was then, and not in the middle of a change.
-    write(watched.path("early"), "changed since");
+    let mut early = File::create(watched.path("early")).unwrap();
+    early.write_all(b"half of it").unwrap();
     for number in 0..20 {
         write(watched.path(format!("{number}/file")), number.to_string());
     }
@@ -255,6 +256,9 @@ fn what_appears_while_the_server_is_away_arrives_when_it_is_back() {
     for number in 0..20 {
         watched.has_arrived(&format!("{number}/file"));
     }
+    assert_eq!(watched.received("early"), 0);
+    early.write_all(b", and the other half").unwrap();
+    drop(early);
     watched.has_arrived("early");
     // By then everything that was put off meanwhile has settled, too.
     write(watched.path("last"), "last");
