@@ -17,7 +17,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::Signal;
+use rustix::{
+    fs::{CWD, RenameFlags},
+    process::Signal,
+};
 
 use crate::support::{
     Client, Outcome, Plan, Proxy, Running, Server, assert_same_file, assert_same_tree, eventually, make_fifo,
@@ -537,8 +540,10 @@ fn what_cannot_be_read_is_told_and_sent_when_it_can() {
 fn a_root_that_goes_ends_the_watch() {
     let remove: fn(&Path) = |folder| fs::remove_dir_all(folder).unwrap();
     let replace: fn(&Path) = |folder| {
-        fs::rename(folder, folder.with_extension("old")).unwrap();
-        fs::create_dir(folder).unwrap();
+        // At once, so that there is no time at which nothing is there.
+        let other = folder.with_extension("other");
+        fs::create_dir(&other).unwrap();
+        rustix::fs::renameat_with(CWD, &other, CWD, folder, RenameFlags::EXCHANGE).unwrap();
     };
     for (go, words) in [(remove, "No such file"), (replace, "taken its place")] {
         let mut watched = Watched::start(&[]);
