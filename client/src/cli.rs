@@ -17,7 +17,7 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 everything asked for is there, 1 some files failed, 2 usage, 3 server not reached or lost, \
-4 not trusted or not allowed, 5 interrupted (run it again to go on), 6 local error before anything was sent";
+4 not trusted or not allowed, 5 interrupted (run it again to go on), 6 local error before anything was sent, or the folder under watch has gone";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Sub {
@@ -25,6 +25,8 @@ pub(crate) enum Sub {
     Pair(PairArgs),
     /// Send files and folders
     Send(Box<SendArgs>),
+    /// Send what appears in a folder, or changes in it, for as long as it runs
+    Watch(Box<WatchArgs>),
     /// Get files and folders back
     Get(Box<GetArgs>),
     /// Show what a server has
@@ -90,6 +92,65 @@ pub(crate) struct SendArgs {
     pub(crate) here: HereArgs,
     #[command(flatten)]
     pub(crate) run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// The folder, and perhaps the place: REMOTE[:PATH] or an invite link
+    #[arg(required = true, num_args = 1..=2, value_names = ["DIR", "PLACE"])]
+    pub(crate) words: Vec<OsString>,
+    /// The place, when it is not the last word [default: $FERRY_REMOTE]
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) to: Option<String>,
+    /// A folder below the place
+    #[arg(long, value_name = "PATH")]
+    pub(crate) dir: Option<OsString>,
+    /// The name of the folder there
+    #[arg(long)]
+    pub(crate) name: Option<OsString>,
+    /// How long a file must be unchanged before it is sent
+    #[arg(long, value_name = "TIME", default_value = "2s")]
+    pub(crate) settle: String,
+    /// What to do with symbolic links
+    #[arg(long, value_name = "HOW", default_value = "keep")]
+    pub(crate) links: LinksArg,
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+    #[command(flatten)]
+    pub(crate) here: HereArgs,
+    /// How digests are made; the server's records are by it
+    #[arg(long, value_name = "ALGORITHM", default_value = "sha256")]
+    pub(crate) digest: DigestArg,
+    /// What to do where another file has the name
+    #[arg(long, value_name = "POLICY", default_value = "replace")]
+    pub(crate) on_conflict: ConflictArg,
+    /// Keep users and groups
+    #[arg(long)]
+    pub(crate) owner: bool,
+    /// Keep extended attributes and access control lists
+    #[arg(long)]
+    pub(crate) xattrs: bool,
+    /// Bytes a second at the most, for example 2MB
+    #[arg(long, value_name = "RATE")]
+    pub(crate) limit_rate: Option<String>,
+    /// How often a lost connection is tried again since the last progress: a number, or `forever`
+    #[arg(long, value_name = "N", default_value = "forever")]
+    pub(crate) retry: String,
+    /// Give a connection up that makes no progress for this long
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+    /// Tell everything as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Tell only what went wrong
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Tell what becomes of everything, and what holds it up
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// When to show progress; `auto` is a line for each file
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub(crate) progress: ProgressArg,
 }
 
 #[derive(Debug, Args)]
@@ -177,7 +238,7 @@ pub(crate) struct VerifyArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ChoiceArgs {
     #[command(flatten)]
-    pub(crate) patterns: PatternArgs,
+    pub(crate) rules: RuleArgs,
     /// Take only what FILE names, a line each, below the one folder there is; `NAME/` is a folder with all that is in it,
     /// and `-` reads standard input
     #[arg(long, value_name = "FILE")]
@@ -185,6 +246,13 @@ pub(crate) struct ChoiceArgs {
     /// The names in FILE end with NUL bytes
     #[arg(long, requires = "from_file")]
     pub(crate) null: bool,
+}
+
+/// By what is known of each of them.
+#[derive(Debug, Args)]
+pub(crate) struct RuleArgs {
+    #[command(flatten)]
+    pub(crate) patterns: PatternArgs,
     /// Leave out files that are smaller
     #[arg(long, value_name = "SIZE")]
     pub(crate) min_size: Option<String>,

@@ -17,7 +17,7 @@ use crate::{
     choosing::Pattern,
     cli::{
         ChoiceArgs, Cli, ConflictArg, DigestArg, GetArgs, HereArgs, LinksArg, LsArgs, PairArgs, ProgressArg,
-        RemotesSub, RunArgs, SendArgs, Sub, VerifyArgs,
+        RemotesSub, RuleArgs, RunArgs, SendArgs, Sub, VerifyArgs, WatchArgs,
     },
     exit::Failure,
 };
@@ -36,6 +36,8 @@ pub enum Command {
     },
     /// Send.
     Send(Box<Send>),
+    /// Send what appears.
+    Watch(Box<Watch>),
     /// Get back.
     Get(Box<Get>),
     /// Show what a server has.
@@ -132,6 +134,23 @@ pub struct Send {
     pub links: Links,
     /// What has arrived is removed here.
     pub moves: bool,
+    /// How it is done.
+    pub run: Run,
+}
+
+/// What to watch, and how what appears is sent.
+#[derive(Debug)]
+pub struct Watch {
+    /// Files of this client.
+    pub home: Home,
+    /// The folder, and where to.
+    pub sources: Sources,
+    /// Which of it.
+    pub choice: Choice,
+    /// Symbolic links.
+    pub links: Links,
+    /// How long a file must be unchanged.
+    pub settle: Duration,
     /// How it is done.
     pub run: Run,
 }
@@ -233,6 +252,8 @@ pub struct Output {
     pub quiet: bool,
     /// Every file.
     pub verbose: bool,
+    /// Every file that was sent.
+    pub each_sent: bool,
 }
 
 /// The form of what is told while it goes on.
@@ -262,6 +283,7 @@ impl Cli {
                 Ok(Command::Pair { home, link, name })
             }
             Sub::Send(args) => Ok(Command::Send(Box::new(send(home, *args)?))),
+            Sub::Watch(args) => Ok(Command::Watch(Box::new(watch(home, *args)?))),
             Sub::Get(args) => Ok(Command::Get(Box::new(get(home, *args)?))),
             Sub::Ls(args) => Ok(Command::Ls(ls(home, args)?)),
             Sub::Verify(args) => Ok(Command::Verify(Box::new(verify(home, args)?))),
@@ -306,14 +328,55 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
         home,
         sources: Sources { command: args.from_command, ..sources },
         choice: choice(args.choice, Some(args.here))?,
-        links: match args.links {
-            LinksArg::Keep => Links::Keep,
-            LinksArg::Follow => Links::Follow,
-            LinksArg::Skip => Links::Skip,
-        },
+        links: links(args.links),
         moves: args.moves,
         run: run(args.run, on_conflict)?,
     })
+}
+
+fn watch(home: Home, args: WatchArgs) -> Result<Watch, Failure> {
+    let WatchArgs { words, to, dir, name, settle, rules, here, .. } = args;
+    let settle = units::duration(&settle).map_err(|error| Failure::usage(format!("--settle: {error}")))?;
+    let args_of_run = RunArgs {
+        // One request at a time, as long as it takes.
+        jobs: 1,
+        dry_run: false,
+        checksum: false,
+        receipts: None,
+        digest: args.digest,
+        on_conflict: Some(args.on_conflict),
+        hard_links: false,
+        owner: args.owner,
+        xattrs: args.xattrs,
+        limit_rate: args.limit_rate,
+        retry: args.retry,
+        timeout: args.timeout,
+        json: args.json,
+        quiet: args.quiet,
+        verbose: args.verbose,
+        progress: match args.progress {
+            ProgressArg::Auto => ProgressArg::Never,
+            said => said,
+        },
+    };
+    let mut run = run(args_of_run, Conflict::Replace)?;
+    run.output.each_sent = true;
+    Ok(Watch {
+        home,
+        sources: sources(words, to, dir, name)?,
+        choice: choice(ChoiceArgs { rules, from_file: None, null: false }, Some(here))?,
+        links: links(args.links),
+        settle,
+        run,
+    })
+}
+
+fn links(links: LinksArg) -> Links {
+    match links {
+        LinksArg::Keep => Links::Keep,
+        LinksArg::Follow => Links::Follow,
+        LinksArg::Skip => Links::Skip,
+    }
 }
 
 fn get(home: Home, args: GetArgs) -> Result<Get, Failure> {
@@ -364,7 +427,8 @@ fn sources(
 }
 
 fn choice(args: ChoiceArgs, here: Option<HereArgs>) -> Result<Choice, Failure> {
-    let ChoiceArgs { patterns, from_file, null, min_size, max_size, newer_than } = args;
+    let ChoiceArgs { rules, from_file, null } = args;
+    let RuleArgs { patterns, min_size, max_size, newer_than } = rules;
     let size = |text: Option<String>, flag| {
         let size = text.as_deref().map(units::size).transpose();
         size.map_err(|error| Failure::usage(format!("{flag}: {error}")))
@@ -451,6 +515,7 @@ fn run(args: RunArgs, on_conflict: Conflict) -> Result<Run, Failure> {
             form: form(args.json, args.quiet, args.progress),
             quiet: args.quiet,
             verbose: args.verbose,
+            each_sent: false,
         },
     })
 }

@@ -79,6 +79,11 @@ impl Dialer {
         Ok(Dialer { addresses, fingerprint, tls, run, invite, patience })
     }
 
+    /// The server knows this client now.
+    pub(crate) fn forget_invite(&mut self) {
+        self.invite = None;
+    }
+
     /// The first address, as a name for the server.
     pub(crate) fn address(&self) -> &str {
         self.addresses.first().map_or("the server", String::as_str)

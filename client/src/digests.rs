@@ -126,6 +126,11 @@ impl Digests {
         })
     }
 
+    /// The file that it is kept in; what the database puts beside it has longer names.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The digest of a file that is still the same.
     pub(crate) fn find(&self, identity: &Identity, algorithm: Algorithm) -> Option<Digest> {
         let mut inner = self.lock();

@@ -16,6 +16,7 @@ mod queue;
 mod receipts;
 mod remotes;
 mod streams;
+mod watching;
 
 pub use commands::run;
 pub use exit::Failure;

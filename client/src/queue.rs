@@ -103,6 +103,29 @@ impl Queue {
         self.backlog.has_all();
     }
 
+    /// Adds an entry of a run that goes on without a walk of its own. Waits while the queue is full; false when the run is
+    /// over.
+    pub(crate) fn offer(&self, item: Item) -> bool {
+        self.backlog.has_more();
+        self.add(Origin::Tree(item))
+    }
+
+    /// Nothing more will be offered for a while: a connection that has done everything may end.
+    pub(crate) fn rest(&self) {
+        self.backlog.has_all();
+    }
+
+    /// Whether there is nothing to do now.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.backlog.is_idle()
+    }
+
+    /// An entry is not to be sent any more, and nothing is told of it.
+    pub(crate) fn drop_task(&self, task: Task) {
+        self.report.stalled(&task);
+        self.backlog.settle(task);
+    }
+
     /// Ends the run: nothing more is handed out.
     pub(crate) fn stop(&self) {
         self.backlog.stop();

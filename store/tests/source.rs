@@ -22,7 +22,7 @@ use std::{
 use ferry_proto::{Kind, PathError, RelPath};
 use ferry_store::{
     LocalStore,
-    source::{Change, Found, Item, Links, Location, Source, SourceError, Walk},
+    source::{Change, Choose, Found, Item, Links, Location, Pick, Source, SourceError, Walk},
 };
 use rustix::fs::{CWD, FileType};
 use support::{as_nobody, in_time};
@@ -64,8 +64,20 @@ struct Walked {
 
 impl Walked {
     fn new(root: &Path, base: Option<&str>, links: Links) -> Self {
+        Walked::by(Walk::new(root, base.map(key), links))
+    }
+
+    /// Going only to these; what ends in a slash is a folder and all that is in it.
+    fn picking(root: &Path, base: Option<&str>, picks: &[&str]) -> Self {
+        let pick =
+            |name: &&str| Pick { below: name.trim_end_matches('/').into(), is_whole: name.ends_with('/') };
+        let picks = picks.iter().map(pick).collect();
+        Walked::by(Walk::picking(root, base.map(key), Links::Keep, Box::new(NotSkipped), picks))
+    }
+
+    fn by(walk: Walk) -> Self {
         let mut walked = Walked::default();
-        for found in Walk::new(root, base.map(key), links) {
+        for found in walk {
             match found {
                 Found::Item(item) => walked.settle(item),
                 Found::Skipped(path, what) => assert_eq!(walked.skipped.insert(path, what), None),
@@ -91,6 +103,19 @@ impl Walked {
     }
 }
 
+/// Leaves out what is called `skip`, and says nothing else.
+struct NotSkipped;
+
+impl Choose for NotSkipped {
+    fn by_name(&mut self, below: &Path, _: bool) -> Option<String> {
+        below.ends_with("skip").then(|| "skipped".to_owned())
+    }
+
+    fn by_facts(&mut self, _: &Item) -> Option<String> {
+        None
+    }
+}
+
 /// Every folder stands behind everything that is below it.
 fn assert_folders_come_last(order: &[String]) {
     for (place, folder) in order.iter().enumerate() {
@@ -113,6 +138,29 @@ fn folders_come_after_what_is_in_them() {
     assert_eq!(walked.names(), NESTED_FOUND);
     assert_folders_come_last(&walked.order);
     assert!(walked.skipped.is_empty() && walked.problems.is_empty());
+}
+
+#[test]
+fn only_what_is_picked_comes_and_the_folders_around_it() {
+    let dir = tree(&NESTED);
+    fs::create_dir_all(dir.path().join("d/skip/below")).unwrap();
+    symlink("a", dir.path().join("link")).unwrap();
+    // Behind a file, a link, or a folder that is left out, there is nothing; and what has gone is no problem.
+    let picks =
+        ["z/y/", "a/b/c/2", "z/y/x/w", "7/x", "link/4", "d/skip/below", "a/4", "d/gone", "gone/x", "a/empty"];
+    let walked = Walked::picking(dir.path(), None, &picks);
+    let found = ["a", "a/4", "a/b", "a/b/c", "a/b/c/2", "a/empty", "d", "z", "z/y", "z/y/x", "z/y/x/w"];
+    assert_eq!(walked.names(), found);
+    assert_folders_come_last(&walked.order);
+    assert!(walked.skipped.is_empty() && walked.problems.is_empty());
+    let walked = Walked::picking(dir.path(), Some("to"), &["link", "a"]);
+    assert_eq!(walked.names(), ["to", "to/a", "to/link"]);
+    assert_eq!(walked.items["to/link"], Kind::Symlink(b"a".to_vec()));
+    // Whole, the root is what a walk finds that goes everywhere.
+    fs::remove_dir_all(dir.path().join("d/skip")).unwrap();
+    fs::remove_file(dir.path().join("link")).unwrap();
+    assert_eq!(Walked::picking(dir.path(), None, &["/", "a/4"]).names(), NESTED_FOUND);
+    assert_eq!(Walked::picking(&dir.path().join("gone"), Some("to"), &["/", "a"]).names(), [""; 0]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::{
 };
 
 use ferry_proto::{Header, Kind, RelPath, Timestamp, units};
-use ferry_store::source::{Choose, Item, Links, Location, Walk};
+use ferry_store::source::{Choose, Item, Links, Location, Pick, Walk};
 
 pub(crate) use self::patterns::Pattern;
 use self::{gitignore::Gitignores, listed::Listed, patterns::Patterns};
@@ -62,6 +62,25 @@ impl Rules {
     pub(crate) fn walk(self: &Arc<Self>, root: &Path, base: Option<RelPath>, links: Links) -> Walk {
         let chooser = self.at(root);
         Walk::choosing(root, base, links, Box::new(chooser))
+    }
+
+    /// Goes only to some entries of a tree here, as [`Walk::picking`] does; `seen` is told of each folder that is taken before
+    /// it is looked into, by its path below the root.
+    pub(crate) fn pick(
+        self: &Arc<Self>,
+        root: &Path,
+        base: Option<RelPath>,
+        links: Links,
+        picks: Vec<Pick>,
+        seen: Box<dyn FnMut(&Path) + Send>,
+    ) -> Walk {
+        let chooser = Seeing { chooser: self.at(root), root: root.to_owned(), seen };
+        Walk::picking(root, base, links, Box::new(chooser), picks)
+    }
+
+    /// Whether `.gitignore` files count.
+    pub(crate) fn reads_gitignores(&self) -> bool {
+        self.choice.gitignore
     }
 
     /// At a tree here.
@@ -162,5 +181,40 @@ impl Choose for Chooser {
 
     fn stays_on_one_file_system(&self) -> bool {
         self.rules.choice.one_file_system
+    }
+}
+
+/// A chooser that tells of folders on the way.
+struct Seeing {
+    chooser: Chooser,
+    root: PathBuf,
+    seen: Box<dyn FnMut(&Path) + Send>,
+}
+
+impl Seeing {
+    /// Whether it is a folder that is not left closed.
+    fn is_open(&self, below: &Path) -> bool {
+        let device =
+            || std::fs::metadata(self.root.join(below)).map(|it| std::os::unix::fs::MetadataExt::dev(&it));
+        !self.chooser.stays_on_one_file_system()
+            || device().is_ok_and(|device| !self.chooser.is_beyond(device))
+    }
+}
+
+impl Choose for Seeing {
+    fn by_name(&mut self, below: &Path, is_folder: bool) -> Option<String> {
+        let out = self.chooser.by_name(below, is_folder);
+        if is_folder && out.is_none() && self.is_open(below) {
+            (self.seen)(below);
+        }
+        out
+    }
+
+    fn by_facts(&mut self, item: &Item) -> Option<String> {
+        self.chooser.by_facts(item)
+    }
+
+    fn stays_on_one_file_system(&self) -> bool {
+        self.chooser.stays_on_one_file_system()
     }
 }

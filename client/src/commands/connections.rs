@@ -1,13 +1,13 @@
 //! The connections of a run: as many as were asked for, made again when they are lost, until the work is done.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use ferry_proto::Invite;
 use ferry_session::SessionError;
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::JoinSet,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{
@@ -25,6 +25,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How often a connection that is not there looks whether it is still needed.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long a connection that has nothing to do has for parting.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// What the connections are for.
 pub(crate) trait Work: Send + Sync + 'static {
@@ -45,6 +48,18 @@ pub(crate) trait Work: Send + Sync + 'static {
 
     /// Ends the run: what is dropped from here on has not failed.
     fn stop(&self);
+}
+
+/// Work that comes and goes: it is finished whenever there is nothing to do for the moment.
+pub(crate) trait Standby: Work {
+    /// Waits until there is something to do, or it is over.
+    fn wanted(&self) -> impl Future<Output = ()> + Send;
+
+    /// Nothing more is to come of it.
+    fn wind_up(&self);
+
+    /// Whether it was wound up.
+    fn is_over(&self) -> bool;
 }
 
 /// See the module.
@@ -75,15 +90,40 @@ impl<W: Work> Connections<W> {
         invite: Option<Invite>,
         interrupted: &str,
     ) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::local(format!("cannot start the runtime: {error}")))?;
-        let result = runtime.block_on(self.go(jobs, remotes, invite, interrupted));
-        // A look-up of a name may hang for long; nobody waits for it any more.
-        runtime.shutdown_background();
-        result
+        block_on(self.go(jobs, remotes, invite, interrupted))
+    }
+
+    /// Works whenever there is something to do, on one connection that is made for it, until somebody ends it, or
+    /// `broken` tells why it cannot go on.
+    pub(super) fn stand_by(
+        self,
+        remotes: &mut Remotes,
+        invite: Option<Invite>,
+        broken: impl Future<Output = Failure>,
+    ) -> Result<(), Failure>
+    where
+        W: Standby,
+    {
+        block_on(async {
+            let signals = Signals::new()?;
+            let work = self.work.clone();
+            let mut working = pin!(self.work_when_wanted(remotes, invite));
+            let result = tokio::select! {
+                biased;
+                () = signals.wait() => {
+                    // A connection that has done everything parts from the server in order.
+                    if work.is_finished() {
+                        work.wind_up();
+                        let _ = timeout(PARTING, &mut working).await;
+                    }
+                    Ok(())
+                }
+                failure = broken => Err(failure),
+                result = &mut working => result,
+            };
+            work.stop();
+            result
+        })
     }
 
     async fn go(
@@ -104,13 +144,23 @@ impl<W: Work> Connections<W> {
         }
     }
 
+    async fn work_when_wanted(mut self, remotes: &mut Remotes, invite: Option<Invite>) -> Result<(), Failure>
+    where
+        W: Standby,
+    {
+        self.work.wanted().await;
+        let mut session = Some(self.first_session(remotes, invite).await?);
+        // By then this client is known, and an invite ends some day.
+        self.dialer.forget_invite();
+        while !self.work.is_over() {
+            self.clone().keep_working(session.take()).await?;
+            self.work.wanted().await;
+        }
+        Ok(())
+    }
+
     /// The first connection decides whether anything is done at all.
-    async fn connect_and_work(
-        self,
-        jobs: usize,
-        remotes: &mut Remotes,
-        invite: Option<Invite>,
-    ) -> Result<(), Failure> {
+    async fn first_session(&self, remotes: &mut Remotes, invite: Option<Invite>) -> Result<Session, Failure> {
         let mut patience = Patience::new(self.retry);
         let first = loop {
             match self.dialer.dial().await {
@@ -119,10 +169,21 @@ impl<W: Work> Connections<W> {
                 Err(DialError::Later(sentence)) => patience.pause(0, sentence, &self.narrator).await?,
             }
         };
+        patience.has_ended(&self.narrator);
         if let Some(invite) = &invite {
             let name = remotes.add(invite, None, &first.welcome.name)?;
             self.narrator.say(&format!("paired: the server is known as `{name}` here"));
         }
+        Ok(first)
+    }
+
+    async fn connect_and_work(
+        self,
+        jobs: usize,
+        remotes: &mut Remotes,
+        invite: Option<Invite>,
+    ) -> Result<(), Failure> {
+        let first = self.first_session(remotes, invite).await?;
         self.work.start();
         let mut connections = JoinSet::new();
         let mut first = Some(first);
@@ -162,6 +223,9 @@ impl<W: Work> Connections<W> {
                     dialled = self.dialer.dial() => dialled,
                 },
             };
+            if dialled.is_ok() {
+                patience.has_ended(&self.narrator);
+            }
             let problem = match dialled {
                 Ok(session) => match self.work_on(session).await {
                     Ok(()) => return Ok(()),
@@ -214,16 +278,31 @@ impl<W: Work> Connections<W> {
     }
 }
 
+/// A runtime for one run.
+fn block_on<T>(run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::local(format!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(run);
+    // A look-up of a name may hang for long; nobody waits for it any more.
+    runtime.shutdown_background();
+    result
+}
+
 /// How often a lost connection is tried again, and how long before.
 struct Patience {
     tries: Option<u32>,
     used: u32,
     progress: u64,
+    /// Where it is tried for ever: what was told of it last.
+    told: Option<String>,
 }
 
 impl Patience {
     fn new(tries: Option<u32>) -> Self {
-        Patience { tries, used: 0, progress: 0 }
+        Patience { tries, used: 0, progress: 0, told: None }
     }
 
     /// Waits before the next try, longer each time; an error when the tries are used up. Progress gives them back.
@@ -241,9 +320,24 @@ impl Patience {
         // Clients that lost the same server do not come back all at once.
         let pause = longest.mul_f64(0.5 + fastrand::f64() / 2.0);
         self.used += 1;
-        narrator.say(&format!("{problem}; trying again in {:.1} s", pause.as_secs_f64()));
+        match self.tries {
+            Some(_) => narrator.say(&format!("{problem}; trying again in {:.1} s", pause.as_secs_f64())),
+            // A server that is away for days does not fill a log.
+            None if self.told.as_ref() == Some(&problem) => {}
+            None => {
+                narrator.say(&format!("{problem}; trying again until it works"));
+                self.told = Some(problem);
+            }
+        }
         sleep(pause).await;
         Ok(())
+    }
+
+    /// A connection stands again.
+    fn has_ended(&mut self, narrator: &Narrator) {
+        if self.told.take().is_some() {
+            narrator.say("the server is there again");
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod pair;
 mod remotes;
 mod send;
 mod verify;
+mod watch;
 
 use std::io::{self, Write};
 
@@ -24,6 +25,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Pair { home, link, name } => pair::run(&home, link, name.as_deref()),
         Command::Send(send) => send::run(*send),
+        Command::Watch(watch) => watch::run(*watch),
         Command::Get(get) => get::run(*get),
         Command::Ls(ls) => ls::run(ls),
         Command::Verify(verify) => verify::run(*verify),

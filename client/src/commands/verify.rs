@@ -48,7 +48,7 @@ pub(super) fn run(config: Verify) -> Result<Exit, Failure> {
     let sources = trees(sources, &rules)?;
     let (dialer, invite) = Dialer::to(server, &config.home.identity, config.timeout)?;
     let digests = Arc::new(Digests::open(&config.home.state)?);
-    let output = Output { form: Form::Silent, quiet: config.quiet, verbose: false };
+    let output = Output { form: Form::Silent, quiet: config.quiet, verbose: false, each_sent: false };
     let narrator = Arc::new(Narrator::new(output, Direction::Send, false, None));
     // Each once, and none that is part of another.
     let bases: Option<BTreeSet<RelPath>> = sources.iter().map(|source| source.base.clone()).collect();

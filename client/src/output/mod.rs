@@ -310,7 +310,10 @@ impl Narrator {
             }
             (_, Some(detail)) if !self.output.quiet => teller.say(&format!("ferry: {name}: {detail}")),
             (Status::Held, _) if self.output.verbose => teller.say(&format!("held  {name}")),
-            (Status::Sent, _) if self.output.verbose => {
+            (Status::Sent, _)
+                if self.output.verbose
+                    || (self.output.each_sent && !self.output.quiet && entry.kind != "folder") =>
+            {
                 teller.say(&format!("{:<5} {name}", totals.direction.done()));
             }
             _ => {}

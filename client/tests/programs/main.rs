@@ -49,3 +49,4 @@ mod streams;
 mod support;
 mod telling;
 mod trust;
+mod watching;

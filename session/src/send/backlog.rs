@@ -48,6 +48,17 @@ impl Backlog {
         self.changed.notify_all();
     }
 
+    /// More will be added after all. Who has been told that there is nothing more takes none of it.
+    pub fn has_more(&self) {
+        self.lock().has_all = false;
+    }
+
+    /// Whether there is nothing to do now, whatever may still be added.
+    pub fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.ready.is_empty() && state.outstanding == 0
+    }
+
     /// Ends the run: nothing more is handed out.
     pub fn stop(&self) {
         self.lock().stopped = true;

@@ -21,6 +21,8 @@ use super::{
 /// See the module.
 pub(super) struct ByPath {
     entries: walkdir::IntoIter,
+    /// Levels below the root at which they begin.
+    offset: usize,
     root: PathBuf,
     base: Option<RelPath>,
     links: Links,
@@ -29,16 +31,28 @@ pub(super) struct ByPath {
 
 impl ByPath {
     pub(super) fn new(root: &Path, base: Option<RelPath>, links: Links, choose: Box<dyn Choose>) -> Self {
-        let entries = WalkDir::new(root)
-            .follow_links(links == Links::Follow)
-            .follow_root_links(base.is_none())
-            .same_file_system(choose.stays_on_one_file_system());
-        ByPath { entries: entries.into_iter(), root: root.to_owned(), base, links, choose }
+        let entries = WalkDir::new(root).into_iter();
+        let mut by_path = ByPath { entries, offset: 0, root: root.to_owned(), base, links, choose };
+        by_path.go_to(Path::new(""), true);
+        by_path
+    }
+
+    /// Goes on with the entry at this path below the root, and perhaps all that is in it.
+    pub(super) fn go_to(&mut self, below: &Path, is_whole: bool) {
+        let is_root = below.as_os_str().is_empty();
+        let start = if is_root { self.root.clone() } else { self.root.join(below) };
+        self.entries = WalkDir::new(start)
+            .max_depth(if is_whole { usize::MAX } else { 0 })
+            .follow_links(self.links == Links::Follow)
+            .follow_root_links(is_root && self.base.is_none())
+            .same_file_system(self.choose.stays_on_one_file_system())
+            .into_iter();
+        self.offset = below.components().count();
     }
 
     /// A root that is a link to a folder is entered, and yet shown as a link.
     fn is_followed_root(&self, entry: &DirEntry) -> bool {
-        self.base.is_none() && entry.depth() == 0 && entry.path().is_dir()
+        self.base.is_none() && self.offset + entry.depth() == 0 && entry.path().is_dir()
     }
 
     fn look(&mut self, entry: &DirEntry) -> Result<Sight, SourceError> {
@@ -91,11 +105,11 @@ impl Iterator for ByPath {
                 if matches!(sight, Sight::Problem(_) | Sight::LeftOut(_)) && entry.file_type().is_dir() {
                     self.entries.skip_current_dir();
                 }
-                Visit { depth: entry.depth(), path: entry.into_path(), sight }
+                Visit { depth: self.offset + entry.depth(), path: entry.into_path(), sight }
             }
             Err(error) => {
                 let path = error.path().unwrap_or(&self.root).to_owned();
-                let depth = error.depth();
+                let depth = self.offset + error.depth();
                 let error =
                     error.into_io_error().unwrap_or_else(|| io::Error::other("links lead in a circle"));
                 Visit { depth, path, sight: Sight::Closed(error.into()) }

@@ -4,6 +4,7 @@
 
 mod beneath;
 mod by_path;
+mod picked;
 mod reading;
 mod stretches;
 mod walk;
@@ -117,6 +118,15 @@ pub trait Choose: Send {
     fn stays_on_one_file_system(&self) -> bool {
         false
     }
+}
+
+/// An entry of a tree that a walk is to go to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pick {
+    /// Where it is below the root of the walk, for which this is empty.
+    pub below: PathBuf,
+    /// With everything in it, if it is a folder.
+    pub is_whole: bool,
 }
 
 /// Every entry.

@@ -8,7 +8,10 @@ use std::{
 
 use ferry_proto::{Kind, RelPath};
 
-use super::{Choose, Everything, Found, Item, Links, Shelf, SourceError, beneath::Beneath, by_path::ByPath};
+use super::{
+    Choose, Everything, Found, Item, Links, Pick, Shelf, SourceError, beneath::Beneath, by_path::ByPath,
+    picked::Picked,
+};
 
 /// Walks one source, folders after what is in them.
 pub struct Walk {
@@ -59,6 +62,18 @@ impl Walk {
     /// The same, of what is chosen.
     pub fn choosing(root: &Path, base: Option<RelPath>, links: Links, choose: Box<dyn Choose>) -> Self {
         Walk::of(ByPath::new(root, base, links, choose), |_| {})
+    }
+
+    /// The same, going only to some entries, each of them named once, and to the folders around them. What is not
+    /// there does not come.
+    pub fn picking(
+        root: &Path,
+        base: Option<RelPath>,
+        links: Links,
+        choose: Box<dyn Choose>,
+        picks: Vec<Pick>,
+    ) -> Self {
+        Walk::of(Picked::new(ByPath::new(root, base, links, choose), picks), |_| {})
     }
 
     /// Of what is at `path` in `folder` of a store, where no path is the folder itself, which then is not sent. What is

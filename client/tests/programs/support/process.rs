@@ -119,9 +119,19 @@ impl Running {
         send_signal(&self.child, signal);
     }
 
+    /// Waits until it has told this.
+    pub(crate) fn has_told(&self, words: &str) {
+        eventually(words, || self.stderr_so_far().contains(words).then_some(()));
+    }
+
     /// What it has written so far.
     pub(crate) fn stdout_so_far(&self) -> String {
         String::from_utf8_lossy(&self.stdout.bytes()).into_owned()
+    }
+
+    /// What it has told so far.
+    pub(crate) fn stderr_so_far(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.bytes()).into_owned()
     }
 
     /// Whole lines that it has written to standard output so far.

@@ -1,0 +1,162 @@
+//! `ferry watch`: puts the watch together, and tells how it ended.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use ferry_proto::{Conflict, Features, escape};
+use ferry_session::{
+    SessionError,
+    send::{self, Options},
+};
+use ferry_store::source::AttributeReader;
+use tokio::sync::oneshot;
+
+use super::connections::{Connections, Standby, Work};
+use crate::{
+    choosing::Rules,
+    config::Watch,
+    dial::{Dialer, Session},
+    digests::Digests,
+    exit::{Exit, Failure},
+    output::{Direction, Narrator},
+    pace::Pace,
+    place::{self, SourceArg},
+    queue::Queue,
+    remotes::Remotes,
+    watching::{Tree, Watching},
+};
+
+/// What the one connection works on.
+struct Watched {
+    watching: Arc<Watching>,
+    queue: Arc<Queue>,
+    pace: Arc<Pace>,
+    narrator: Arc<Narrator>,
+    on_conflict: Conflict,
+    options: Options,
+}
+
+pub(super) fn run(config: Watch) -> Result<Exit, Failure> {
+    let run = config.run;
+    let mut remotes = Remotes::load(&config.home.config)?;
+    let (server, sources) = place::send(config.sources, &remotes)?;
+    let (root, base) = match <[SourceArg; 1]>::try_from(sources) {
+        Ok([SourceArg::Tree { root, base }]) => (absolute(&root)?, base),
+        _ => return Err(Failure::usage("watch takes one folder")),
+    };
+    let digests = Arc::new(Digests::open(&config.home.state)?);
+    let narrator = Arc::new(Narrator::new(run.output, Direction::Send, false, None));
+    let (dialer, invite) = Dialer::to(server, &config.home.identity, run.timeout)?;
+    let attributes = AttributeReader::new(run.wants, config.links);
+    let queue = Queue::new(digests.clone(), attributes, false, narrator.clone(), false);
+    let (links, rules) = (config.links, Rules::new(config.choice)?);
+    let tree = Tree { root, base, links, rules, rest: config.settle, cache: digests.path().to_owned() };
+    let watching = Watching::new(tree, queue.clone(), narrator.clone(), digests.clone())?;
+    let work = Arc::new(Watched {
+        watching: watching.clone(),
+        queue,
+        pace: Arc::new(Pace::new(run.limit_rate)),
+        narrator: narrator.clone(),
+        on_conflict: run.on_conflict,
+        options: Options {
+            asked: false,
+            dry_run: false,
+            links,
+            digest: run.digest,
+            checksum: false,
+            has_company: false,
+            shared: Features::default(),
+        },
+    });
+    let (tell, told) = oneshot::channel();
+    std::thread::spawn({
+        let watching = watching.clone();
+        move || {
+            if let Err(failure) = watching.feed() {
+                // Whoever waits for it no longer waits for anything.
+                let _ = tell.send(failure);
+            }
+        }
+    });
+    let broken = async {
+        // It ends by itself only with a reason.
+        told.await
+            .unwrap_or_else(|_| Failure::new(Exit::SomeFailed, "internal error: the watch ended in a panic"))
+    };
+    let (retry, timeout) = (run.retry, run.timeout);
+    let connections = Connections { dialer, work, narrator: narrator.clone(), retry, timeout };
+    let stopped = connections.stand_by(&mut remotes, invite, broken);
+    digests.save_or_tell(&narrator);
+    narrator.end(stopped.and_then(|()| how_it_ended(&watching)))
+}
+
+/// When somebody has ended it.
+fn how_it_ended(watching: &Watching) -> Result<Exit, Failure> {
+    if watching.has_failures() {
+        Ok(Exit::SomeFailed)
+    } else if watching.was_busy() {
+        let sentence =
+            "stopped before everything had settled and arrived: the same command goes on from here";
+        Err(Failure::new(Exit::Interrupted, sentence))
+    } else {
+        Ok(Exit::Well)
+    }
+}
+
+/// The folder by a path that means the same wherever it is compared, and with a slash at its end where what is in it is
+/// meant.
+fn absolute(root: &Path) -> Result<PathBuf, Failure> {
+    let shown = || escape::bytes(root.as_os_str().as_encoded_bytes()).to_string();
+    let mut absolute =
+        std::path::absolute(root).map_err(|error| Failure::local(format!("{}: {error}", shown())))?;
+    if place::own_name(root.as_os_str()).is_none() {
+        absolute.push("");
+    } else if absolute.is_symlink() {
+        let shown = shown();
+        return Err(Failure::usage(format!(
+            "{shown} is a link: write {shown}/ to watch what is in the folder behind it"
+        )));
+    }
+    Ok(absolute)
+}
+
+impl Work for Watched {
+    async fn on(&self, session: Session) -> Result<(), SessionError> {
+        let options = Options { shared: session.shared(), ..self.options };
+        let Session { incoming, outbox, welcome } = session;
+        let (manifest, pace) = (self.watching.outgoing(), self.pace.clone());
+        send::put(incoming, outbox, welcome.limits, self.on_conflict, options, manifest, pace).await
+    }
+
+    fn is_finished(&self) -> bool {
+        self.queue.is_idle()
+    }
+
+    fn progress(&self) -> u64 {
+        self.queue.progress()
+    }
+
+    fn motion(&self) -> [u64; 2] {
+        [self.narrator.bytes(), self.queue.digested()]
+    }
+
+    fn stop(&self) {
+        self.watching.stop();
+    }
+}
+
+impl Standby for Watched {
+    async fn wanted(&self) {
+        self.watching.wanted().await;
+    }
+
+    fn wind_up(&self) {
+        self.watching.wind_up();
+    }
+
+    fn is_over(&self) -> bool {
+        self.watching.is_over()
+    }
+}
