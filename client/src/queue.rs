@@ -243,8 +243,8 @@ impl Manifest for Queue {
         self.digests.find(&item.identity, algorithm)
     }
 
-    fn learned(&self, item: &Item, digest: Digest) -> Result<(), SourceError> {
-        self.digests.learn(&item.identity, digest);
+    fn learned(&self, item: &Item, found: &ferry_store::Digests) -> Result<(), SourceError> {
+        found.iter().for_each(|digest| self.digests.learn(&item.identity, digest));
         Ok(())
     }
 
@@ -264,7 +264,7 @@ impl Manifest for Queue {
         self.digested.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn disproved(&self, item: &Item, _: Digest) -> Disproved {
+    fn disproved(&self, item: &Item, _: &ferry_store::Digests) -> Disproved {
         self.digests.forget(&item.identity);
         Disproved::Forgotten
     }

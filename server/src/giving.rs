@@ -16,7 +16,7 @@ use ferry_session::send::{
     Backlog, Disproved, Fate, HardLinks, Manifest, Next, Origin, Stage, Task, source_failure,
 };
 use ferry_store::{
-    Ledger, Lesson, LocalStore, Row, RowKind, Uploads, lock,
+    Digests, Ledger, Lesson, LocalStore, Row, RowKind, Uploads, lock,
     source::{Found, Identity, Item, Shelf, SourceError, Walk},
 };
 
@@ -127,10 +127,10 @@ fn learn(uploads: &Uploads<LocalStore>, to_learn: &mpsc::Receiver<Lesson>) {
 }
 
 impl Giving {
-    /// A file was read and had this digest: its row may want to know. Never waits.
-    fn note(&self, item: &Item, digest: Digest) {
+    /// A file was read and had these digests: its row may want to know. Never waits.
+    fn note(&self, item: &Item, found: &Digests) {
         if let Ok(path) = whole(self.folder.as_ref(), &item.path) {
-            let lesson = Lesson { path, identity: item.identity, mode: item.mode, digest };
+            let lesson = Lesson { path, identity: item.identity, mode: item.mode, found: *found };
             let _ = self.lessons.try_send(lesson);
         }
     }
@@ -258,20 +258,18 @@ impl Manifest for Giving {
         known.and_then(|digests| digests.by(algorithm))
     }
 
-    fn learned(&self, item: &Item, digest: Digest) -> Result<(), SourceError> {
-        let known = item.known.as_ref().and_then(|digests| digests.by(digest.algorithm()));
-        if known != Some(digest) || item.is_damaged {
-            self.note(item, digest);
+    fn learned(&self, item: &Item, found: &Digests) -> Result<(), SourceError> {
+        let known = item.known.as_deref();
+        let is_wrong = known.is_some_and(|known| !known.agree_with(found));
+        let is_news = known.is_none_or(|known| known.with(found) != *known);
+        if is_wrong || is_news || item.is_damaged {
+            self.note(item, found);
         }
-        match known {
-            Some(known) if known != digest => {
-                tell_of_damage(item);
-                Err(SourceError::Damaged)
-            }
-            // By this algorithm nobody can say whether it is well.
-            None if item.is_damaged => Err(SourceError::Damaged),
-            _ => Ok(()),
+        if is_wrong {
+            tell_of_damage(item);
+            return Err(SourceError::Damaged);
         }
+        Ok(())
     }
 
     fn known_state(&self, _: &Identity, _: Algorithm, _: u64) -> Option<HasherState> {
@@ -280,8 +278,8 @@ impl Manifest for Giving {
 
     fn learned_state(&self, _: &Identity, _: HasherState) {}
 
-    fn disproved(&self, item: &Item, digest: Digest) -> Disproved {
-        self.note(item, digest);
+    fn disproved(&self, item: &Item, found: &Digests) -> Disproved {
+        self.note(item, found);
         tell_of_damage(item);
         Disproved::Damaged(SourceError::Damaged.to_string())
     }

@@ -10,7 +10,10 @@ use std::{
 
 use ferry_proto::{Algorithm, Attributes, Code, Digest, HasherState, Kind};
 use ferry_session::send::{Disproved, Fate, Manifest, Next, Origin, Stage, Task};
-use ferry_store::source::{Identity, Item, Links, SourceError};
+use ferry_store::{
+    Digests,
+    source::{Identity, Item, Links, SourceError},
+};
 
 use super::{Watching, settling::News};
 use crate::queue::Queue;
@@ -108,8 +111,8 @@ impl Manifest for Outgoing {
         self.queue().known_digest(item, algorithm)
     }
 
-    fn learned(&self, item: &Item, digest: Digest) -> Result<(), SourceError> {
-        self.queue().learned(item, digest)
+    fn learned(&self, item: &Item, found: &Digests) -> Result<(), SourceError> {
+        self.queue().learned(item, found)
     }
 
     fn known_state(&self, identity: &Identity, algorithm: Algorithm, most: u64) -> Option<HasherState> {
@@ -128,8 +131,8 @@ impl Manifest for Outgoing {
         Manifest::digested(self.queue(), bytes);
     }
 
-    fn disproved(&self, item: &Item, digest: Digest) -> Disproved {
-        self.queue().disproved(item, digest)
+    fn disproved(&self, item: &Item, found: &Digests) -> Disproved {
+        self.queue().disproved(item, found)
     }
 
     fn begun(&self, task: &Task, offset: u64, is_further: bool) {

@@ -129,6 +129,29 @@ fn what_a_disk_has_done_is_found_told_to_everybody_and_repaired_by_the_next_send
 }
 
 #[test]
+fn rot_that_nobody_has_met_is_met_by_whoever_asks_for_another_digest() {
+    // One that is read before it is offered, and one that is digested as it goes.
+    for (name, size) in [("small", 1000), ("large", 2 * MIB)] {
+        let sent = sent(&[(name, noise(size, 1))]);
+        sent.server.rot(sent.there(name));
+        let to = sent.server.beside().join("back");
+        let get = sent.client.ferry("get").arg(format!("box:tree/{name}")).arg(&to);
+        get.args(["--digest", "blake3"]).run().code(1).says("damaged");
+        assert!(!to.exists(), "nothing of it is left");
+        let noted = || (sent.findings() == [pair(&format!("tree/{name}"), "rotted")]).then_some(());
+        eventually("it is noted", noted);
+        sent.sends(&[]);
+        assert_eq!(sent.findings(), []);
+        sent.server.rot(sent.there(name));
+        let told = sent.verify(&["--digest", "blake3"], 1);
+        assert_eq!(told, format!("different  tree/{name}: it is damaged on the server\n"));
+        sent.sends(&[]);
+        sent.scrub(&[], 0);
+        sent.verify(&["--digest", "blake3"], 0);
+    }
+}
+
+#[test]
 fn a_scrub_for_people_says_what_there_is_to_do() {
     let sent = sent(&[("file", noise(1000, 1))]);
     let well = sent.server.ferryd(&["scrub"]).code(0).says("differences 0");

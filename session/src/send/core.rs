@@ -11,7 +11,7 @@ use ferry_proto::{
     Code, Digest, FrameHeader, Limits, Message, Missing, Progress, Rejected, Sender, Seq, Spent, Violation,
     limits,
 };
-use ferry_store::source::SourceError;
+use ferry_store::{Digests, source::SourceError};
 use tokio::{
     runtime::Handle,
     sync::mpsc::{self, error::TryRecvError},
@@ -414,8 +414,9 @@ impl Core {
     fn give_deed(&mut self, seq: Seq, what: What) {
         let Some(outstanding) = self.outstanding.get(&seq) else { return };
         let hold = outstanding.hold.clone();
+        let also = scout::also(&outstanding.task, self.options.digest);
         // The reader ends only with this session, or in a panic, which the end of its channel tells.
-        let _ = self.deeds.send(Deed { seq, what, links: self.options.links, hold });
+        let _ = self.deeds.send(Deed { seq, what, links: self.options.links, also, hold });
     }
 
     /// Takes what the reader says.
@@ -451,22 +452,24 @@ impl Core {
             Event::Small(read) => {
                 for (seq, whole) in read {
                     match whole {
-                        Ok(Whole { bytes, digest, grew }) => {
+                        Ok(Whole { bytes, found, grew }) => {
                             self.pack_body(seq, &bytes);
-                            self.ended(seq, digest, bytes.len() as u64, grew);
+                            self.ended(seq, &found, bytes.len() as u64, grew);
                         }
                         Err(error) => self.unreadable(seq, &error),
                     }
                 }
             }
-            Event::Ended { seq, digest, length, grew } => self.ended(seq, digest, length, grew),
-            Event::Digested(seq, digest) => {
+            Event::Ended { seq, found, length, grew } => self.ended(seq, &found, length, grew),
+            Event::Digested(seq, found) => {
                 let Some(Outstanding { task, .. }) = self.outstanding.get(&seq) else { return Ok(()) };
                 if let Origin::Tree(item) = &task.origin
-                    && let Err(error) = self.manifest.learned(item, digest)
+                    && let Err(error) = self.manifest.learned(item, &found)
                 {
                     self.unreadable(seq, &error);
-                } else if let Some(Outstanding { task, .. }) = self.outstanding.remove(&seq) {
+                } else if let Some(digest) = found.by(self.options.digest)
+                    && let Some(Outstanding { task, .. }) = self.outstanding.remove(&seq)
+                {
                     self.again.push_back((task, digest));
                 }
             }
@@ -483,17 +486,18 @@ impl Core {
         }
     }
 
-    fn ended(&mut self, seq: Seq, digest: Digest, length: u64, grew: bool) {
+    fn ended(&mut self, seq: Seq, found: &Digests, length: u64, grew: bool) {
+        let Some(digest) = found.by(self.options.digest) else { return };
         let Some(outstanding) = self.outstanding.get_mut(&seq) else { return };
         if let Origin::Tree(item) = &outstanding.task.origin {
             if outstanding.digest.is_some_and(|known| known != digest) {
                 // What was known of this file was wrong, so its offer was too.
-                return match self.manifest.disproved(item, digest) {
+                return match self.manifest.disproved(item, found) {
                     Disproved::Forgotten => self.unreadable(seq, &SourceError::Changed),
                     Disproved::Damaged(detail) => self.abort(seq, Code::DigestMismatch, detail),
                 };
             }
-            if !grew && let Err(error) = self.manifest.learned(item, digest) {
+            if !grew && let Err(error) = self.manifest.learned(item, found) {
                 return self.unreadable(seq, &error);
             }
         }

@@ -11,7 +11,10 @@ use std::{
 };
 
 use ferry_proto::{Algorithm, Digest, FrameHeader, Hasher, Hole, Seq, limits};
-use ferry_store::source::{Change, Identity, Links, Location, Source, SourceError, Stretch};
+use ferry_store::{
+    Digests,
+    source::{Change, Identity, Links, Location, Source, SourceError, Stretch},
+};
 use tokio::sync::mpsc::Sender;
 
 use super::{Manifest, Stage, Stream};
@@ -32,6 +35,8 @@ pub(super) struct Deed {
     pub(super) seq: Seq,
     pub(super) what: What,
     pub(super) links: Links,
+    /// What else it is digested by: where it is known by another algorithm than the run's, that one says whether it is well.
+    pub(super) also: Option<Algorithm>,
     pub(super) hold: Arc<Hold>,
 }
 
@@ -80,9 +85,9 @@ pub(super) enum Event {
     /// Small files, as many as were asked for meanwhile.
     Small(Vec<(Seq, Result<Whole, SourceError>)>),
     /// The body is complete.
-    Ended { seq: Seq, digest: Digest, length: u64, grew: bool },
-    /// The file has this digest.
-    Digested(Seq, Digest),
+    Ended { seq: Seq, found: Digests, length: u64, grew: bool },
+    /// The file has these digests.
+    Digested(Seq, Digests),
     /// It cannot be read, or is not what it was.
     Failed(Seq, SourceError),
 }
@@ -90,7 +95,7 @@ pub(super) enum Event {
 /// All there is of a small file.
 pub(super) struct Whole {
     pub(super) bytes: Vec<u8>,
-    pub(super) digest: Digest,
+    pub(super) found: Digests,
     pub(super) grew: bool,
 }
 
@@ -200,32 +205,32 @@ impl Reading<'_> {
         match &self.deed.what {
             What::Digest { source: location, identity } => {
                 let mut source = open(location, identity, links)?;
-                let mut hasher = self.making.algorithm.hasher();
-                self.digest(&mut source, identity.size, &mut hasher)?;
+                let mut hashers = self.hashers();
+                self.digest(&mut source, identity.size, &mut hashers)?;
                 if source.change_since(identity)? != Change::None {
                     return Err(SourceError::Changed.into());
                 }
-                self.tell(Event::Digested(seq, hasher.finish()))
+                self.tell(Event::Digested(seq, hashers.finish()))
             }
             What::Body { source: location, identity, resume } => {
                 let mut source = open(location, identity, links)?;
-                let mut hasher = self.making.algorithm.hasher();
+                let mut hashers = self.hashers();
                 let mut offset = 0;
                 if let Some((resume_at, prefix)) = *resume {
-                    hasher = self.digest_before(&mut source, identity, resume_at)?;
+                    hashers = self.digest_before(&mut source, identity, resume_at)?;
                     offset = resume_at;
-                    if hasher.so_far() != prefix {
+                    if hashers.main.so_far() != prefix {
                         // Other bytes than those that were sent before: nothing of them is joined with these.
                         source = open(location, identity, links)?;
-                        hasher = self.making.algorithm.hasher();
+                        hashers = self.hashers();
                         offset = 0;
                     }
                 }
                 self.tell(Event::Begun(seq, offset))?;
-                let length = self.chunks(&mut source, offset, Some(identity), &mut hasher)?;
-                let digest = hasher.finish();
-                let grew = self.has_grown(&source, location, identity, length, digest)?;
-                self.tell(Event::Ended { seq, digest, length, grew })
+                let length = self.chunks(&mut source, offset, Some(identity), &mut hashers)?;
+                let found = hashers.finish();
+                let grew = self.has_grown(&source, location, identity, length, &found)?;
+                self.tell(Event::Ended { seq, found, length, grew })
             }
             What::Small { .. } => {
                 let whole = self.whole()?;
@@ -238,12 +243,16 @@ impl Reading<'_> {
                     self.check()?;
                 }
                 self.deed.hold.consume()?;
-                let mut hasher = self.making.algorithm.hasher();
-                let length = self.chunks(&mut Reader(&**stream), 0, None, &mut hasher)?;
+                let mut hashers = self.hashers();
+                let length = self.chunks(&mut Reader(&**stream), 0, None, &mut hashers)?;
                 stream.finish()?;
-                self.tell(Event::Ended { seq, digest: hasher.finish(), length, grew: false })
+                self.tell(Event::Ended { seq, found: hashers.finish(), length, grew: false })
             }
         }
+    }
+
+    fn hashers(&self) -> Hashers {
+        Hashers { main: self.making.algorithm.hasher(), also: self.deed.also.map(Algorithm::hasher) }
     }
 
     /// Reads a small file.
@@ -251,12 +260,12 @@ impl Reading<'_> {
         let What::Small { source: location, identity } = &self.deed.what else { return Err(Stop::Cancelled) };
         self.check()?;
         let mut source = open(location, identity, self.deed.links)?;
-        let mut hasher = self.making.algorithm.hasher();
+        let mut hashers = self.hashers();
         let mut bytes = vec![0; identity.size as usize];
-        let length = self.read(&mut source, &mut bytes, &mut hasher)? as u64;
-        let digest = hasher.finish();
-        let grew = self.has_grown(&source, location, identity, length, digest)?;
-        Ok(Whole { bytes, digest, grew })
+        let length = self.read(&mut source, &mut bytes, &mut hashers)? as u64;
+        let found = hashers.finish();
+        let grew = self.has_grown(&source, location, identity, length, &found)?;
+        Ok(Whole { bytes, found, grew })
     }
 
     /// Whether a file that was just read has only grown; an error if anything else has changed.
@@ -266,7 +275,7 @@ impl Reading<'_> {
         location: &Location,
         identity: &Identity,
         length: u64,
-        digest: Digest,
+        found: &Digests,
     ) -> Result<bool, Stop> {
         let change = source.change_since(identity)?;
         if change == Change::Changed || length != identity.size {
@@ -274,9 +283,9 @@ impl Reading<'_> {
         }
         if change == Change::Grew {
             // Growth hides whether anything else changed, so what was announced is read once more.
-            let mut again = self.making.algorithm.hasher();
+            let mut again = self.hashers();
             self.digest(&mut open(location, identity, self.deed.links)?, identity.size, &mut again)?;
-            if again.finish() != digest {
+            if again.finish() != *found {
                 return Err(SourceError::Changed.into());
             }
         }
@@ -290,11 +299,11 @@ impl Reading<'_> {
         source: &mut impl Readable,
         mut offset: u64,
         file: Option<&Identity>,
-        hasher: &mut Hasher,
+        hashers: &mut Hashers,
     ) -> Result<u64, Stop> {
         loop {
             self.check()?;
-            if let (Some(identity), Some(state)) = (file, hasher.state(offset)) {
+            if let (Some(identity), Some(state)) = (file, hashers.main.state(offset)) {
                 self.manifest.learned_state(identity, state);
             }
             let left = file.map_or(u64::MAX, |identity| identity.size - offset);
@@ -303,7 +312,7 @@ impl Reading<'_> {
             let data = match source.next_stretch()? {
                 Stretch::Hole(length) if let Some(hole) = self.hole(length.min(most)) => {
                     source.pass_over(hole.length() as u64)?;
-                    self.hash(&ZEROS[..hole.length()], hasher);
+                    self.hash(&ZEROS[..hole.length()], hashers);
                     offset += hole.length() as u64;
                     self.tell(Event::Hole(self.deed.seq, hole))?;
                     continue;
@@ -314,7 +323,7 @@ impl Reading<'_> {
             let wanted = most.min(data).min(self.making.chunk as u64) as usize;
             let mut frame = self.buffers.take(FrameHeader::LEN + wanted);
             frame.resize(FrameHeader::LEN + wanted, 0);
-            let read = self.read(source, &mut frame[FrameHeader::LEN..], hasher)?;
+            let read = self.read(source, &mut frame[FrameHeader::LEN..], hashers)?;
             if read == 0 {
                 return Ok(offset);
             }
@@ -330,23 +339,28 @@ impl Reading<'_> {
         Hole::new(length.min(self.making.hole as u64) as usize)
     }
 
-    /// The hasher after the first bytes of a file: from where its state was kept, and read from there.
-    fn digest_before(&self, source: &mut Source, identity: &Identity, length: u64) -> Result<Hasher, Stop> {
-        let kept = self.manifest.known_state(identity, self.making.algorithm, length);
-        let kept = kept.and_then(|state| Some((state.length(), state.hasher(self.making.algorithm)?)));
-        let (from, mut hasher) = kept.unwrap_or_else(|| (0, self.making.algorithm.hasher()));
+    /// The hashers after the first bytes of a file: from where the state of one that is alone was kept, and read from there.
+    fn digest_before(&self, source: &mut Source, identity: &Identity, length: u64) -> Result<Hashers, Stop> {
+        let mut hashers = self.hashers();
+        let mut from = 0;
+        if hashers.also.is_none()
+            && let Some(state) = self.manifest.known_state(identity, self.making.algorithm, length)
+            && let Some(kept) = state.hasher(self.making.algorithm)
+        {
+            (from, hashers.main) = (state.length(), kept);
+        }
         source.go_to(from)?;
-        self.digest(source, length - from, &mut hasher)?;
-        Ok(hasher)
+        self.digest(source, length - from, &mut hashers)?;
+        Ok(hashers)
     }
 
-    fn digest(&self, source: &mut Source, length: u64, hasher: &mut Hasher) -> Result<(), Stop> {
+    fn digest(&self, source: &mut Source, length: u64, hashers: &mut Hashers) -> Result<(), Stop> {
         let mut buffer = vec![0; CHUNK];
         let mut left = length;
         while left > 0 {
             self.check()?;
             let wanted = left.min(CHUNK as u64) as usize;
-            let read = self.read(source, &mut buffer[..wanted], hasher)?;
+            let read = self.read(source, &mut buffer[..wanted], hashers)?;
             if read == 0 {
                 return Err(SourceError::Changed.into());
             }
@@ -357,17 +371,17 @@ impl Reading<'_> {
     }
 
     /// Reads and hashes what comes next: as much as there is room for, or is there.
-    fn read(&self, source: &mut impl Read, bytes: &mut [u8], hasher: &mut Hasher) -> Result<usize, Stop> {
+    fn read(&self, source: &mut impl Read, bytes: &mut [u8], hashers: &mut Hashers) -> Result<usize, Stop> {
         let begin = Instant::now();
         let read = fill(source, bytes)?;
         self.manifest.spent(Stage::DiskRead, begin.elapsed());
-        self.hash(&bytes[..read], hasher);
+        self.hash(&bytes[..read], hashers);
         Ok(read)
     }
 
-    fn hash(&self, bytes: &[u8], hasher: &mut Hasher) {
+    fn hash(&self, bytes: &[u8], hashers: &mut Hashers) {
         let begin = Instant::now();
-        hasher.update(bytes);
+        hashers.update(bytes);
         self.manifest.spent(Stage::Hash, begin.elapsed());
     }
 
@@ -380,6 +394,25 @@ impl Reading<'_> {
 
     fn tell(&self, event: Event) -> Result<(), Stop> {
         self.events.blocking_send(event).map_err(|_| Stop::Unheard)
+    }
+}
+
+/// What a file is digested by.
+struct Hashers {
+    /// The run's own.
+    main: Hasher,
+    also: Option<Hasher>,
+}
+
+impl Hashers {
+    fn update(&mut self, bytes: &[u8]) {
+        self.main.update(bytes);
+        self.also.iter_mut().for_each(|also| also.update(bytes));
+    }
+
+    fn finish(self) -> Digests {
+        let found = Digests::from(self.main.finish());
+        self.also.map_or(found, |also| found.with(&also.finish().into()))
     }
 }
 

@@ -6,8 +6,11 @@ use std::{
     time::Instant,
 };
 
-use ferry_proto::{Code, Digest, Kind, Missing, limits};
-use ferry_store::source::{Change, Item, Links, Location, Source, SourceError};
+use ferry_proto::{Algorithm, Code, Digest, Kind, Missing, limits};
+use ferry_store::{
+    Digests,
+    source::{Change, Item, Links, Location, Source, SourceError},
+};
 use tokio::{runtime::Handle, sync::mpsc::Sender};
 
 use super::{Manifest, Next, Options, Origin, Stage, Task, reader::CHUNK};
@@ -150,11 +153,24 @@ fn prepare(
     if known.is_some() || item.identity.size > SMALL || is_list {
         return Ok((known, None));
     }
-    let Some((digest, body)) = read_small(manifest, item, options, room)? else { return Ok((None, None)) };
+    let Some((found, body)) = read_small(manifest, item, options, room)? else { return Ok((None, None)) };
     if !body.grew {
-        manifest.learned(item, digest)?;
+        manifest.learned(item, &found)?;
     }
-    Ok((Some(digest), Some(body)))
+    Ok((found.by(options.digest), Some(body)))
+}
+
+/// What a task is to be digested by beside the run's algorithm: the one by which it is known, if that is another.
+pub(super) fn also(task: &Task, algorithm: Algorithm) -> Option<Algorithm> {
+    match &task.origin {
+        Origin::Tree(item) => other_than(item, algorithm),
+        Origin::Stream(..) => None,
+    }
+}
+
+fn other_than(item: &Item, algorithm: Algorithm) -> Option<Algorithm> {
+    let known = item.known.as_ref().filter(|known| known.by(algorithm).is_none())?;
+    known.iter().next().map(|digest| digest.algorithm())
 }
 
 /// Brings an item up to date with its file.
@@ -169,7 +185,7 @@ fn read_small(
     item: &mut Item,
     options: Options,
     room: &impl Fn(u64) -> Permit,
-) -> Result<Option<(Digest, Small)>, SourceError> {
+) -> Result<Option<(Digests, Small)>, SourceError> {
     let links = options.links;
     for _ in 0..ATTEMPTS {
         let begin = Instant::now();
@@ -195,9 +211,11 @@ fn read_small(
             // Growth hides whether anything else changed, so what was announced is read once more.
             Change::Grew if !begins_with(&item.source, links, &bytes)? => {}
             change => {
-                let digest = options.digest.digest(&bytes);
+                let digests = std::iter::once(options.digest).chain(other_than(item, options.digest));
+                let digests = digests.map(|algorithm| Digests::from(algorithm.digest(&bytes)));
+                let found = digests.reduce(|all, next| all.with(&next)).ok_or(SourceError::Changed)?;
                 manifest.spent(Stage::Hash, was_read.elapsed());
-                return Ok(Some((digest, Small { bytes, grew: change == Change::Grew, _room: room })));
+                return Ok(Some((found, Small { bytes, grew: change == Change::Grew, _room: room })));
             }
         }
     }

@@ -3,7 +3,10 @@
 use std::{fmt::Debug, future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use ferry_proto::{Algorithm, Attributes, Code, Digest, HasherState, Header, Kind, Missing, RelPath};
-use ferry_store::source::{Identity, Item, SourceError};
+use ferry_store::{
+    Digests,
+    source::{Identity, Item, SourceError},
+};
 
 use super::Same;
 
@@ -30,8 +33,8 @@ pub trait Manifest: Send + Sync + 'static {
     /// The digest of a file that has not changed since it was learned.
     fn known_digest(&self, item: &Item, algorithm: Algorithm) -> Option<Digest>;
 
-    /// A whole file was read and had this digest. An error says that it cannot be: the file is not sent.
-    fn learned(&self, item: &Item, digest: Digest) -> Result<(), SourceError>;
+    /// A whole file was read and had these digests. An error says that it cannot be: the file is not sent.
+    fn learned(&self, item: &Item, found: &Digests) -> Result<(), SourceError>;
 
     /// The longest state of a hasher, of at most this many bytes of a file that has not changed since it was kept.
     fn known_state(&self, identity: &Identity, algorithm: Algorithm, most: u64) -> Option<HasherState>;
@@ -45,8 +48,8 @@ pub trait Manifest: Send + Sync + 'static {
     /// Bytes of a file were read, only to be digested.
     fn digested(&self, bytes: u64);
 
-    /// A known digest has turned out wrong, though the file seems untouched: it has this one.
-    fn disproved(&self, item: &Item, digest: Digest) -> Disproved;
+    /// A known digest has turned out wrong, though the file seems untouched: it has these.
+    fn disproved(&self, item: &Item, found: &Digests) -> Disproved;
 
     /// A large body, or a stream, begins at this offset; `is_further` if it never began so far on before.
     fn begun(&self, task: &Task, offset: u64, is_further: bool);

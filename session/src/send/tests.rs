@@ -8,7 +8,7 @@ use std::{
 
 use ferry_proto::{Answer, Code, Digest, Features, HasherState, Message, Verdict};
 use ferry_store::{
-    lock,
+    Digests, lock,
     source::{Found, Identity, Item, SourceError, Walk},
 };
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
@@ -88,7 +88,7 @@ impl Manifest for Single {
         None
     }
 
-    fn learned(&self, _: &Item, _: Digest) -> Result<(), SourceError> {
+    fn learned(&self, _: &Item, _: &Digests) -> Result<(), SourceError> {
         Ok(())
     }
 
@@ -102,7 +102,7 @@ impl Manifest for Single {
 
     fn digested(&self, _: u64) {}
 
-    fn disproved(&self, _: &Item, _: Digest) -> Disproved {
+    fn disproved(&self, _: &Item, _: &Digests) -> Disproved {
         Disproved::Forgotten
     }
 

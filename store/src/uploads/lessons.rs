@@ -2,10 +2,10 @@
 
 use ferry_proto::{Digest, Mode, RelPath};
 
-use super::{Uploads, reads::SHORT, scrub::compare::renewed};
+use super::{Uploads, scrub::compare::renewed};
 use crate::{Amiss, Change, Digests, Finding, LedgerError, Revision, Row, RowKind, Store, source::Identity};
 
-/// A file was read, and had this digest.
+/// A file was read, and had these digests.
 #[derive(Debug, Clone)]
 pub struct Lesson {
     /// Its name.
@@ -15,7 +15,7 @@ pub struct Lesson {
     /// Its permission bits on the disk.
     pub mode: Mode,
     /// What it had.
-    pub digest: Digest,
+    pub found: Digests,
 }
 
 impl<S: Store> Uploads<S> {
@@ -24,52 +24,33 @@ impl<S: Store> Uploads<S> {
         let mut revisions = Vec::new();
         for lesson in lessons {
             if let Some(row) = self.shared.ledger.find(&lesson.path)?
-                && let Some(change) = self.change(lesson, &row)
+                && let Some(change) = change(lesson, &row)
             {
                 revisions.push(Revision { path: lesson.path.clone(), seen: Some(row.stamp), change });
             }
         }
         if revisions.is_empty() { Ok(()) } else { self.shared.ledger.revise(&revisions).map(drop) }
     }
+}
 
-    fn change(&self, lesson: &Lesson, row: &Row) -> Option<Change> {
-        let Lesson { path, identity, mode, digest } = lesson;
-        let RowKind::File { size, digests } = row.kind else { return None };
-        let known = digests.by(digest.algorithm());
-        if identity.stamp(false) != row.stamp {
-            let is_same = identity.size == size && known == Some(*digest);
-            return is_same.then(|| Change::Renew(renewed(row, identity, *mode)));
-        }
-        match known {
-            Some(known) if known != *digest => Some(damage(known, *digest)),
-            Some(_) => row.is_damaged.then(|| Change::Renew(Row { is_damaged: false, ..row.clone() })),
-            // Whether it is of the same bytes as the others takes one more reading; of a large file that is not worth it.
-            None if size > SHORT || row.is_damaged => None,
-            None => {
-                let all = self.read_again(path, row, digests.iter().chain([*digest]))?;
-                let lost = digests.iter().find_map(|known| {
-                    let found = all.by(known.algorithm())?;
-                    (found != known).then(|| damage(known, found))
-                });
-                lost.or_else(|| {
-                    let kind = RowKind::File { size, digests: all };
-                    Some(Change::Renew(Row { kind, ..row.clone() }))
-                })
-            }
-        }
+/// What a lesson changes about a row.
+fn change(lesson: &Lesson, row: &Row) -> Option<Change> {
+    let Lesson { identity, mode, found, .. } = lesson;
+    let RowKind::File { size, digests } = row.kind else { return None };
+    let agrees = digests.agree_with(found);
+    let kind = RowKind::File { size, digests: digests.with(found) };
+    if identity.stamp(false) != row.stamp {
+        let is_same = identity.size == size && agrees;
+        return is_same.then(|| Change::Renew(Row { kind, ..renewed(row, identity, *mode) }));
     }
-
-    /// All digests like these of a file, if it is what its row speaks of.
-    fn read_again(&self, path: &RelPath, row: &Row, like: impl Iterator<Item = Digest>) -> Option<Digests> {
-        let mut hashers: Vec<_> = like.map(|digest| digest.algorithm().hasher()).collect();
-        let mut take = |bytes: &[u8]| {
-            hashers.iter_mut().for_each(|hasher| hasher.update(bytes));
-            true
-        };
-        self.shared.store.read(path, 0, &mut take).ok()?;
-        let is_untouched = self.shared.store.stat(path).ok()??.stamp == row.stamp;
-        Digests::of(hashers.into_iter().map(|hasher| hasher.finish())).filter(|_| is_untouched)
-    }
+    let lost = digests.iter().find_map(|known| {
+        let found = found.by(known.algorithm())?;
+        (found != known).then(|| damage(known, found))
+    });
+    lost.or_else(|| {
+        let is_news = row.is_damaged || kind != row.kind;
+        (agrees && is_news).then(|| Change::Renew(Row { kind, is_damaged: false, ..row.clone() }))
+    })
 }
 
 fn damage(expected: Digest, found: Digest) -> Change {

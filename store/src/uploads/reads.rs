@@ -12,7 +12,7 @@ const AT_A_TIME: usize = 4;
 const OF_ONE_CLIENT: usize = 2;
 
 /// Bytes that are read in about the time that a sync takes.
-pub(super) const SHORT: u64 = 16 * 1024 * 1024;
+const SHORT: u64 = 16 * 1024 * 1024;
 
 /// How many there are, by client.
 #[derive(Default)]
