@@ -332,7 +332,7 @@ pub(crate) struct RunArgs {
     /// Read and digest every file anew instead of trusting what is known about unchanged ones
     #[arg(long)]
     pub(crate) checksum: bool,
-    /// What to do where another file has the name [default: replace; with --move keep-both]
+    /// What to do where another file has the name [default: replace; for send --move keep-both]
     #[arg(long, value_name = "POLICY")]
     pub(crate) on_conflict: Option<ConflictArg>,
     /// Keep several names of one file as that, or give them back as that

@@ -459,7 +459,8 @@ fn past(text: &str) -> Result<Timestamp, Failure> {
     let time = match text.parse::<jiff::Timestamp>() {
         Ok(time) => time,
         Err(_) => {
-            let ago = units::duration(text).map_err(|error| bad(&error))?;
+            let neither = "neither RFC 3339 (2026-01-31T00:00:00Z) nor a time before now (24h)";
+            let ago = units::duration(text).map_err(|_| bad(&format!("{text}: {neither}")))?;
             jiff::Timestamp::now().checked_sub(ago).map_err(|error| bad(&error))?
         }
     };

@@ -29,11 +29,21 @@ pub(crate) struct Receipts {
 struct Staged {
     temporary: TempPath,
     target: PathBuf,
+    /// There is an older one.
+    replaces: bool,
 }
 
 impl Receipts {
-    pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
-        open(path).map_err(|error| Failure::local(format!("cannot write {}: {error}", path.display())))
+    /// It begins with what an older file holds where that is not to be lost: what has been moved is gone here, and no later
+    /// run tells of it.
+    pub(crate) fn create(path: &Path, goes_on: bool) -> Result<Self, Failure> {
+        let cannot = |error: io::Error| Failure::local(format!("cannot write {}: {error}", path.display()));
+        let mut receipts = open(path).map_err(cannot)?;
+        if goes_on && receipts.staged.as_ref().is_some_and(|staged| staged.replaces) {
+            let copied = File::open(path).and_then(|mut older| io::copy(&mut older, &mut receipts.file));
+            copied.map_err(cannot)?;
+        }
+        Ok(receipts)
     }
 
     pub(crate) fn add(&mut self, digest: &Digest, name: &RelPath) -> io::Result<()> {
@@ -47,7 +57,8 @@ impl Receipts {
     }
 
     /// Puts the file in its place. Everything is on the disk when this returns, if it is a disk: pipes and terminals
-    /// have nothing to sync. A run that is not complete takes an old file's place only with receipts of its own.
+    /// have nothing to sync. An old file's place is taken only with receipts of its own, and a new one is made without any
+    /// only by a run that is complete.
     pub(crate) fn finish(mut self, is_complete: bool) -> io::Result<()> {
         self.file.flush()?;
         match self.file.get_ref().sync_all() {
@@ -55,7 +66,7 @@ impl Receipts {
             result => result?,
         }
         match self.staged {
-            Some(staged) if is_complete || self.lines > 0 => staged.publish(),
+            Some(staged) if self.lines > 0 || (is_complete && !staged.replaces) => staged.publish(),
             _ => Ok(()),
         }
     }
@@ -63,7 +74,7 @@ impl Receipts {
 
 impl Staged {
     fn publish(self) -> io::Result<()> {
-        let Staged { temporary, target } = self;
+        let Staged { temporary, target, .. } = self;
         if let Err(failed) = temporary.persist(&target) {
             // They cannot be had again without another run, so they stay where they are.
             let kept = failed.path.keep()?;
@@ -99,10 +110,11 @@ fn open(path: &Path) -> io::Result<Receipts> {
         .permissions(permissions)
         .tempfile_in(folder_of(&target))?;
     let (file, temporary) = temporary.into_parts();
+    let replaces = old.is_some();
     if let Some(old) = old {
         file.set_permissions(old.permissions())?;
     }
-    let staged = Some(Staged { temporary, target });
+    let staged = Some(Staged { temporary, target, replaces });
     Ok(Receipts { file: BufWriter::new(file), lines: 0, staged })
 }
 

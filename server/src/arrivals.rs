@@ -28,14 +28,19 @@ enum Stop {
 pub fn log_of_arrivals(config: &Config, terms: &LogTerms) -> anyhow::Result<()> {
     let State { catalogue, .. } = state::open_existing(config)?;
     let mut lines = Lines::new();
+    let mut is_any = false;
     let told = catalogue
         .arrivals(&Span::of(terms.below.as_ref()), terms.since, |arrival| -> Result<(), Stop> {
+            is_any = true;
             Ok(lines.line(&if terms.json { as_object(&arrival) } else { as_line(&arrival) })?)
         })
         .and_then(|()| Ok(lines.flush()?));
-    match told {
-        Err(Stop::Output(error)) if output::has_seen_enough(&error) => Ok(()),
-        told => Ok(told?),
+    match (told, &terms.below) {
+        (Err(Stop::Output(error)), _) if output::has_seen_enough(&error) => Ok(()),
+        (Ok(()), Some(below)) if !is_any && terms.since.is_none() => {
+            anyhow::bail!("nothing called {below} has ever arrived")
+        }
+        (told, _) => Ok(told?),
     }
 }
 

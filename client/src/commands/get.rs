@@ -62,7 +62,8 @@ pub(super) fn run(config: Get) -> Result<Exit, Failure> {
     };
     let (folder, is_made) = make_folder(nowhere.as_ref().map_or(&to, |nowhere| nowhere.path()))?;
     let digests = Arc::new(Digests::open(&config.home.state)?);
-    let receipts = run.receipts.as_deref().map(Receipts::create).transpose()?;
+    let receipts = run.receipts.as_deref();
+    let receipts = receipts.map(|file| Receipts::create(file, false)).transpose()?;
     let narrator = Arc::new(Narrator::new(run.output, Direction::Get, run.dry_run, receipts));
     let options = Options {
         rules,

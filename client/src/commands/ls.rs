@@ -1,6 +1,7 @@
 //! `ferry ls`: what a server has.
 
 use std::{
+    collections::BTreeMap,
     io::{self, ErrorKind, Write},
     sync::{
         Arc, Mutex,
@@ -59,15 +60,12 @@ struct Shown {
     path: Option<RelPath>,
     config: Ls,
     /// By name, until all of them are here.
-    lines: Mutex<Vec<(Vec<u8>, String)>>,
+    lines: Mutex<BTreeMap<Vec<u8>, String>>,
     failed: AtomicBool,
 }
 
 impl Look for Shown {
     fn entry(&self, header: &Header) -> Wish {
-        if self.config.digests && header.has_body() && header.digest.is_none() {
-            return Wish::Digest;
-        }
         // A folder that was asked for stands for what is in it.
         let name = match &self.path {
             Some(path) if *path == header.path && header.kind == Kind::Folder => return Wish::Nothing,
@@ -80,8 +78,12 @@ impl Look for Shown {
             None => header.path.as_bytes(),
         };
         let line = if self.config.json { object(name, header) } else { self.line(name, header) };
-        lock(&self.lines).push((name.to_vec(), line));
-        Wish::Nothing
+        // Where the digest comes later, or never because the file is damaged, this is what is known until then.
+        lock(&self.lines).insert(name.to_vec(), line);
+        match self.config.digests && header.has_body() && header.digest.is_none() {
+            true => Wish::Digest,
+            false => Wish::Nothing,
+        }
     }
 
     fn missing(&self, path: Option<&RelPath>, code: Code, detail: &str) {
@@ -117,8 +119,7 @@ impl Shown {
     }
 
     fn print(&self) -> io::Result<()> {
-        let mut lines = std::mem::take(&mut *lock(&self.lines));
-        lines.sort();
+        let lines = std::mem::take(&mut *lock(&self.lines));
         let mut stdout = io::BufWriter::new(io::stdout().lock());
         for (_, line) in lines {
             writeln!(stdout, "{line}")?;

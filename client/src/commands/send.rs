@@ -65,7 +65,8 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
         streams::check_stdin()?;
     }
     let digests = Arc::new(Digests::open(&config.home.state)?);
-    let receipts = run.receipts.as_deref().map(Receipts::create).transpose()?;
+    let receipts = run.receipts.as_deref();
+    let receipts = receipts.map(|file| Receipts::create(file, config.moves)).transpose()?;
     let narrator = Arc::new(Narrator::new(run.output, Direction::Send, run.dry_run, receipts));
     let (dialer, invite) = Dialer::to(server, &config.home.identity, run.timeout)?;
     let attributes = AttributeReader::new(run.wants, config.links);

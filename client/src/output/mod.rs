@@ -491,7 +491,11 @@ impl Report for Narrator {
     }
 
     fn unmet(&self, name: &[u8]) {
-        self.not_there(name, Code::SourceVanished, "it is in the list, and nowhere else");
+        self.not_there(
+            name,
+            Code::SourceVanished,
+            "it is in the list, and not in the folder that the list's names are below",
+        );
     }
 
     fn twin(&self, source: &Path, path: &RelPath) {

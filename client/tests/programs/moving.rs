@@ -211,3 +211,26 @@ fn promise_7_nothing_is_moved_out_of_an_inbox() {
     client.send("-").args(["--name", "x", "--move"]).stdin("x").run().code(2);
     client.send(&file).args(["--links", "follow", "--move"]).run().code(2);
 }
+
+#[test]
+fn promise_7_the_receipts_of_what_is_gone_are_not_lost_with_the_next_run() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let (root, receipts) = (server.beside().join("card"), server.beside().join("card.sha256"));
+    let send = || client.send(&root).arg("--move").arg("--receipts").arg(&receipts).run().code(0);
+    let lines = || fs::read_to_string(&receipts).unwrap().lines().count();
+    for expected in [1, 2] {
+        write(root.join(format!("{expected}")), noise(1000, expected as u64));
+        send();
+        assert_eq!(lines(), expected);
+    }
+    // Nothing is left to be moved.
+    send();
+    assert_eq!(lines(), 2);
+    let mut check = std::process::Command::new("sha256sum");
+    check.args(["--check", "--quiet"]).arg(&receipts).current_dir(server.inbox());
+    crate::support::run(check).code(0);
+    // Nor does another run without any take the place of those that are there.
+    client.send(server.beside().join("none")).arg("--receipts").arg(&receipts).run().code(1);
+    assert_eq!(lines(), 2);
+}

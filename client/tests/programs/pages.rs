@@ -44,10 +44,11 @@ impl Machine {
             server,
             client: Client::new(),
             bin,
-            places: vec![("/srv/backup", inbox.clone()), ("/srv/inbox", inbox)],
+            places: vec![("/srv/ferry", inbox.clone()), ("/var/lib/ferry", inbox.join(".ferry"))],
         };
         // Both machines are this one.
         machine.program("ssh", "shift; exec sh -c \"$*\"");
+        machine.program("sudo", "shift 2; exec \"$@\"");
         machine
     }
 

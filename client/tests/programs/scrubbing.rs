@@ -116,6 +116,7 @@ fn what_a_disk_has_done_is_found_told_to_everybody_and_repaired_by_the_next_send
         let names = sent.client.ferry("ls").arg("box:tree").run().code(0).stdout();
         assert!(names.contains(name), "{names}");
         let digests = sent.client.ferry("ls").args(["box:tree", "--digests"]).run().code(1).says("damaged");
+        assert!(digests.stdout().contains(&format!("-  {name}").replace("-  ", &format!("{:<71}  ", "-"))));
         assert!(!digests.stdout().contains(&digest(sent.there(name)).to_string()), "{digests:?}");
         // Only scrub adopts, and this it does not.
         assert_eq!(sent.differences(&["--adopt"], 1), [pair(&format!("tree/{name}"), "rotted")]);
@@ -160,7 +161,9 @@ fn a_scrub_for_people_says_what_there_is_to_do() {
     let (good, bad) = (digest(sent.source.join("file")), digest(sent.there("file")));
     let found = sent.server.ferryd(&["scrub", "tree/"]).code(1).says("repaired when it is sent again");
     assert_eq!(found.stdout(), format!("rotted      tree/file: it was {good} and is {bad}\n"));
-    sent.server.ferryd(&["scrub", "tree/fil"]).code(0);
+    for command in ["scrub", "log"] {
+        sent.server.ferryd(&[command, "tree/fil"]).code(1).says("nothing called tree/fil");
+    }
     sent.server.ferryd(&["scrub", "../x"]).code(2);
     sent.server.ferryd(&["scrub", "--limit-rate", "0"]).code(2);
 }

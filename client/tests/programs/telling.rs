@@ -140,9 +140,11 @@ fn old_receipts_stay_until_there_are_new_ones() {
     assert_eq!(names(&folder), ["link", "old"], "nothing else is left");
     assert!(link.is_symlink(), "a link still leads there");
     assert_eq!(fs::metadata(&old).unwrap().permissions().mode() & 0o777, 0o640);
-    // A run that comes to its end has the last word, even where that is nothing.
+    // A run without any takes nobody's place, and makes an empty one where there was none.
     client.send(folder.join("none")).arg("--receipts").arg(&old).run().code(1);
-    assert_eq!(fs::read(&old).unwrap(), b"");
+    assert_eq!(fs::read_to_string(&old).unwrap(), receipt("file", b"content"));
+    client.send(folder.join("none")).arg("--receipts").arg(folder.join("new")).run().code(1);
+    assert_eq!(fs::read(folder.join("new")).unwrap(), b"");
 }
 
 #[test]

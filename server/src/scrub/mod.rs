@@ -120,6 +120,9 @@ fn go_through(
         Err(ScrubError::Stopped) => false,
         Err(error) => return Err(error).context("cannot go on, and will from here when it is run again"),
     };
+    if let Some(below) = below.filter(|_| over && going.pass.names == 0) {
+        bail!("there is nothing called {below}, and there never was");
+    }
     // What was done after the last note is done again.
     let pass = if over { &going.pass } else { &going.noted };
     Ok(going.report.summary(pass, going.read, began.elapsed(), over))
