@@ -318,6 +318,10 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
     if args.moves && (args.from_command.is_some() || args.words.iter().any(|word| word == "-")) {
         return Err(Failure::usage("--move is for files: a stream is nowhere here"));
     }
+    if args.moves && args.run.hard_links {
+        let sentence = "--move removes names one by one: it does not go with --hard-links";
+        return Err(Failure::usage(sentence));
+    }
     if args.moves && matches!(args.links, LinksArg::Follow) {
         return Err(Failure::usage("--move takes links as they are: it does not go with --links follow"));
     }

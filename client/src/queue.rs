@@ -153,18 +153,23 @@ impl Queue {
 
     /// Waits while the queue is full; false when the run is over.
     fn add(&self, origin: Origin) -> bool {
-        self.backlog.add(Next::Task(Task::new(origin)))
+        self.backlog.add(Next::Task(Task { leaves: self.moves, ..Task::new(origin) }))
     }
 }
 
 /// Removes what the server has for good now. Returns why, where it has to stay though it has arrived.
 fn keep_or_remove(task: &Task, fate: &Fate) -> Option<String> {
     let Origin::Tree(item) = &task.origin else { return None };
+    let mut around = item.source.path().ancestors().skip(1);
+    let mut is_in_an_inbox = || around.any(|folder| folder.join(".ferry").is_dir());
     match fate {
         // A camera wants its folders again.
         _ if item.kind == Kind::Folder => None,
         Fate::Sent { grew: true, .. } => Some("it stays here, because it has grown meanwhile".to_owned()),
         Fate::Sent { .. } | Fate::Held { .. } => {
+            if is_in_an_inbox() {
+                return Some("it has arrived, and stays here: it lies in the inbox of a server".to_owned());
+            }
             let error = item.remove().err()?;
             let (_, why) = source_failure(&error);
             Some(format!("it has arrived, and stays here: {why}"))

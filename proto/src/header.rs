@@ -7,6 +7,9 @@ use crate::{Attributes, Digest, RelPath, codec, limits};
 /// The tag of [`Header::same_as`].
 const SAME_AS: u16 = 3;
 
+/// The tag of [`Header::leaving`].
+const LEAVING: u16 = 4;
+
 /// One entry of a tree, as its sender describes it.
 ///
 /// The size is `None` only for a stream whose end is not known yet. The digest is `None` where finding it out
@@ -28,10 +31,23 @@ pub struct Header {
     pub mode: Option<Mode>,
     /// The name of a file that was offered before and that this is another name of, if it is one that the receiver has by now.
     pub same_as: Option<RelPath>,
+    /// Its source will be removed when the receiver has it for good. So what the receiver holds has to be read, and must not
+    /// be that source itself.
+    pub leaving: Option<Box<Leaving>>,
     /// What is said only where that is asked for.
     pub attributes: Box<Attributes>,
     /// Further attributes, which are not known here. A receiver passes over them.
     pub extensions: Vec<Extension>,
+}
+
+/// What the file system of a source that will be removed knows it by. A receiver that finds the same on its own disk has been
+/// offered its own file, by another way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaving {
+    /// The inode, or what stands for it.
+    pub inode: u64,
+    /// When it was last changed in any way.
+    pub changed: Timestamp,
 }
 
 /// What an entry is.
@@ -107,6 +123,7 @@ impl Header {
             modified: None,
             mode: None,
             same_as: None,
+            leaving: None,
             attributes: Box::default(),
             extensions: Vec::new(),
         }
@@ -220,8 +237,14 @@ impl TryFrom<RawHeader> for Header {
             return Err(HeaderError::TooManyExtensions);
         }
         let (mut attributes, mut extensions) = (Box::<Attributes>::default(), Vec::new());
-        let mut same_as = None;
+        let (mut same_as, mut leaving) = (None, None);
         for extension in all {
+            if extension.tag == LEAVING {
+                let source: Box<Leaving> =
+                    codec::decode(&extension.value).map_err(|_| HeaderError::Extension)?;
+                leaving.get_or_insert(source);
+                continue;
+            }
             if extension.tag == SAME_AS {
                 let path: RelPath = codec::decode(&extension.value).map_err(|_| HeaderError::Extension)?;
                 same_as.get_or_insert(path);
@@ -229,16 +252,19 @@ impl TryFrom<RawHeader> for Header {
             }
             extensions.extend(attributes.take(extension).map_err(|_| HeaderError::Extension)?);
         }
-        let header = Header { path, kind, size, digest, modified, mode, same_as, attributes, extensions };
+        let header =
+            Header { path, kind, size, digest, modified, mode, same_as, leaving, attributes, extensions };
         header.check().map(|()| header)
     }
 }
 
 impl Serialize for Header {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Header { path, kind, size, digest, modified, mode, same_as, attributes, extensions } = self;
+        let Header { path, kind, size, digest, modified, mode, same_as, leaving, attributes, extensions } =
+            self;
         let mut known = attributes.extensions();
         known.extend(same_as.as_ref().map(|path| Extension::of(SAME_AS, path)));
+        known.extend(leaving.as_ref().map(|source| Extension::of(LEAVING, source)));
         let all: Vec<&Extension> = known.iter().chain(extensions).collect();
         (path, kind, size, digest, modified, mode, all).serialize(serializer)
     }

@@ -29,7 +29,7 @@ pub use code::Code;
 pub use digest::{Algorithm, Digest, Hasher, HasherState};
 pub use features::Features;
 pub use frame::{DecodeError, Decoder, Frame, FrameHeader};
-pub use header::{Extension, Header, HeaderError, Kind, Mode, Timestamp};
+pub use header::{Extension, Header, HeaderError, Kind, Leaving, Mode, Timestamp};
 pub use invite::{Fingerprint, Invite, InviteError, Secret};
 pub use message::{
     Abort, Answer, Body, Conflict, Done, End, Failed, Get, Goodbye, GrantView, Hello, Hole, Limits, List,

@@ -400,6 +400,20 @@ fn goldens() -> Vec<Golden> {
         ),
     );
     control(
+        "offer-leaving",
+        "A file whose source will be removed.",
+        offer(
+            5,
+            Header {
+                leaving: Some(Box::new(Leaving {
+                    inode: 7117,
+                    changed: Timestamp::new(1_700_000_000, 5).expect("a good time"),
+                })),
+                ..header(b"moved", Kind::File)
+            },
+        ),
+    );
+    control(
         "offer-attributes-none",
         "A link that has no extended attributes, which is more than not to say which.",
         offer(

@@ -186,7 +186,11 @@ fn row_of(item: &Item, folder: Option<&RelPath>, ledger: &dyn Ledger) -> Option<
         tracing::warn!(%path, %error, "what is known of a file cannot be looked up");
         None
     });
-    row.filter(|row| row.stamp == item.stamp())
+    // What has rotted is not well because somebody has touched it since.
+    let has_rotted = |row: &Row| {
+        row.is_damaged && matches!(row.kind, RowKind::File { size, .. } if size == item.identity.size)
+    };
+    row.filter(|row| row.stamp == item.stamp() || has_rotted(row))
 }
 
 fn tell_of_damage(item: &Item) {

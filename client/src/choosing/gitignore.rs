@@ -1,9 +1,19 @@
 //! The `.gitignore` files of a tree, and of the work tree of git that it is part of.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use ferry_proto::escape;
-use ignore::{Match, gitignore::Gitignore};
+use ferry_store::source::{Links, Location, Source};
+use ignore::{
+    Match,
+    gitignore::{Gitignore, GitignoreBuilder},
+};
+
+/// Bytes of a file of patterns that are read: nobody has written more.
+const LONGEST: u64 = 1024 * 1024;
 
 /// Those that count where the last entry was: the innermost one that speaks of a name decides.
 pub(super) struct Gitignores {
@@ -58,9 +68,24 @@ impl Gitignores {
     }
 }
 
-/// A line that is no pattern is passed over, as git does.
+/// A line that is no pattern is passed over, as git does; and so is a file that is none: nobody waits for a FIFO, or reads
+/// through a link.
 fn of_folder(folder: &Path) -> Gitignore {
-    Gitignore::new(folder.join(".gitignore")).0
+    let path = folder.join(".gitignore");
+    let mut lines = Vec::new();
+    let location = Location::of_path(path.clone());
+    let read = Source::open(&location, Links::Keep).ok();
+    let read = read.map(|source| source.take(LONGEST).read_to_end(&mut lines));
+    let mut patterns = GitignoreBuilder::new(folder);
+    if let Some(Ok(_)) = read {
+        let lines = lines.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&lines);
+        for line in lines.split(|&byte| byte == b'\n') {
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            // What is no text matches no name that is; the lines behind it count all the same.
+            let _ = patterns.add_line(Some(path.clone()), &String::from_utf8_lossy(line));
+        }
+    }
+    patterns.build().unwrap_or_else(|_| Gitignore::empty())
 }
 
 #[cfg(test)]

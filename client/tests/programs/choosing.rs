@@ -276,3 +276,19 @@ fn folders_with_another_file_system_stay_closed_on_request() {
     assert_eq!(names(&there), ["inside"]);
     ferry("verify", &["--one-file-system"]).code(0);
 }
+
+#[test]
+fn hostile_07_a_gitignore_that_is_no_file_is_none() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let root = tree(server.beside());
+    make_fifo(root.join("sub/.gitignore"));
+    std::os::unix::fs::symlink("/dev/zero", root.join(".gitignore")).unwrap();
+    client.send(&root).arg("--gitignore").run().code(0);
+    client.ferry("verify").arg(&root).args(["--to", "box", "--gitignore"]).run().code(0);
+    // A line that is no text hides none behind it.
+    fs::remove_file(root.join(".gitignore")).unwrap();
+    write(root.join(".gitignore"), b"caf\xe9*\r\n*.tmp\r\n");
+    client.send(&root).args(["--gitignore", "--name", "again"]).run().code(0);
+    assert!(!server.inbox().join("again/b.tmp").exists() && server.inbox().join("again/a.txt").exists());
+}

@@ -234,3 +234,63 @@ fn promise_7_the_receipts_of_what_is_gone_are_not_lost_with_the_next_run() {
     client.send(server.beside().join("none")).arg("--receipts").arg(&receipts).run().code(1);
     assert_eq!(lines(), 2);
 }
+
+#[test]
+fn promise_7_the_servers_own_file_is_not_moved_through_a_mount() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let file = write(server.beside().join("photos/1.jpg"), "the only copy");
+    symlink("1.jpg", server.beside().join("photos/link")).unwrap();
+    client.send(file.parent().unwrap()).run().code(0);
+    let (there, seen) = (server.inbox().join("photos"), server.beside().join("seen"));
+    fs::create_dir(&seen).unwrap();
+    let mount = "mount --bind \"$0\" \"$1\" && shift && exec \"$@\"";
+    let namespace = if rustix::process::geteuid().is_root() { "-m" } else { "-Urm" };
+    let words = [there.display().to_string(), seen.display().to_string()];
+    let mut wrapper = vec!["unshare", namespace, "sh", "-c", mount];
+    wrapper.extend(words.map(|word| &*word.leak()));
+    let wrapper: &[&'static str] = wrapper.leak();
+    let possible = std::process::Command::new(wrapper[0]).args(&wrapper[1..]).arg("true").status();
+    if !possible.is_ok_and(|status| status.success()) {
+        assert!(std::env::var("CI").is_err(), "this machine gives no mount namespaces");
+        eprintln!("SKIPPED: this machine gives no mount namespaces");
+        return;
+    }
+    let send = client.wrapped(wrapper, "send").arg(format!("{}/", seen.display()));
+    send.args(["--to", "box:photos", "--move"]).run().code(1).says("the very file");
+    assert_eq!(fs::read(there.join("1.jpg")).unwrap(), b"the only copy");
+    assert!(there.join("link").is_symlink());
+}
+
+#[test]
+fn promise_7_what_lies_in_an_inbox_below_the_source_stays() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let root = server.beside().join("all");
+    write(root.join("own"), "own");
+    for name in [".ferry/catalogue.db", "photos/1.jpg"] {
+        write(root.join("inbox").join(name), name);
+    }
+    client.send(&root).arg("--move").run().code(1).says("lies in the inbox of a server");
+    assert_eq!(
+        names(&root),
+        ["inbox", "inbox/.ferry", "inbox/.ferry/catalogue.db", "inbox/photos", "inbox/photos/1.jpg"]
+    );
+}
+
+#[test]
+fn promise_7_a_held_file_has_been_read_before_its_source_goes() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = write(server.beside().join("file"), noise(1000, 1));
+    client.send(&source).run().code(0);
+    let there = server.inbox().join("file");
+    server.rot(&there);
+    client.send(&source).args(["--move", "--on-conflict", "replace"]).run().code(0);
+    assert!(!source.exists());
+    assert!(
+        fs::read(there).unwrap() == noise(1000, 1),
+        "what was held had rotted, and its source was the last good copy"
+    );
+    client.send(&source).args(["--move", "--hard-links"]).run().code(2);
+}

@@ -153,6 +153,23 @@ fn rot_that_nobody_has_met_is_met_by_whoever_asks_for_another_digest() {
 }
 
 #[test]
+fn what_has_rotted_is_not_well_because_somebody_has_touched_it() {
+    let sent = sent(&[("file", noise(1000, 1))]);
+    let good = digest(sent.there("file"));
+    sent.server.rot(sent.there("file"));
+    let rotted = [pair("tree/file", "rotted")];
+    assert_eq!(sent.differences(&[], 1), rotted);
+    set_modified(sent.there("file"), 1_500_000_000, 0);
+    assert_eq!(sent.differences(&["--adopt"], 1), rotted);
+    let to = sent.server.beside().join("back");
+    sent.client.ferry("get").arg("box:tree/file").arg(&to).run().code(1).says("damaged");
+    assert_eq!(sent.verify(&[], 1), "different  tree/file: it is damaged on the server\n");
+    assert_eq!(sent.sends(&[]), 1000);
+    assert_eq!(digest(sent.there("file")), good);
+    sent.scrub(&[], 0);
+}
+
+#[test]
 fn a_scrub_for_people_says_what_there_is_to_do() {
     let sent = sent(&[("file", noise(1000, 1))]);
     let well = sent.server.ferryd(&["scrub"]).code(0).says("differences 0");

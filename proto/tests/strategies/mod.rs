@@ -184,9 +184,12 @@ fn header() -> impl Strategy<Value = Header> {
     let time = (any::<i64>(), 0..1_000_000_000u32)
         .prop_map(|(seconds, nanos)| Timestamp::new(seconds, nanos).expect("nanoseconds within a second"));
     let mode = any::<u32>().prop_map(Mode::from_bits);
+    let changed = (any::<i64>(), 0..1_000_000_000u32)
+        .prop_map(|(seconds, nanos)| Timestamp::new(seconds, nanos).expect("nanoseconds within a second"));
+    let leaving = (number(), changed).prop_map(|(inode, changed)| Box::new(Leaving { inode, changed }));
     let extension =
         (100..=u16::MAX, vec(any::<u8>(), 0..300)).prop_map(|(tag, value)| Extension { tag, value });
-    let extensions = prop_oneof![4 => Just(vec![]), 1 => vec(extension, 0..=limits::EXTENSIONS - 3)];
+    let extensions = prop_oneof![4 => Just(vec![]), 1 => vec(extension, 0..=limits::EXTENSIONS - 4)];
     (
         path(),
         kind,
@@ -195,22 +198,25 @@ fn header() -> impl Strategy<Value = Header> {
         option::of(time),
         option::of(mode),
         attributes(),
-        (option::of(path()), extensions),
+        (option::of(path()), option::of(leaving), extensions),
     )
-        .prop_map(|(path, kind, size, digest, modified, mode, attributes, (same_as, extensions))| {
-            let is_file = kind == Kind::File;
-            Header {
-                path,
-                kind,
-                size: size.filter(|_| is_file),
-                digest: digest.filter(|_| is_file),
-                modified,
-                mode,
-                same_as: same_as.filter(|_| is_file && size.is_some() && digest.is_some()),
-                attributes: Box::new(attributes),
-                extensions,
-            }
-        })
+        .prop_map(
+            |(path, kind, size, digest, modified, mode, attributes, (same_as, leaving, extensions))| {
+                let is_file = kind == Kind::File;
+                Header {
+                    path,
+                    kind,
+                    size: size.filter(|_| is_file),
+                    digest: digest.filter(|_| is_file),
+                    modified,
+                    mode,
+                    same_as: same_as.filter(|_| is_file && size.is_some() && digest.is_some()),
+                    leaving,
+                    attributes: Box::new(attributes),
+                    extensions,
+                }
+            },
+        )
 }
 
 fn wants() -> impl Strategy<Value = Wants> {

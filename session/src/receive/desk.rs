@@ -69,7 +69,7 @@ struct Queue {
 struct State<S: Store> {
     tickets: HashMap<Seq, (Box<Ticket>, Reply)>,
     open: Option<(Seq, Upload<S>, Reply)>,
-    parked: Vec<(Seq, Busy, Reply)>,
+    parked: Vec<(Seq, Box<Busy>, Reply)>,
 }
 
 impl<S: Store> Desk<S> {

@@ -2,7 +2,9 @@
 
 use std::{fmt::Debug, future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
-use ferry_proto::{Algorithm, Attributes, Code, Digest, HasherState, Header, Kind, Missing, RelPath};
+use ferry_proto::{
+    Algorithm, Attributes, Code, Digest, HasherState, Header, Kind, Leaving, Missing, RelPath,
+};
 use ferry_store::{
     Digests,
     source::{Identity, Item, SourceError},
@@ -126,6 +128,8 @@ pub struct Task {
     pub reached: u64,
     /// What else is said of it.
     pub attributes: Box<Attributes>,
+    /// Its source is removed when the receiver has it for good.
+    pub leaves: bool,
     /// The file that it is another name of, which the receiver has by now.
     pub same: Option<Box<Same>>,
 }
@@ -194,7 +198,7 @@ pub enum Fate {
 impl Task {
     /// A task that was not tried before.
     pub fn new(origin: Origin) -> Self {
-        Task { origin, attempt: 0, reached: 0, attributes: Box::default(), same: None }
+        Task { origin, attempt: 0, reached: 0, attributes: Box::default(), same: None, leaves: false }
     }
 
     /// Where it goes.
@@ -221,6 +225,11 @@ impl Task {
         }
     }
 
+    fn leaving(&self, item: &Item) -> Option<Box<Leaving>> {
+        let Identity { inode, changed, .. } = item.identity;
+        (self.leaves && item.kind != Kind::Folder).then(|| Box::new(Leaving { inode, changed }))
+    }
+
     /// Its header, with a digest where that is known.
     pub(crate) fn header(&self, digest: Option<Digest>) -> Header {
         match &self.origin {
@@ -232,6 +241,7 @@ impl Task {
                 // A link has no permission bits of its own.
                 mode: (!matches!(item.kind, Kind::Symlink(_))).then_some(item.mode),
                 same_as: digest.and(self.same.as_ref()).map(|same| same.path.clone()),
+                leaving: self.leaving(item),
                 attributes: self.attributes.clone(),
                 ..Header::new(item.path.clone(), item.kind.clone())
             },

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ferry_proto::{Code, Conflict, Digest, Header, Kind, RelPath};
+use ferry_proto::{Code, Conflict, Digest, Header, Kind, Leaving, RelPath};
 
 use super::{
     Begin, Lease, Outcome, Reply, Shared, Terms, Ticket, Uploads,
@@ -11,7 +11,7 @@ use super::{
     owners::{Claimed, Question},
     target::Target,
 };
-use crate::{BodyKey, Digests, Entry, EntryKind, Meta, Part, Row, RowKind, StageId, Store};
+use crate::{BodyKey, Digests, Entry, EntryKind, Meta, Part, Row, RowKind, StageId, Store, source::Identity};
 
 /// An offer that can be decided a little later: another connection has its body under way, or too many others are
 /// being read at length.
@@ -35,7 +35,13 @@ impl<S: Store> Uploads<S> {
     }
 
     /// Asks again for what was [`Begin::Busy`].
-    pub fn begin_again(&self, terms: &Arc<Terms>, lease: &Arc<Lease>, busy: Busy, reply: Reply) -> Begin {
+    pub fn begin_again(
+        &self,
+        terms: &Arc<Terms>,
+        lease: &Arc<Lease>,
+        busy: Box<Busy>,
+        reply: Reply,
+    ) -> Begin {
         self.shared.begin(terms, lease, busy.header, busy.asked, reply)
     }
 }
@@ -65,7 +71,7 @@ impl<S: Store> Shared<S> {
         match decided {
             Err(fault) => reply.give(fault.into()),
             Ok((_, Decision::Answer(outcome))) => reply.give(outcome),
-            Ok((_, Decision::Later)) => return Begin::Busy(Busy { header, asked }, reply),
+            Ok((_, Decision::Later)) => return Begin::Busy(Box::new(Busy { header, asked }), reply),
             Ok((target, decision)) if terms.dry_run => {
                 let is_free = match decision {
                     Decision::Want(is_free) => is_free,
@@ -82,14 +88,14 @@ impl<S: Store> Shared<S> {
                     .map(|key| self.owners.claim(&key, lease, asked));
                 let ticket = match claimed {
                     Some(Claimed::Asked(asked)) => {
-                        return Begin::Busy(Busy { header, asked: Some(asked) }, reply);
+                        return Begin::Busy(Box::new(Busy { header, asked: Some(asked) }), reply);
                     }
                     Some(Claimed::Ours(ownership)) => Ticket::to_go_on(self, target, &header, ownership),
                     Some(Claimed::Taken) | None => Ok(Some(Ticket::fresh(target, &header, is_free, None))),
                 };
                 match ticket {
                     Ok(Some(ticket)) => return Begin::Send(Box::new(ticket), reply),
-                    Ok(None) => return Begin::Busy(Busy { header, asked: None }, reply),
+                    Ok(None) => return Begin::Busy(Box::new(Busy { header, asked: None }), reply),
                     Err(fault) => reply.give(fault.into()),
                 }
             }
@@ -186,6 +192,7 @@ impl<S: Store> Shared<S> {
         path: &RelPath,
         entry: &Entry,
     ) -> Result<Option<Decision<S>>, Fault> {
+        refuse_itself(header, entry)?;
         let size = header.size.unwrap_or_default();
         let last = self.ledger.find(path)?;
         let row = last.as_ref().filter(|row| row.stamp == entry.stamp);
@@ -197,7 +204,11 @@ impl<S: Store> Shared<S> {
             RowKind::File { digests, .. } => Some(digests),
             _ => None,
         });
-        let by_row = known.filter(|digests| digests.by(offered.algorithm()).is_some());
+        // Of what goes at its source because it is here, it is not enough that it once was.
+        let is_enough = |digests: &Digests| {
+            digests.by(offered.algorithm()).is_some() && (header.leaving.is_none() || target.terms.dry_run)
+        };
+        let by_row = known.filter(is_enough);
         let actual = match by_row {
             Some(digests) => digests,
             None => {
@@ -321,6 +332,7 @@ impl<S: Store> Shared<S> {
                 return Err(Fault::new(Code::KindConflict, "something that is no link has this name"));
             }
             Some(entry) if matches!(&entry.kind, EntryKind::Symlink(held) if held == link) => {
+                refuse_itself(header, &entry)?;
                 let row = self.ledger.find(&target.path)?.filter(|row| row.stamp == entry.stamp);
                 let known = row.as_ref().map(|row| row.attributes.clone()).unwrap_or_default();
                 let fits = header.modified.is_none_or(|offered| offered == entry.modified)
@@ -341,6 +353,17 @@ impl<S: Store> Shared<S> {
             }
         }
         Ok(Decision::Commit(Box::new(Work::Link { link: link.to_vec(), meta: Meta::of(header) })))
+    }
+}
+
+/// A source that would be removed because it is here must not be what is here, seen by another way: through a mount, say.
+fn refuse_itself(header: &Header, entry: &Entry) -> Result<(), Fault> {
+    let ours = Identity::of_stamp(&entry.stamp).map(|ours| (ours.inode, ours.changed));
+    match header.leaving.as_deref() {
+        Some(&Leaving { inode, changed }) if ours == Some((inode, changed)) => {
+            Err(Fault::new(Code::Exists, "it is the very file that the server has, and would be gone"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -114,7 +114,7 @@ pub enum Begin {
     /// The body is wanted.
     Send(Box<Ticket>, Reply),
     /// Another connection has this very body under way: ask again with this a little later, meanwhile do others.
-    Busy(Busy, Reply),
+    Busy(Box<Busy>, Reply),
 }
 
 /// The answer to an offer.

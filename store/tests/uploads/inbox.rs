@@ -106,7 +106,7 @@ impl Inbox {
         Offered::new(self.uploads.begin(&client.terms, &client.lease, header, reply), told)
     }
 
-    pub(crate) fn offer_again(&self, client: &Client, busy: Busy) -> Offered {
+    pub(crate) fn offer_again(&self, client: &Client, busy: Box<Busy>) -> Offered {
         let (reply, told) = reply();
         Offered::new(self.uploads.begin_again(&client.terms, &client.lease, busy, reply), told)
     }
@@ -187,7 +187,7 @@ impl Gate {
 pub(crate) enum Offered {
     Told(Outcome),
     Wanted(Wanted),
-    Busy(Busy),
+    Busy(Box<Busy>),
 }
 
 impl Offered {
@@ -221,7 +221,7 @@ impl Offered {
     }
 
     #[track_caller]
-    pub(crate) fn busy(self) -> Busy {
+    pub(crate) fn busy(self) -> Box<Busy> {
         match self {
             Offered::Busy(busy) => busy,
             Offered::Told(outcome) => panic!("the body was not asked for: {outcome:?}"),

@@ -151,6 +151,8 @@ impl Scrub<'_> {
         let identity = source.identity();
         let stamp = identity.stamp(false);
         let is_untouched = row.as_ref().is_some_and(|row| row.stamp == stamp);
+        // Whoever touches what has rotted, or moves it to another disk, does not make it well.
+        let was_damaged = identity.size == size && row.as_ref().is_some_and(|row| row.is_damaged);
         if !is_untouched {
             // What was read of the rows may be hours old.
             let now = self.register.find(path)?;
@@ -186,7 +188,7 @@ impl Scrub<'_> {
             return Ok(Compared::Stale(renewed(known, &identity, source.mode()), sight));
         }
         let (expected, found) = difference(&digests, &actual);
-        let what = if is_untouched { Amiss::Rotted } else { Amiss::Changed };
+        let what = if is_untouched || was_damaged { Amiss::Rotted } else { Amiss::Changed };
         let adoption = (what == Amiss::Changed).then(|| Adoption::Row(as_it_is(&source, actual).into()));
         let finding = Finding { what, expected, found, detail: String::new(), pass: Some(self.terms.pass) };
         Ok(Compared::Amiss(finding, adoption, sight))
