@@ -15,6 +15,7 @@ from .profile import profile
 from .report import Claim, Section
 from .resume import resume
 from .tools import GIB, MIB, human
+from .watching import watch
 
 
 @dataclass
@@ -186,6 +187,7 @@ ROWS = [
     Row("verify", "comparing many small files", backup.verify, ("rsync",)),
     Row("scrub", "reading again what is kept", backup.scrub, ("openssl",)),
     Row("rate", "how well a limit is kept", backup.rate, rounds=5),
+    Row("watch", "a folder under watch", watch),
     Row("senders", "sixteen senders at once", senders),
     Row("profile", "what the processors do meanwhile", profile, ("perf",), rounds=3, warm_up=0, needs_root=True),
 ]

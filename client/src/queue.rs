@@ -9,10 +9,8 @@ use std::{
     time::Duration,
 };
 
-use ferry_proto::{Algorithm, Attributes, Digest, HasherState, Kind, RelPath};
-use ferry_session::send::{
-    Backlog, Disproved, Fate, HardLinks, Manifest, Next, Origin, Stage, Task, source_failure,
-};
+use ferry_proto::{Algorithm, Attributes, Code, Digest, HasherState, Kind, RelPath};
+use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task, source_failure};
 use ferry_store::source::{AttributeReader, Found, Identity, Item, Links, SourceError};
 
 use crate::{choosing::Rules, digests::Digests, output::Report, place::SourceArg};
@@ -24,8 +22,6 @@ pub(crate) struct Queue {
     failed: AtomicBool,
     digests: Arc<Digests>,
     attributes: AttributeReader,
-    /// Present where names of one file are to stay that.
-    hard_links: Option<HardLinks>,
     report: Arc<dyn Report>,
     /// What has arrived is removed here.
     moves: bool,
@@ -44,11 +40,10 @@ impl Queue {
         moves: bool,
     ) -> Arc<Self> {
         Arc::new(Queue {
-            backlog: Backlog::default(),
+            backlog: Backlog::new(keeps_hard_links.then_some(usize::MAX)),
             failed: AtomicBool::new(false),
             digests,
             attributes,
-            hard_links: keeps_hard_links.then(|| HardLinks::new(usize::MAX)),
             report,
             moves,
             progress: AtomicU64::new(0),
@@ -123,7 +118,8 @@ impl Queue {
     /// An entry is not to be sent any more, and nothing is told of it.
     pub(crate) fn drop_task(&self, task: Task) {
         self.report.stalled(&task);
-        self.backlog.settle(task);
+        let fate = Fate::Failed { code: Code::SourceChanged, detail: String::new() };
+        self.backlog.settle(task, &fate);
     }
 
     /// Ends the run: nothing more is handed out.
@@ -209,10 +205,7 @@ fn is_twin(names: &mut Option<HashSet<[u8; 16]>>, path: &RelPath) -> bool {
 
 impl Manifest for Queue {
     fn next(&self, is_wanted: &dyn Fn() -> bool) -> Option<Next> {
-        match &self.hard_links {
-            None => self.backlog.next(is_wanted),
-            Some(hard_links) => hard_links.next(&self.backlog, is_wanted),
-        }
+        self.backlog.next(is_wanted)
     }
 
     fn nudge(&self) {
@@ -221,10 +214,7 @@ impl Manifest for Queue {
 
     fn put_back(&self, task: Task) {
         self.report.stalled(&task);
-        match &self.hard_links {
-            None => self.backlog.put_back(task),
-            Some(hard_links) => hard_links.put_back(&self.backlog, task),
-        }
+        self.backlog.put_back(task);
     }
 
     fn settle(&self, task: Task, fate: Fate) {
@@ -234,10 +224,7 @@ impl Manifest for Queue {
         self.progress.fetch_add(1, Ordering::Relaxed);
         let kept = if self.moves { keep_or_remove(&task, &fate) } else { None };
         self.failed.fetch_or(self.report.settled(&task, &fate, kept), Ordering::Relaxed);
-        match &self.hard_links {
-            None => self.backlog.settle(task),
-            Some(hard_links) => hard_links.settle(&self.backlog, task, &fate),
-        }
+        self.backlog.settle(task, &fate);
     }
 
     fn attributes(&self, item: &Item) -> Result<Attributes, SourceError> {

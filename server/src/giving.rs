@@ -12,9 +12,7 @@ use std::{
 use ferry_proto::{
     Algorithm, Attributes, Code, Digest, HasherState, Missing, PathError, RelPath, RunId, Wants,
 };
-use ferry_session::send::{
-    Backlog, Disproved, Fate, HardLinks, Manifest, Next, Origin, Stage, Task, source_failure,
-};
+use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task, source_failure};
 use ferry_store::{
     Digests, Ledger, Lesson, LocalStore, Row, RowKind, Uploads, lock,
     source::{Found, Identity, Item, Shelf, SourceError, Walk},
@@ -63,8 +61,6 @@ pub(crate) struct Giving {
     folder: Option<RelPath>,
     is_list: bool,
     wants: Wants,
-    /// Present where names of one file are to stay that.
-    hard_links: Option<HardLinks>,
     ledger: Arc<dyn Ledger>,
     lessons: mpsc::SyncSender<Lesson>,
 }
@@ -90,17 +86,8 @@ impl Givings {
         let (lessons, to_learn) = mpsc::sync_channel(LESSONS);
         std::thread::spawn(move || learn(&uploads, &to_learn));
         let (folder, is_list, wants) = (wish.folder.clone(), wish.is_list, wish.wants);
-        let hard_links = wants.hard_links.then(|| HardLinks::new(HARD_LINKS));
-        let giving = Giving {
-            backlog: Backlog::default(),
-            journal,
-            folder,
-            is_list,
-            wants,
-            hard_links,
-            ledger,
-            lessons,
-        };
+        let backlog = Backlog::new(wants.hard_links.then_some(HARD_LINKS));
+        let giving = Giving { backlog, journal, folder, is_list, wants, ledger, lessons };
         let giving = Arc::new(giving);
         let (searching, wish_to_search) = (giving.clone(), wish.clone());
         std::thread::spawn(move || searching.search(&wish_to_search, &shelf));
@@ -216,10 +203,7 @@ fn missing(path: &Path, error: &SourceError, folder: Option<&RelPath>, root: Opt
 
 impl Manifest for Giving {
     fn next(&self, is_wanted: &dyn Fn() -> bool) -> Option<Next> {
-        match &self.hard_links {
-            None => self.backlog.next(is_wanted),
-            Some(hard_links) => hard_links.next(&self.backlog, is_wanted),
-        }
+        self.backlog.next(is_wanted)
     }
 
     fn nudge(&self) {
@@ -227,10 +211,7 @@ impl Manifest for Giving {
     }
 
     fn put_back(&self, task: Task) {
-        match &self.hard_links {
-            None => self.backlog.put_back(task),
-            Some(hard_links) => hard_links.put_back(&self.backlog, task),
-        }
+        self.backlog.put_back(task);
     }
 
     fn settle(&self, task: Task, fate: Fate) {
@@ -241,10 +222,7 @@ impl Manifest for Giving {
             Fate::Failed { code, detail } => self.journal.could_not_give(path, *code, detail),
             Fate::Held { .. } | Fate::WouldSend { .. } => {}
         }
-        match &self.hard_links {
-            None => self.backlog.settle(task),
-            Some(hard_links) => hard_links.settle(&self.backlog, task, &fate),
-        }
+        self.backlog.settle(task, &fate);
     }
 
     /// Not before it is their turn: they may be long, and many wait.

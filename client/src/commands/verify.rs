@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     ffi::OsStr,
-    fs,
+    fs::{self, Metadata},
     hash::{BuildHasher, RandomState},
     io::{self, ErrorKind, Read},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
@@ -87,13 +87,15 @@ struct Tree {
     root: PathBuf,
     base: Option<RelPath>,
     chooser: Mutex<Chooser>,
+    /// Where the entry before was, and whether that is behind a link: the next one is likely to be there too.
+    folder: Mutex<(PathBuf, bool)>,
 }
 
 fn trees(sources: Vec<SourceArg>, rules: &Arc<Rules>) -> Result<Vec<Tree>, Failure> {
     let tree = |source| match source {
         SourceArg::Tree { root, base } => {
             let chooser = Mutex::new(rules.at(&root));
-            Ok(Tree { root, base, chooser })
+            Ok(Tree { root, base, chooser, folder: Mutex::default() })
         }
         SourceArg::Stream(..) => Err(Failure::usage("standard input cannot be verified: it is nowhere here")),
     };
@@ -109,19 +111,29 @@ impl Tree {
             Some(base) => path.as_bytes().strip_prefix(base.as_bytes())?.strip_prefix(b"/")?,
         };
         let below = Path::new(OsStr::from_bytes(below));
-        let folders = below.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
-        let is_behind_a_link = folders.map(|folder| self.root.join(folder)).any(|folder| folder.is_symlink());
-        (!is_behind_a_link).then(|| self.root.join(below))
+        (!self.is_behind_a_link(below)).then(|| self.root.join(below))
+    }
+
+    fn is_behind_a_link(&self, below: &Path) -> bool {
+        let Some(folder) = below.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
+            return false;
+        };
+        let mut last = lock(&self.folder);
+        if last.0 != folder {
+            let folders = folder.ancestors().filter(|folder| !folder.as_os_str().is_empty());
+            let is_behind = folders.map(|folder| self.root.join(folder)).any(|folder| folder.is_symlink());
+            *last = (folder.to_owned(), is_behind);
+        }
+        last.1
     }
 
     /// Whether it is not among what was chosen: by what is here, or else by what the server says of it.
-    fn leaves_out(&self, header: &Header, path: &Path) -> bool {
+    fn leaves_out(&self, header: &Header, path: &Path, here: Option<&Metadata>) -> bool {
         let mut chooser = lock(&self.chooser);
         let below = path.strip_prefix(&self.root).unwrap_or(Path::new("")).as_os_str().as_bytes();
-        let here = fs::symlink_metadata(path).ok();
-        let is_folder = here.as_ref().map_or(header.kind == Kind::Folder, fs::Metadata::is_dir);
+        let is_folder = here.map_or(header.kind == Kind::Folder, Metadata::is_dir);
         let by_name = chooser.by_whole_name(below, is_folder);
-        let out = by_name.or_else(|| match &here {
+        let out = by_name.or_else(|| match here {
             None => chooser.by_header(header),
             Some(here) if chooser.is_beyond(here.dev()) => Some(String::new()),
             Some(here) if here.is_file() => {
@@ -154,11 +166,12 @@ impl Look for Comparing {
         let mut is_left_out = false;
         for source in &self.sources {
             let Some(path) = source.locate(&header.path) else { continue };
-            if source.leaves_out(header, &path) {
+            let here = fs::symlink_metadata(&path);
+            if source.leaves_out(header, &path, here.as_ref().ok()) {
                 is_left_out = true;
                 continue;
             }
-            match self.compare(header, &path) {
+            match self.compare(header, &path, here) {
                 Ok(Compared::Absent) => {}
                 same @ Ok(Compared::Same | Compared::Unknown) => {
                     found = same;
@@ -204,12 +217,17 @@ enum Compared {
 }
 
 impl Comparing {
-    fn compare(&self, header: &Header, path: &Path) -> Result<Compared, SourceError> {
-        let metadata = match fs::symlink_metadata(path) {
+    fn compare(
+        &self,
+        header: &Header,
+        path: &Path,
+        here: io::Result<Metadata>,
+    ) -> Result<Compared, SourceError> {
+        let metadata = match here {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 return Ok(Compared::Absent);
             }
-            metadata => metadata?,
+            here => here?,
         };
         let same = |same: bool, why| Ok(if same { Compared::Same } else { Compared::Different(why) });
         match &header.kind {
@@ -224,21 +242,27 @@ impl Comparing {
             }
             Kind::File => match header.digest {
                 None => Ok(Compared::Unknown),
-                Some(theirs) => same(self.digest(path)? == theirs, "its content is another one"),
+                Some(theirs) => {
+                    let ours = match self.known(&Version::of(&metadata)) {
+                        Some(known) => known,
+                        None => self.digest(path)?,
+                    };
+                    same(ours == theirs, "its content is another one")
+                }
             },
         }
     }
 
-    /// The digest of a file here.
+    fn known(&self, version: &Version) -> Option<Digest> {
+        self.digests.find(version, self.algorithm).filter(|_| !self.checksum)
+    }
+
+    /// The digest of a file here, which is read.
     fn digest(&self, path: &Path) -> Result<Digest, SourceError> {
         let location = Location::of_path(path.to_owned());
         for _ in 0..ATTEMPTS {
             let mut source = Source::open(&location, Links::Keep)?;
             let version: Version = source.identity();
-            let known = self.digests.find(&version, self.algorithm).filter(|_| !self.checksum);
-            if let Some(known) = known {
-                return Ok(known);
-            }
             let mut hasher = self.algorithm.hasher();
             let mut buffer = vec![0; READ];
             loop {

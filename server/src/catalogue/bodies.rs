@@ -4,11 +4,15 @@ use ferry_proto::{HasherState, RelPath};
 use ferry_store::{BodyKey, Checkpoint, StageId, Stamp};
 use rusqlite::{Connection, named_params, params};
 
-use super::columns::{self, Column};
+use super::columns::{self, Column, Fields};
+
+/// What [`checkpoint`] takes, and [`save`] writes.
+const COLUMNS: &str =
+    "id, client, path, size, modified, modified_nanos, algorithm, digest, offset, state, stamp, at";
 
 /// The checkpoints of a client's bodies for a name.
 pub(super) fn of(db: &Connection, client: &str, path: &RelPath) -> rusqlite::Result<Vec<Checkpoint>> {
-    db.prepare_cached("SELECT * FROM bodies WHERE client = ?1 AND path = ?2")?
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM bodies WHERE client = ?1 AND path = ?2"))?
         .query_map(params![client, Column(path)], checkpoint)?
         .collect()
 }
@@ -24,18 +28,17 @@ pub(super) fn of_client(db: &Connection, client: &str) -> rusqlite::Result<Vec<(
 
 /// Every checkpoint.
 pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<Checkpoint>> {
-    db.prepare_cached("SELECT * FROM bodies")?.query_map([], checkpoint)?.collect()
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM bodies"))?.query_map([], checkpoint)?.collect()
 }
 
 /// Writes a body's checkpoint in the place of its older one.
 pub(super) fn save(db: &Connection, checkpoint: &Checkpoint) -> rusqlite::Result<()> {
     let Checkpoint { id, key, offset, kept, at } = checkpoint;
-    db.prepare_cached(
-        "INSERT OR REPLACE INTO bodies
-            (id, client, path, size, modified, modified_nanos, algorithm, digest, offset, state, stamp, at)
+    db.prepare_cached(&format!(
+        "INSERT OR REPLACE INTO bodies ({COLUMNS})
          VALUES (:id, :client, :path, :size, :modified, :modified_nanos, :algorithm, :digest, :offset, :state,
-                 :stamp, :at)",
-    )?
+                 :stamp, :at)"
+    ))?
     .execute(named_params! {
         ":id": Column(*id),
         ":client": key.client,
@@ -60,24 +63,21 @@ pub(super) fn remove(db: &Connection, id: StageId) -> rusqlite::Result<()> {
 }
 
 fn checkpoint(row: &rusqlite::Row<'_>) -> rusqlite::Result<Checkpoint> {
-    let offset = row.get::<_, Column<u64>>("offset")?.0;
-    let state: Option<Vec<u8>> = row.get("state")?;
+    let mut fields = Fields::of(row);
+    let id = fields.column()?;
+    let key = BodyKey {
+        client: fields.take()?,
+        path: fields.column()?,
+        size: fields.column()?,
+        modified: columns::modified(&mut fields)?,
+        digest: columns::digest(&mut fields)?,
+    };
+    let offset = fields.column()?;
     // One that cannot be read costs time only.
+    let state: Option<Vec<u8>> = fields.take()?;
     let state = state.and_then(|state| HasherState::from_bytes(offset, &state));
-    let stamp: Option<Vec<u8>> = row.get("stamp")?;
-    Ok(Checkpoint {
-        id: row.get::<_, Column<_>>("id")?.0,
-        key: BodyKey {
-            client: row.get("client")?,
-            path: row.get::<_, Column<_>>("path")?.0,
-            size: row.get::<_, Column<_>>("size")?.0,
-            modified: columns::modified(row)?,
-            digest: columns::digest(row)?,
-        },
-        offset,
-        kept: state.zip(stamp.map(Stamp)),
-        at: row.get::<_, Column<_>>("at")?.0,
-    })
+    let stamp: Option<Vec<u8>> = fields.take()?;
+    Ok(Checkpoint { id, key, offset, kept: state.zip(stamp.map(Stamp)), at: fields.column()? })
 }
 
 #[cfg(test)]

@@ -15,43 +15,73 @@ use rusqlite::{
 /// A value that lies in one column.
 pub(super) struct Column<T>(pub(super) T);
 
-/// The columns of a file's digests, where there are any.
-pub(super) fn digests(row: &Row<'_>) -> rusqlite::Result<Option<Digests>> {
-    let column = |algorithm: Algorithm| {
-        let bytes: Option<[u8; 32]> = row.get(algorithm.to_string().as_str())?;
-        Ok(bytes.map(|bytes| Digest::new(algorithm, bytes)))
-    };
-    let found: rusqlite::Result<Vec<_>> = Algorithm::ALL.into_iter().map(column).collect();
-    Ok(Digests::of(found?.into_iter().flatten()))
+/// The columns of a row in the order of its statement. To look each of them up by its name costs more than to find the row.
+pub(super) struct Fields<'a> {
+    row: &'a Row<'a>,
+    taken: usize,
 }
 
-/// The two columns of a digest, where there is one.
-pub(super) fn digest(row: &Row<'_>) -> rusqlite::Result<Option<Digest>> {
-    let number: Option<u8> = row.get("algorithm")?;
-    let bytes: Option<[u8; 32]> = row.get("digest")?;
+impl<'a> Fields<'a> {
+    /// From the first on.
+    pub(super) fn of(row: &'a Row<'_>) -> Self {
+        Fields { row, taken: 0 }
+    }
+
+    /// The next one as it lies there.
+    pub(super) fn look(&mut self) -> rusqlite::Result<ValueRef<'a>> {
+        self.taken += 1;
+        self.row.get_ref(self.taken - 1)
+    }
+
+    /// The value of the next one.
+    pub(super) fn take<T: FromSql>(&mut self) -> rusqlite::Result<T> {
+        self.taken += 1;
+        self.row.get(self.taken - 1)
+    }
+
+    /// The value of the next one, where it needs a form of its own.
+    pub(super) fn column<T>(&mut self) -> rusqlite::Result<T>
+    where
+        Column<T>: FromSql,
+    {
+        self.take::<Column<T>>().map(|Column(value)| value)
+    }
+}
+
+/// The columns `sha256` and `blake3` of a file, where there are any.
+pub(super) fn digests(fields: &mut Fields<'_>) -> rusqlite::Result<Option<Digests>> {
+    let mut column = |algorithm: Algorithm| {
+        let bytes: Option<[u8; 32]> = fields.take()?;
+        Ok::<_, Error>(bytes.map(|bytes| Digest::new(algorithm, bytes)))
+    };
+    let found = [column(Algorithm::Sha256)?, column(Algorithm::Blake3)?];
+    Ok(Digests::of(found.into_iter().flatten()))
+}
+
+/// The columns `algorithm` and `digest`, where there is one.
+pub(super) fn digest(fields: &mut Fields<'_>) -> rusqlite::Result<Option<Digest>> {
+    let number: Option<u8> = fields.take()?;
+    let bytes: Option<[u8; 32]> = fields.take()?;
     let (Some(number), Some(bytes)) = (number, bytes) else { return Ok(None) };
     let algorithm = Algorithm::from_number(number).ok_or_else(|| damaged("digest algorithm"))?;
     Ok(Some(Digest::new(algorithm, bytes)))
 }
 
-/// The two columns of a file's time, where there is one.
-pub(super) fn modified(row: &Row<'_>) -> rusqlite::Result<Option<Timestamp>> {
-    let (Some(seconds), Some(nanos)) = (row.get("modified")?, row.get("modified_nanos")?) else {
-        return Ok(None);
-    };
+/// The columns `modified` and `modified_nanos`, where there is a time.
+pub(super) fn modified(fields: &mut Fields<'_>) -> rusqlite::Result<Option<Timestamp>> {
+    let (Some(seconds), Some(nanos)) = (fields.take()?, fields.take()?) else { return Ok(None) };
     Timestamp::new(seconds, nanos).map(Some).map_err(|_| damaged("time"))
 }
 
-/// The columns of what else was said of a file, as far as it was.
-pub(super) fn attributes(row: &Row<'_>) -> rusqlite::Result<Attributes> {
-    let owner = match (row.get("uid")?, row.get("gid")?) {
-        (Some(uid), Some(gid)) => {
-            let owner = Owner::new(uid, gid, row.get("user_name")?, row.get("group_name")?);
-            Some(owner.map_err(|_| damaged("owner"))?)
-        }
+/// The columns of the table of attributes, from `uid` to `xattrs`.
+pub(super) fn attributes(fields: &mut Fields<'_>) -> rusqlite::Result<Attributes> {
+    let ids = (fields.take()?, fields.take()?);
+    let (user, group) = (fields.take()?, fields.take()?);
+    let owner = match ids {
+        (Some(uid), Some(gid)) => Some(Owner::new(uid, gid, user, group).map_err(|_| damaged("owner"))?),
         _ => None,
     };
-    let xattrs = match row.get_ref("xattrs")?.as_blob_or_null()? {
+    let xattrs = match fields.look()?.as_blob_or_null()? {
         Some(bytes) => Some(Xattrs::from_bytes(bytes).map_err(|_| damaged("list of extended attributes"))?),
         None => None,
     };

@@ -1,15 +1,15 @@
-//! The rows of files, folders and links.
+//! What names hold, and held before: the rows of files, folders and links.
 
 use std::{collections::HashMap, time::SystemTime};
 
-use ferry_proto::{Algorithm, Attributes, Mode, Owner, RelPath};
-use ferry_store::{Amiss, Before, Change, Filed, Recorded, Revision, Row, RowKind, Stamp};
-use rusqlite::{Connection, OptionalExtension, named_params, params};
+use ferry_proto::RelPath;
+use ferry_store::{Before, Change, Filed, Revision, Row, RowKind, Stamp};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    columns::{self, Column},
+    columns::Column,
     findings,
-    history::Span,
+    rows::{Current, current, insert, touch},
 };
 
 /// Versions of a name that are remembered beside the one that it holds: whoever changes a file twice a day can look back
@@ -131,40 +131,6 @@ pub(super) fn exist(db: &Connection, paths: &[RelPath]) -> rusqlite::Result<Vec<
     paths.iter().map(|path| query.exists([Column(path)])).collect()
 }
 
-/// The next rows in the order of names.
-pub(super) fn next(
-    db: &Connection,
-    after: Option<&RelPath>,
-    span: &Span,
-    most: usize,
-) -> rusqlite::Result<Vec<Recorded>> {
-    // What comes right after a name, which has no zero in it.
-    let from = after.map_or(span.name().to_vec(), |after| [after.as_bytes(), b"\0"].concat());
-    db.prepare_cached(
-        "SELECT path, kind, size, sha256, blake3, target, modified, modified_nanos, mode, stamp,
-                uid, gid, user_name, group_name, xattrs,
-                (SELECT what FROM findings WHERE findings.path = files.path) AS amiss
-         FROM files LEFT JOIN attributes ON file = id
-         WHERE until IS NULL AND path >= :from AND (:last IS NULL OR path < :last)
-           AND (path = :name OR path > :first)
-         ORDER BY path LIMIT :most",
-    )?
-    .query_map(
-        named_params! {
-            ":from": from,
-            ":name": span.name(),
-            ":first": span.first(),
-            ":last": span.last(),
-            ":most": most as i64,
-        },
-        |row| {
-            let path = row.get::<_, Column<_>>("path")?.0;
-            Ok(Recorded { path, is_noted: is_noted(row)?, row: whole(row)? })
-        },
-    )?
-    .collect()
-}
-
 /// Returns when it ended.
 fn close_row(
     db: &Connection,
@@ -240,148 +206,11 @@ pub(super) fn prune_slice(db: &Connection, older_than: SystemTime) -> rusqlite::
         .execute(params![Column(older_than), PRUNE_SLICE as i64])
 }
 
-struct Current {
-    id: i64,
-    since: SystemTime,
-    row: Row,
-    client: String,
-    /// Whether something was found amiss with it.
-    is_noted: bool,
-}
-
-fn current(db: &Connection, path: &RelPath) -> rusqlite::Result<Option<Current>> {
-    db.prepare_cached(
-        "SELECT id, kind, size, sha256, blake3, target, modified, modified_nanos, mode, stamp, client, since,
-                uid, gid, user_name, group_name, xattrs,
-                (SELECT what FROM findings WHERE findings.path = ?1) AS amiss
-         FROM files LEFT JOIN attributes ON file = id WHERE path = ?1 AND until IS NULL",
-    )?
-    .query_row([Column(path)], |row| {
-        Ok(Current {
-            id: row.get("id")?,
-            since: row.get::<_, Column<_>>("since")?.0,
-            is_noted: is_noted(row)?,
-            row: whole(row)?,
-            client: row.get("client")?,
-        })
-    })
-    .optional()
-}
-
-fn whole(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
-    Ok(Row {
-        kind: kind(row)?,
-        modified: columns::modified(row)?,
-        mode: row.get::<_, Option<u32>>("mode")?.map(Mode::from_bits),
-        attributes: columns::attributes(row)?,
-        stamp: Stamp(row.get("stamp")?),
-        is_damaged: row.get_ref("amiss")?.as_str_or_null()? == Some(Amiss::Rotted.word()),
-    })
-}
-
-fn is_noted(row: &rusqlite::Row<'_>) -> rusqlite::Result<bool> {
-    Ok(row.get_ref("amiss")?.as_str_or_null()?.is_some())
-}
-
-/// What a row speaks of.
-pub(super) fn kind(row: &rusqlite::Row<'_>) -> rusqlite::Result<RowKind> {
-    match row.get_ref("kind")?.as_str()? {
-        "file" => {
-            let digests = columns::digests(row)?.ok_or_else(|| columns::damaged("digest"))?;
-            Ok(RowKind::File { size: row.get::<_, Column<_>>("size")?.0, digests })
-        }
-        "folder" => Ok(RowKind::Folder),
-        "symlink" => Ok(RowKind::Symlink(row.get("target")?)),
-        _ => Err(columns::damaged("kind")),
-    }
-}
-
-/// The same content, with another time, mode or stamp, or another digest beside those that are known.
-fn touch(db: &Connection, current: &Current, row: &Row) -> rusqlite::Result<()> {
-    let kind = row.kind.clone().with(&current.row.kind);
-    db.prepare_cached(
-        "UPDATE files SET stamp = :stamp, modified = :modified, modified_nanos = :modified_nanos, mode = :mode,
-                          sha256 = :sha256, blake3 = :blake3
-         WHERE id = :id",
-    )?
-    .execute(named_params! {
-        ":id": current.id,
-        ":stamp": row.stamp.0,
-        ":modified": row.modified.map(|time| time.seconds()),
-        ":modified_nanos": row.modified.map(|time| time.nanos()),
-        ":mode": row.mode.map(|mode| mode.bits()),
-        ":sha256": digest_of(&kind, Algorithm::Sha256),
-        ":blake3": digest_of(&kind, Algorithm::Blake3),
-    })?;
-    tell(db, current.id, &row.attributes)
-}
-
-/// Writes what else is said of a row. What is not said stays.
-fn tell(db: &Connection, id: i64, attributes: &Attributes) -> rusqlite::Result<()> {
-    let Attributes { owner, xattrs } = attributes;
-    if let Some(Owner { uid, gid, user, group }) = owner {
-        db.prepare_cached(
-            "INSERT INTO attributes (file, uid, gid, user_name, group_name) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (file) DO UPDATE SET uid = ?2, gid = ?3, user_name = ?4, group_name = ?5",
-        )?
-        .execute(params![id, uid, gid, user, group])?;
-    }
-    if let Some(xattrs) = xattrs {
-        db.prepare_cached(
-            "INSERT INTO attributes (file, xattrs) VALUES (?1, ?2) ON CONFLICT (file) DO UPDATE SET xattrs = ?2",
-        )?
-        .execute(params![id, xattrs.to_bytes()])?;
-    }
-    Ok(())
-}
-
-fn digest_of(kind: &RowKind, algorithm: Algorithm) -> Option<[u8; 32]> {
-    match kind {
-        RowKind::File { digests, .. } => digests.by(algorithm).map(|digest| *digest.bytes()),
-        RowKind::Folder | RowKind::Symlink(_) => None,
-    }
-}
-
-/// Returns the row's number.
-fn insert(db: &Connection, filed: &Filed, since: SystemTime) -> rusqlite::Result<i64> {
-    let Filed { path, row, client, staged: _, before: _ } = filed;
-    let (kind, size, target) = match &row.kind {
-        RowKind::File { size, .. } => ("file", Some(Column(*size)), None),
-        RowKind::Folder => ("folder", None, None),
-        RowKind::Symlink(target) => ("symlink", None, Some(target)),
-    };
-    db.prepare_cached(
-        "INSERT INTO files (path, kind, size, sha256, blake3, target, modified, modified_nanos, mode, stamp,
-                            client, since)
-         VALUES (:path, :kind, :size, :sha256, :blake3, :target, :modified, :modified_nanos, :mode, :stamp,
-                 :client, :since)",
-    )?
-    .execute(named_params! {
-        ":path": Column(path),
-        ":kind": kind,
-        ":size": size,
-        ":sha256": digest_of(&row.kind, Algorithm::Sha256),
-        ":blake3": digest_of(&row.kind, Algorithm::Blake3),
-        ":target": target,
-        ":modified": row.modified.map(|time| time.seconds()),
-        ":modified_nanos": row.modified.map(|time| time.nanos()),
-        ":mode": row.mode.map(|mode| mode.bits()),
-        ":stamp": row.stamp.0,
-        ":client": client,
-        ":since": Column(since),
-    })?;
-    let id = db.last_insert_rowid();
-    if !row.attributes.is_empty() {
-        tell(db, id, &row.attributes)?;
-    }
-    Ok(id)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use ferry_proto::Timestamp;
+    use ferry_proto::{Attributes, Mode, Owner, Timestamp};
     use ferry_store::{Ledger, LedgerError};
 
     use super::{

@@ -6,7 +6,11 @@ use ferry_proto::RelPath;
 use ferry_store::RowKind;
 use rusqlite::{Connection, named_params};
 
-use super::{Catalogue, CatalogueError, columns::Column, files};
+use super::{
+    Catalogue, CatalogueError,
+    columns::{Column, Fields},
+    rows,
+};
 
 /// Rows that are read at a time: they are all that is held in memory, and no reader stays in the way of the log's
 /// being emptied for longer than that takes.
@@ -106,13 +110,14 @@ fn page(
             ":page": PAGE as i64,
         },
         |row| {
+            let mut fields = Fields::of(row);
             Ok(Arrival {
-                id: row.get("id")?,
-                path: row.get::<_, Column<_>>("path")?.0,
-                kind: files::kind(row)?,
-                client: row.get("client")?,
-                since: row.get::<_, Column<_>>("since")?.0,
-                until: row.get::<_, Option<Column<_>>>("until")?.map(|until| until.0),
+                id: fields.take()?,
+                path: fields.column()?,
+                kind: rows::kind(&mut fields)?,
+                client: fields.take()?,
+                since: fields.column()?,
+                until: fields.take::<Option<Column<_>>>()?.map(|until| until.0),
             })
         },
     )?

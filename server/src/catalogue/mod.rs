@@ -21,6 +21,7 @@ mod history;
 mod invites;
 mod names;
 mod passes;
+mod rows;
 mod schema;
 mod settings;
 
@@ -202,7 +203,7 @@ impl Register for Catalogue {
         below: Option<&RelPath>,
         most: usize,
     ) -> Result<Vec<Recorded>, LedgerError> {
-        Ok(self.read("list rows", |db| files::next(db, after, &Span::of(below), most))?)
+        Ok(self.read("list rows", |db| rows::next(db, after, &Span::of(below), most))?)
     }
 
     fn have_rows(&self, paths: &[RelPath]) -> Result<Vec<bool>, LedgerError> {

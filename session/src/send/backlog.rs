@@ -3,17 +3,25 @@
 use std::{
     collections::VecDeque,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use super::{Next, Origin, Task};
+use super::{Fate, Next, Origin, Task, hard_links::HardLinks};
 
 /// How far the walk runs ahead of the connections.
 const AHEAD: usize = 4096;
+
+/// Who has waited for something to do takes it when there is this much of it, or after this time: waking for each entry
+/// costs more than to look at it.
+const ENOUGH: usize = 64;
+const GATHERING: Duration = Duration::from_micros(500);
 
 /// Tasks in their order, of which a folder comes when nothing under it is outstanding.
 #[derive(Default)]
 pub struct Backlog {
     state: Mutex<State>,
+    /// Present where names of one file are to stay that.
+    hard_links: Option<HardLinks>,
     /// There is something to take, or never will be.
     changed: Condvar,
     /// The walk may go on.
@@ -29,6 +37,13 @@ struct State {
 }
 
 impl Backlog {
+    /// An empty one. With `hard_links` it hands the names of a file out one after the other, so that each later one can be
+    /// said to be the same as an earlier one, and remembers at most so many files and names; those beyond go as files of
+    /// their own.
+    pub fn new(hard_links: Option<usize>) -> Self {
+        Backlog { hard_links: hard_links.map(HardLinks::new), ..Backlog::default() }
+    }
+
     /// Adds something. Waits while there is much; false when the run is over.
     pub fn add(&self, next: Next) -> bool {
         let state = self.lock();
@@ -79,12 +94,30 @@ impl Backlog {
 
     /// See [`Manifest::next`](super::Manifest::next).
     pub fn next(&self, is_wanted: &dyn Fn() -> bool) -> Option<Next> {
-        let state = self.lock();
-        let must_wait = |state: &mut State| {
-            let may_come = !state.has_all || state.outstanding > 0;
-            !state.stopped && state.ready.is_empty() && may_come && is_wanted()
-        };
-        let mut state = self.changed.wait_while(state, must_wait).unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match (self.take(is_wanted)?, &self.hard_links) {
+                // One that is not handed out stays outstanding.
+                (Next::Task(task), Some(hard_links)) => match hard_links.hand_out(task) {
+                    Some(task) => return Some(Next::Task(task)),
+                    None => continue,
+                },
+                (next, _) => return Some(next),
+            }
+        }
+    }
+
+    fn take(&self, is_wanted: &dyn Fn() -> bool) -> Option<Next> {
+        let mut state = self.lock();
+        let may_come =
+            |state: &State| !state.stopped && (!state.has_all || state.outstanding > 0) && is_wanted();
+        if state.ready.is_empty() && may_come(&state) {
+            let is_empty = |state: &mut State| state.ready.is_empty() && may_come(state);
+            state = self.changed.wait_while(state, is_empty).unwrap_or_else(PoisonError::into_inner);
+            let is_little =
+                |state: &mut State| state.ready.len() < ENOUGH && !state.has_all && may_come(state);
+            let gathered = self.changed.wait_timeout_while(state, GATHERING, is_little);
+            (state, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+        }
         if state.stopped || !is_wanted() {
             return None;
         }
@@ -108,15 +141,19 @@ impl Backlog {
 
     /// See [`Manifest::put_back`](super::Manifest::put_back).
     pub fn put_back(&self, task: Task) {
-        let mut state = self.lock();
-        state.outstanding -= 1;
-        state.ready.push_front(Next::Task(task));
-        self.tell_of_one_more(&state);
+        if let Some(hard_links) = &self.hard_links {
+            hard_links.put_back(&task);
+        }
+        self.return_to(&mut self.lock(), task);
     }
 
     /// A task is finished. If it was the last one in its folder, that is next.
-    pub fn settle(&self, task: Task) {
+    pub fn settle(&self, task: Task, fate: &Fate) {
+        let its_other_name = self.hard_links.as_ref().and_then(|hard_links| hard_links.settle(&task, fate));
         let mut state = self.lock();
+        if let Some(other) = its_other_name {
+            self.return_to(&mut state, other);
+        }
         state.outstanding -= 1;
         if let Origin::Tree(item) = task.origin
             && let Some(folder) = item.settle()
@@ -129,9 +166,15 @@ impl Backlog {
         }
     }
 
-    /// Where there was something before, nobody waits for it.
+    fn return_to(&self, state: &mut State, task: Task) {
+        state.outstanding -= 1;
+        state.ready.push_front(Next::Task(task));
+        self.tell_of_one_more(state);
+    }
+
+    /// Where there was something before, nobody waits for it, or for more of it.
     fn tell_of_one_more(&self, state: &State) {
-        if state.ready.len() == 1 {
+        if [1, ENOUGH].contains(&state.ready.len()) {
             self.changed.notify_all();
         }
     }

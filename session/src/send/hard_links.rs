@@ -8,7 +8,7 @@ use std::{
 use ferry_proto::{Digest, RelPath};
 use ferry_store::{lock, source::Identity};
 
-use super::{Backlog, Fate, Next, Origin, Task};
+use super::{Fate, Origin, Task};
 
 /// A file that a receiver has by now.
 #[derive(Debug, Clone)]
@@ -19,8 +19,8 @@ pub struct Same {
     pub(crate) identity: Identity,
 }
 
-/// A [`Backlog`] that hands files with several names out in that way.
-pub struct HardLinks {
+/// Which names have had their turn, and which wait for it.
+pub(super) struct HardLinks {
     /// Files, and names that wait for their turn, beyond which names go as files of their own.
     most: usize,
     known: Mutex<Known>,
@@ -41,28 +41,12 @@ struct File {
 }
 
 impl HardLinks {
-    /// For so many files and names.
-    pub fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize) -> Self {
         HardLinks { most, known: Mutex::default() }
     }
 
-    /// What comes next, as [`Backlog::next`] says.
-    pub fn next(&self, backlog: &Backlog, is_wanted: &dyn Fn() -> bool) -> Option<Next> {
-        loop {
-            let next = backlog.next(is_wanted)?;
-            match next {
-                Next::Task(task) => {
-                    if let Some(task) = self.hand_out(task) {
-                        return Some(Next::Task(task));
-                    }
-                }
-                missing => return Some(missing),
-            }
-        }
-    }
-
-    /// The task, if it is its turn. Else it stays outstanding, and comes back to the backlog later.
-    fn hand_out(&self, mut task: Task) -> Option<Task> {
+    /// The task, if it is its turn. Else it is kept until a name before it is settled.
+    pub(super) fn hand_out(&self, mut task: Task) -> Option<Task> {
         let Some(key) = key_of(&task) else { return Some(task) };
         let mut known = lock(&self.known);
         let is_full = known.files.len() + known.waiting >= self.most;
@@ -83,35 +67,27 @@ impl HardLinks {
         None
     }
 
-    /// See [`Backlog::put_back`].
-    pub fn put_back(&self, backlog: &Backlog, task: Task) {
-        if let Some(key) = key_of(&task)
+    /// A name that had its turn will be handed out again.
+    pub(super) fn put_back(&self, task: &Task) {
+        if let Some(key) = key_of(task)
             && let Some(file) = lock(&self.known).files.get_mut(&key)
         {
             file.is_under_way = false;
         }
-        backlog.put_back(task);
     }
 
-    /// See [`Backlog::settle`]. The next name of this file has its turn.
-    pub fn settle(&self, backlog: &Backlog, task: Task, fate: &Fate) {
-        if let Some(key) = key_of(&task) {
-            let mut known = lock(&self.known);
-            let mut next = None;
-            if let Some(file) = known.files.get_mut(&key) {
-                file.is_under_way = false;
-                if let Some(same) = same_of(&task, fate) {
-                    file.same = Some(same);
-                }
-                next = file.waiting.pop_front();
-            }
-            if let Some(next) = next {
-                known.waiting -= 1;
-                drop(known);
-                backlog.put_back(next);
-            }
+    /// A name has had its turn. Returns the next one of this file, if there is one.
+    pub(super) fn settle(&self, task: &Task, fate: &Fate) -> Option<Task> {
+        let key = key_of(task)?;
+        let mut known = lock(&self.known);
+        let file = known.files.get_mut(&key)?;
+        file.is_under_way = false;
+        if let Some(same) = same_of(task, fate) {
+            file.same = Some(same);
         }
-        backlog.settle(task);
+        let next = file.waiting.pop_front()?;
+        known.waiting -= 1;
+        Some(next)
     }
 }
 

@@ -20,7 +20,7 @@ mod tests;
 
 pub use self::{
     backlog::Backlog,
-    hard_links::{HardLinks, Same},
+    hard_links::Same,
     scout::source_failure,
     task::{Disproved, Fate, Manifest, Next, Origin, Pace, Stage, Stream, Task, Unlimited},
 };
