@@ -128,7 +128,7 @@ impl Giving {
         let roots = if some.is_empty() { &everything[..] } else { &some };
         for root in roots {
             let (folder, ledger) = (wish.folder.clone(), self.ledger.clone());
-            let tell = move |item: &mut Item| tell_what_is_known(item, folder.as_ref(), &*ledger);
+            let tell = move |items: &mut [&mut Item]| tell_what_is_known(items, folder.as_ref(), &*ledger);
             for found in Walk::of_shelf(shelf, wish.folder.as_ref(), *root, wish.recursive, tell) {
                 let next = match found {
                     Found::Item(item) => Next::Task(Task::new(Origin::Tree(item))),
@@ -157,27 +157,29 @@ impl Giving {
 }
 
 /// What the catalogue says of an entry counts as long as nobody has touched it.
-fn tell_what_is_known(item: &mut Item, folder: Option<&RelPath>, ledger: &dyn Ledger) {
-    let Some(row) = row_of(item, folder, ledger) else { return };
-    item.modified = row.modified.unwrap_or(item.modified);
-    item.mode = row.mode.unwrap_or(item.mode);
-    if let RowKind::File { digests, .. } = row.kind {
-        item.known = Some(Box::new(digests));
-        item.is_damaged = row.is_damaged;
+fn tell_what_is_known(items: &mut [&mut Item], folder: Option<&RelPath>, ledger: &dyn Ledger) {
+    let named = items.iter_mut().filter_map(|item| Some((whole(folder, &item.path).ok()?, item)));
+    let (paths, items): (Vec<_>, Vec<_>) = named.unzip();
+    let rows = ledger.find_each(&paths).unwrap_or_else(|error| {
+        tracing::warn!(%error, "what is known of files cannot be looked up");
+        Vec::new()
+    });
+    for (item, row) in items.into_iter().zip(rows) {
+        let Some(row) = row.filter(|row| speaks_of(row, item)) else { continue };
+        item.modified = row.modified.unwrap_or(item.modified);
+        item.mode = row.mode.unwrap_or(item.mode);
+        if let RowKind::File { digests, .. } = row.kind {
+            item.known = Some(Box::new(digests));
+            item.is_damaged = row.is_damaged;
+        }
     }
 }
 
-fn row_of(item: &Item, folder: Option<&RelPath>, ledger: &dyn Ledger) -> Option<Row> {
-    let path = whole(folder, &item.path).ok()?;
-    let row = ledger.find(&path).unwrap_or_else(|error| {
-        tracing::warn!(%path, %error, "what is known of a file cannot be looked up");
-        None
-    });
+fn speaks_of(row: &Row, item: &Item) -> bool {
     // What has rotted is not well because somebody has touched it since.
-    let has_rotted = |row: &Row| {
-        row.is_damaged && matches!(row.kind, RowKind::File { size, .. } if size == item.identity.size)
-    };
-    row.filter(|row| row.stamp == item.stamp() || has_rotted(row))
+    let has_rotted =
+        row.is_damaged && matches!(row.kind, RowKind::File { size, .. } if size == item.identity.size);
+    row.stamp == item.stamp() || has_rotted
 }
 
 fn tell_of_damage(item: &Item) {
@@ -230,7 +232,13 @@ impl Manifest for Giving {
         if self.wants == Wants::default() {
             return Ok(Attributes::default());
         }
-        let row = row_of(item, self.folder.as_ref(), &*self.ledger);
+        let row = whole(self.folder.as_ref(), &item.path).ok().and_then(|path| {
+            self.ledger.find(&path).unwrap_or_else(|error| {
+                tracing::warn!(%path, %error, "what is known of a file cannot be looked up");
+                None
+            })
+        });
+        let row = row.filter(|row| speaks_of(row, item));
         Ok(row.map(|row| row.attributes.only(self.wants)).unwrap_or_default())
     }
 

@@ -12,6 +12,11 @@ pub trait Ledger: Send + Sync + 'static {
     /// The row of a name.
     fn find(&self, path: &RelPath) -> Result<Option<Row>, LedgerError>;
 
+    /// The rows of several names, in their order.
+    fn find_each(&self, paths: &[RelPath]) -> Result<Vec<Option<Row>>, LedgerError> {
+        paths.iter().map(|path| self.find(path)).collect()
+    }
+
     /// Whether rows can be written now; [`LedgerError::Full`] before space has run out for the last of them, so that
     /// nothing gets a name that cannot get its row.
     fn check_room(&self) -> Result<(), LedgerError>;

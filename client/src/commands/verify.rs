@@ -12,6 +12,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
 };
 
 use ferry_proto::{Algorithm, Code, Digest, Header, Kind, RelPath, escape};
@@ -70,12 +71,17 @@ pub(super) fn run(config: Verify) -> Result<Exit, Failure> {
         hashing: RandomState::new(),
         told: Told { as_json: config.json, quiet: config.quiet, ..Told::default() },
     });
+    let here = thread::spawn({
+        let comparing = comparing.clone();
+        move || comparing.look_here()
+    });
     let work = Listing::new(question, comparing.clone());
     let connections =
         Connections { dialer, work, narrator: narrator.clone(), retry: Some(0), timeout: config.timeout };
     let result = connections.run(1, &mut remotes, invite, "interrupted");
     if result.is_ok() {
-        comparing.look_for_missing();
+        let here = here.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        comparing.look_for_missing(here);
     }
     digests.save_or_tell(&narrator);
     result?;
@@ -188,7 +194,7 @@ impl Look for Comparing {
             Ok(Compared::Absent) => self.told.differs("extra", header.path.as_bytes(), ""),
             Err(error) => self.told.differs("unreadable", header.path.as_bytes(), &error.to_string()),
         }
-        lock(&self.seen).insert(self.hashing.hash_one(header.path.as_bytes()));
+        lock(&self.seen).insert(self.hash(&header.path));
         Wish::Nothing
     }
 
@@ -204,6 +210,13 @@ impl Look for Comparing {
             lock(&self.seen).insert(self.hashing.hash_one(name));
         }
     }
+}
+
+/// What is here: names as hashes, and what cannot be read.
+#[derive(Default)]
+struct Here {
+    names: Vec<u64>,
+    problems: Vec<(PathBuf, SourceError)>,
 }
 
 /// What came of a comparison.
@@ -282,30 +295,56 @@ impl Comparing {
         Err(SourceError::Changed)
     }
 
+    /// Looks at what is here and would be sent, while the server tells what it has.
+    fn look_here(&self) -> Here {
+        let mut here = Here::default();
+        self.walk(|found| match found {
+            Ok(path) => here.names.push(self.hash(path)),
+            Err(problem) => here.problems.push(problem),
+        });
+        here
+    }
+
     /// Tells of what is here and was not told of by the server.
-    fn look_for_missing(&self) {
+    fn look_for_missing(&self, Here { names, problems }: Here) {
+        let seen = lock(&self.seen);
+        if names.iter().any(|name| !seen.contains(name)) {
+            self.walk(|found| {
+                if let Ok(path) = found
+                    && !seen.contains(&self.hash(path))
+                {
+                    self.told.differs("missing", path.as_bytes(), "");
+                }
+            });
+        }
+        for (path, error) in problems {
+            self.told.differs("unreadable", path.as_os_str().as_bytes(), &error.to_string());
+        }
+        for name in self.rules.unmet() {
+            self.told.differs("missing", &name, "it is in the list, and neither here nor there");
+        }
+    }
+
+    fn walk(&self, mut each: impl FnMut(Result<&RelPath, (PathBuf, SourceError)>)) {
         for Tree { root, base, .. } in &self.sources {
             for found in self.rules.walk(root, base.clone(), Links::Keep) {
                 match found {
                     Found::Item(item) => {
                         let mut next = Some(item);
                         while let Some(item) = next {
-                            if !lock(&self.seen).contains(&self.hashing.hash_one(item.path.as_bytes())) {
-                                self.told.differs("missing", item.path.as_bytes(), "");
-                            }
+                            each(Ok(&item.path));
                             next = item.settle();
                         }
                     }
                     Found::Skipped(..) | Found::LeftOut(..) => {}
-                    Found::Problem(path, error) => {
-                        self.told.differs("unreadable", path.as_os_str().as_bytes(), &error.to_string());
-                    }
+                    Found::Problem(path, error) => each(Err((path, error))),
                 }
             }
         }
-        for name in self.rules.unmet() {
-            self.told.differs("missing", &name, "it is in the list, and neither here nor there");
-        }
+    }
+
+    fn hash(&self, name: &RelPath) -> u64 {
+        self.hashing.hash_one(name.as_bytes())
     }
 }
 

@@ -126,6 +126,14 @@ impl Ledger for Catalogue {
         Ok(self.read("look up a file", |db| files::find(db, path))?)
     }
 
+    fn find_each(&self, paths: &[RelPath]) -> Result<Vec<Option<Row>>, LedgerError> {
+        Ok(self.read("look up files", |db| {
+            // One transaction: beginning one costs more than to look a name up.
+            let tx = db.unchecked_transaction()?;
+            paths.iter().map(|path| files::find(&tx, path)).collect()
+        })?)
+    }
+
     fn check_room(&self) -> Result<(), LedgerError> {
         let is_full = error::free_space(&self.path).is_some_and(|free| free < ROOM);
         if is_full { Err(LedgerError::Full) } else { Ok(()) }

@@ -13,13 +13,21 @@ use super::{
     picked::Picked,
 };
 
+/// Items of a store that are told of together.
+const TOGETHER: usize = 64;
+
 /// Walks one source, folders after what is in them.
 pub struct Walk {
     visits: Box<dyn Iterator<Item = Visit> + Send>,
     open: Vec<Option<Arc<Pending>>>,
     ready: VecDeque<Found>,
-    /// Adds what else is known of an item, as soon as it is found.
-    tell: Box<dyn FnMut(&mut Item) + Send>,
+}
+
+/// The visits of a store, where somebody adds what else is known of each item as soon as it is found.
+struct Told<F> {
+    visits: Beneath,
+    tell: F,
+    ahead: VecDeque<Visit>,
 }
 
 /// A folder that waits until nothing under it is outstanding, because whatever happens in it changes its time.
@@ -61,7 +69,7 @@ impl Walk {
 
     /// The same, of what is chosen.
     pub fn choosing(root: &Path, base: Option<RelPath>, links: Links, choose: Box<dyn Choose>) -> Self {
-        Walk::of(ByPath::new(root, base, links, choose), |_| {})
+        Walk::of(ByPath::new(root, base, links, choose))
     }
 
     /// The same, going only to some entries, each of them named once, and to the folders around them. What is not
@@ -73,27 +81,25 @@ impl Walk {
         choose: Box<dyn Choose>,
         picks: Vec<Pick>,
     ) -> Self {
-        Walk::of(Picked::new(ByPath::new(root, base, links, choose), picks), |_| {})
+        Walk::of(Picked::new(ByPath::new(root, base, links, choose), picks))
     }
 
     /// Of what is at `path` in `folder` of a store, where no path is the folder itself, which then is not sent. What is
-    /// further below than directly in it comes only if that is asked for. Before an item goes anywhere, `tell` may add what
-    /// else is known of it.
+    /// further below than directly in it comes only if that is asked for. Before items go anywhere, `tell` may add what
+    /// else is known of them.
     pub fn of_shelf(
         shelf: &Shelf,
         folder: Option<&RelPath>,
         path: Option<&RelPath>,
         recursive: bool,
-        tell: impl FnMut(&mut Item) + Send + 'static,
+        tell: impl FnMut(&mut [&mut Item]) + Send + 'static,
     ) -> Self {
-        Walk::of(Beneath::new(shelf.clone(), folder.cloned(), path.cloned(), recursive), tell)
+        let visits = Beneath::new(shelf.clone(), folder.cloned(), path.cloned(), recursive);
+        Walk::of(Told { visits, tell, ahead: VecDeque::new() })
     }
 
-    fn of(
-        visits: impl Iterator<Item = Visit> + Send + 'static,
-        tell: impl FnMut(&mut Item) + Send + 'static,
-    ) -> Self {
-        Walk { visits: Box::new(visits), open: Vec::new(), ready: VecDeque::new(), tell: Box::new(tell) }
+    fn of(visits: impl Iterator<Item = Visit> + Send + 'static) -> Self {
+        Walk { visits: Box::new(visits), open: Vec::new(), ready: VecDeque::new() }
     }
 
     fn step(&mut self, Visit { depth, path, sight }: Visit) {
@@ -110,7 +116,6 @@ impl Walk {
             Sight::Root => self.open.push(None),
             Sight::Item(mut item) => {
                 item.folder = self.open.last().cloned().flatten();
-                (self.tell)(&mut item);
                 if item.kind == Kind::Folder {
                     self.open.push(Some(Arc::new(Pending { item })));
                 } else {
@@ -159,6 +164,22 @@ impl Iterator for Walk {
                 None => self.leave(0),
             }
         }
+    }
+}
+
+impl<F: FnMut(&mut [&mut Item])> Iterator for Told<F> {
+    type Item = Visit;
+
+    fn next(&mut self) -> Option<Visit> {
+        if self.ahead.is_empty() {
+            self.ahead.extend(self.visits.by_ref().take(TOGETHER));
+            let items = self.ahead.iter_mut().filter_map(|visit| match &mut visit.sight {
+                Sight::Item(item) => Some(item),
+                _ => None,
+            });
+            (self.tell)(&mut items.collect::<Vec<_>>());
+        }
+        self.ahead.pop_front()
     }
 }
 
