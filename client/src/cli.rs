@@ -68,12 +68,8 @@ pub(crate) struct SendArgs {
     /// Files and folders (`-` is standard input), and at the end the place: REMOTE[:PATH] or an invite link
     #[arg(required_unless_present = "from_command", value_name = "PATH")]
     pub(crate) words: Vec<OsString>,
-    /// The place, when it is not the last word [default: $FERRY_REMOTE]
-    #[arg(long, value_name = "PLACE")]
-    pub(crate) to: Option<String>,
-    /// A folder below the place
-    #[arg(long, value_name = "PATH")]
-    pub(crate) dir: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
     /// The name for standard input, for what a command writes, or for the one source there is
     #[arg(long)]
     pub(crate) name: Option<OsString>,
@@ -99,12 +95,8 @@ pub(crate) struct WatchArgs {
     /// The folder, and perhaps the place: REMOTE[:PATH] or an invite link
     #[arg(required = true, num_args = 1..=2, value_names = ["DIR", "PLACE"])]
     pub(crate) words: Vec<OsString>,
-    /// The place, when it is not the last word [default: $FERRY_REMOTE]
-    #[arg(long, value_name = "PLACE")]
-    pub(crate) to: Option<String>,
-    /// A folder below the place
-    #[arg(long, value_name = "PATH")]
-    pub(crate) dir: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
     /// The name of the folder there
     #[arg(long)]
     pub(crate) name: Option<OsString>,
@@ -118,39 +110,8 @@ pub(crate) struct WatchArgs {
     pub(crate) rules: RuleArgs,
     #[command(flatten)]
     pub(crate) here: HereArgs,
-    /// How digests are made; the server's records are by it
-    #[arg(long, value_name = "ALGORITHM", default_value = "sha256")]
-    pub(crate) digest: DigestArg,
-    /// What to do where another file has the name
-    #[arg(long, value_name = "POLICY", default_value = "replace")]
-    pub(crate) on_conflict: ConflictArg,
-    /// Keep users and groups
-    #[arg(long)]
-    pub(crate) owner: bool,
-    /// Keep extended attributes and access control lists
-    #[arg(long)]
-    pub(crate) xattrs: bool,
-    /// Bytes a second at the most, for example 2MB
-    #[arg(long, value_name = "RATE")]
-    pub(crate) limit_rate: Option<String>,
-    /// How often a lost connection is tried again since the last progress: a number, or `forever`
-    #[arg(long, value_name = "N", default_value = "forever")]
-    pub(crate) retry: String,
-    /// Give a connection up that makes no progress for this long
-    #[arg(long, value_name = "TIME")]
-    pub(crate) timeout: Option<String>,
-    /// Tell everything as JSON, one object a line
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Tell only what went wrong
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub(crate) quiet: bool,
-    /// Tell what becomes of everything, and what holds it up
-    #[arg(short, long)]
-    pub(crate) verbose: bool,
-    /// When to show progress; `auto` is a line for each file
-    #[arg(long, value_name = "WHEN", default_value = "auto")]
-    pub(crate) progress: ProgressArg,
+    #[command(flatten)]
+    pub(crate) transfer: TransferArgs,
 }
 
 #[derive(Debug, Args)]
@@ -201,12 +162,8 @@ pub(crate) struct VerifyArgs {
     /// Files and folders, and at the end the place that they were sent to
     #[arg(required = true, value_name = "PATH")]
     pub(crate) words: Vec<OsString>,
-    /// The place, when it is not the last word [default: $FERRY_REMOTE]
-    #[arg(long, value_name = "PLACE")]
-    pub(crate) to: Option<String>,
-    /// A folder below the place
-    #[arg(long, value_name = "PATH")]
-    pub(crate) dir: Option<OsString>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
     /// The name there of the one source there is
     #[arg(long)]
     pub(crate) name: Option<OsString>,
@@ -232,6 +189,17 @@ pub(crate) struct VerifyArgs {
     /// Give a connection up on which nothing comes for this long
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<String>,
+}
+
+/// Where to.
+#[derive(Debug, Args)]
+pub(crate) struct PlaceArgs {
+    /// The place, when it is not the last word [default: $FERRY_REMOTE]
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) to: Option<String>,
+    /// A folder below the place
+    #[arg(long, value_name = "PATH")]
+    pub(crate) dir: Option<OsString>,
 }
 
 /// Which entries are taken.
@@ -320,45 +288,53 @@ impl FromArgMatches for PatternArgs {
     }
 }
 
-/// How files are sent or got.
+/// A run that ends when everything is done.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// Connections at a time
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) jobs: usize,
-    /// How digests are made; receipts and the server's records are by it
-    #[arg(long, value_name = "ALGORITHM", default_value = "sha256")]
-    pub(crate) digest: DigestArg,
     /// Read and digest every file anew instead of trusting what is known about unchanged ones
     #[arg(long)]
     pub(crate) checksum: bool,
-    /// What to do where another file has the name [default: replace; for send --move keep-both]
-    #[arg(long, value_name = "POLICY")]
-    pub(crate) on_conflict: Option<ConflictArg>,
     /// Keep several names of one file as that, or give them back as that
     #[arg(long)]
     pub(crate) hard_links: bool,
+    /// Say what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Write a checksum file of everything that has arrived or was there, for `sha256sum -c` or `b3sum -c`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) receipts: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) transfer: TransferArgs,
+}
+
+/// How files are sent or got.
+#[derive(Debug, Args)]
+pub(crate) struct TransferArgs {
+    /// How digests are made; receipts and the server's records are by it
+    #[arg(long, value_name = "ALGORITHM", default_value = "sha256")]
+    pub(crate) digest: DigestArg,
+    /// What to do where another file has the name [default: replace; for send --move keep-both]
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) on_conflict: Option<ConflictArg>,
     /// Keep users and groups, or give them back, with setuid and its like (only root may)
     #[arg(long)]
     pub(crate) owner: bool,
     /// Keep extended attributes and access control lists, or give them back
     #[arg(long)]
     pub(crate) xattrs: bool,
-    /// Say what would be done, and do nothing
-    #[arg(short = 'n', long)]
-    pub(crate) dry_run: bool,
     /// Bytes a second at the most, for example 2MB
     #[arg(long, value_name = "RATE")]
     pub(crate) limit_rate: Option<String>,
-    /// How often a lost connection is tried again since the last progress: a number, or `forever`
-    #[arg(long, value_name = "N", default_value = "3")]
-    pub(crate) retry: String,
+    /// How often a lost connection is tried again since the last progress: a number, or `forever` [default: 3; for watch
+    /// forever]
+    #[arg(long, value_name = "N")]
+    pub(crate) retry: Option<String>,
     /// Give a connection up that makes no progress for this long
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<String>,
-    /// Write a checksum file of everything that has arrived or was there, for `sha256sum -c` or `b3sum -c`
-    #[arg(long, value_name = "FILE")]
-    pub(crate) receipts: Option<PathBuf>,
     /// Tell everything as JSON, one object a line
     #[arg(long)]
     pub(crate) json: bool,
@@ -368,7 +344,7 @@ pub(crate) struct RunArgs {
     /// Tell what becomes of every file, and what holds the run up
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// When to show progress
+    /// When to show progress; `auto` is where somebody looks on, and never for watch
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub(crate) progress: ProgressArg,
 }

@@ -16,11 +16,14 @@ use ferry_store::source::Links;
 use crate::{
     choosing::Pattern,
     cli::{
-        ChoiceArgs, Cli, ConflictArg, DigestArg, GetArgs, HereArgs, LinksArg, LsArgs, PairArgs, ProgressArg,
-        RemotesSub, RuleArgs, RunArgs, SendArgs, Sub, VerifyArgs, WatchArgs,
+        ChoiceArgs, Cli, ConflictArg, DigestArg, GetArgs, HereArgs, LinksArg, LsArgs, PairArgs, PlaceArgs,
+        ProgressArg, RemotesSub, RuleArgs, RunArgs, SendArgs, Sub, TransferArgs, VerifyArgs, WatchArgs,
     },
     exit::Failure,
 };
+
+/// How often a lost connection is tried again where nobody says it.
+const RETRY: u32 = 3;
 
 /// What to do, with everything decided.
 #[derive(Debug)]
@@ -327,7 +330,7 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
     }
     // What is gone here must not take the place of anything there.
     let on_conflict = if args.moves { Conflict::KeepBoth } else { Conflict::Replace };
-    let sources = sources(args.words, args.to, args.dir, args.name)?;
+    let sources = sources(args.words, args.place, args.name)?;
     Ok(Send {
         home,
         sources: Sources { command: args.from_command, ..sources },
@@ -339,37 +342,19 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
 }
 
 fn watch(home: Home, args: WatchArgs) -> Result<Watch, Failure> {
-    let WatchArgs { words, to, dir, name, settle, rules, here, .. } = args;
+    let WatchArgs { words, place, name, settle, links, rules, here, mut transfer } = args;
     let settle = units::duration(&settle).map_err(|error| Failure::usage(format!("--settle: {error}")))?;
-    let args_of_run = RunArgs {
-        // One request at a time, as long as it takes.
-        jobs: 1,
-        dry_run: false,
-        checksum: false,
-        receipts: None,
-        digest: args.digest,
-        on_conflict: Some(args.on_conflict),
-        hard_links: false,
-        owner: args.owner,
-        xattrs: args.xattrs,
-        limit_rate: args.limit_rate,
-        retry: args.retry,
-        timeout: args.timeout,
-        json: args.json,
-        quiet: args.quiet,
-        verbose: args.verbose,
-        progress: match args.progress {
-            ProgressArg::Auto => ProgressArg::Never,
-            said => said,
-        },
-    };
-    let mut run = run(args_of_run, Conflict::Replace)?;
+    // A line for each file is what there is to see.
+    if transfer.progress == ProgressArg::Auto {
+        transfer.progress = ProgressArg::Never;
+    }
+    let mut run = transferring(transfer, Conflict::Replace, None)?;
     run.output.each_sent = true;
     Ok(Watch {
         home,
-        sources: sources(words, to, dir, name)?,
+        sources: sources(words, place, name)?,
         choice: choice(ChoiceArgs { rules, from_file: None, null: false }, Some(here))?,
-        links: links(args.links),
+        links: self::links(links),
         settle,
         run,
     })
@@ -403,7 +388,7 @@ fn ls(home: Home, args: LsArgs) -> Result<Ls, Failure> {
 fn verify(home: Home, args: VerifyArgs) -> Result<Verify, Failure> {
     Ok(Verify {
         home,
-        sources: sources(args.words, args.to, args.dir, args.name)?,
+        sources: sources(args.words, args.place, args.name)?,
         choice: choice(args.choice, Some(args.here))?,
         reread: args.reread,
         checksum: args.checksum,
@@ -414,12 +399,8 @@ fn verify(home: Home, args: VerifyArgs) -> Result<Verify, Failure> {
     })
 }
 
-fn sources(
-    words: Vec<OsString>,
-    to: Option<String>,
-    dir: Option<OsString>,
-    name: Option<OsString>,
-) -> Result<Sources, Failure> {
+fn sources(words: Vec<OsString>, place: PlaceArgs, name: Option<OsString>) -> Result<Sources, Failure> {
+    let PlaceArgs { to, dir } = place;
     Ok(Sources {
         words,
         command: None,
@@ -475,34 +456,44 @@ fn past(text: &str) -> Result<Timestamp, Failure> {
 }
 
 fn run(args: RunArgs, on_conflict: Conflict) -> Result<Run, Failure> {
-    let retry = match args.retry.as_str() {
-        "forever" => None,
-        number => Some(number.parse().map_err(|_| Failure::usage("--retry takes a number or `forever`"))?),
-    };
-    if args.jobs == 0 || args.jobs > 64 {
+    let RunArgs { jobs, checksum, hard_links, dry_run, receipts, transfer } = args;
+    if jobs == 0 || jobs > 64 {
         return Err(Failure::usage("--jobs takes 1 to 64"));
     }
+    if dry_run && receipts.is_some() {
+        return Err(Failure::usage("a dry run has no receipts"));
+    }
+    // As everywhere, a dash is standard output.
+    let receipts = receipts.map(|file| match file.as_os_str().as_bytes() {
+        b"-" => PathBuf::from("/dev/stdout"),
+        _ => file,
+    });
+    if transfer.json && receipts.as_deref() == Some(Path::new("/dev/stdout")) {
+        return Err(Failure::usage("receipts and --json cannot share standard output"));
+    }
+    let mut run = transferring(transfer, on_conflict, Some(RETRY))?;
+    run.wants.hard_links = hard_links;
+    Ok(Run { jobs, checksum, dry_run, receipts, ..run })
+}
+
+/// A run on one connection, with what it does where the command line does not say it.
+fn transferring(args: TransferArgs, on_conflict: Conflict, retry: Option<u32>) -> Result<Run, Failure> {
+    let retry = match args.retry.as_deref() {
+        None => retry,
+        Some("forever") => None,
+        Some(number) => {
+            Some(number.parse().map_err(|_| Failure::usage("--retry takes a number or `forever`"))?)
+        }
+    };
     let limit_rate = args.limit_rate.as_deref().map(units::size).transpose();
     let limit_rate = limit_rate.map_err(|error| Failure::usage(format!("--limit-rate: {error}")))?;
     if limit_rate == Some(0) {
         return Err(Failure::usage("--limit-rate takes more than 0"));
     }
-    let timeout = timeout(args.timeout.as_deref())?;
-    if args.dry_run && args.receipts.is_some() {
-        return Err(Failure::usage("a dry run has no receipts"));
-    }
-    // As everywhere, a dash is standard output.
-    let receipts = args.receipts.map(|file| match file.as_os_str().as_bytes() {
-        b"-" => PathBuf::from("/dev/stdout"),
-        _ => file,
-    });
-    if args.json && receipts.as_deref() == Some(Path::new("/dev/stdout")) {
-        return Err(Failure::usage("receipts and --json cannot share standard output"));
-    }
     Ok(Run {
-        jobs: args.jobs,
+        jobs: 1,
         digest: algorithm(args.digest),
-        checksum: args.checksum,
+        checksum: false,
         on_conflict: match args.on_conflict {
             None => on_conflict,
             Some(ConflictArg::Replace) => Conflict::Replace,
@@ -510,12 +501,12 @@ fn run(args: RunArgs, on_conflict: Conflict) -> Result<Run, Failure> {
             Some(ConflictArg::Skip) => Conflict::Skip,
             Some(ConflictArg::Fail) => Conflict::Fail,
         },
-        wants: Wants { owner: args.owner, xattrs: args.xattrs, hard_links: args.hard_links },
-        dry_run: args.dry_run,
+        wants: Wants { owner: args.owner, xattrs: args.xattrs, hard_links: false },
+        dry_run: false,
         limit_rate,
         retry,
-        timeout,
-        receipts,
+        timeout: timeout(args.timeout.as_deref())?,
+        receipts: None,
         output: Output {
             form: form(args.json, args.quiet, args.progress),
             quiet: args.quiet,

@@ -9,6 +9,7 @@ mod digests;
 mod exit;
 mod getting;
 mod listing;
+mod names;
 mod output;
 mod pace;
 mod place;

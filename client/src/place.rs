@@ -313,7 +313,7 @@ pub(crate) fn may_be_moved(source: &SourceArg) -> Result<(), Failure> {
     let SourceArg::Tree { root, .. } = source else { return Ok(()) };
     // What is not there is told by the walk.
     let Ok(whole) = std::fs::canonicalize(root) else { return Ok(()) };
-    match whole.ancestors().find(|folder| folder.join(".ferry").is_dir()) {
+    match inbox_around(&whole) {
         None => Ok(()),
         Some(inbox) => Err(Failure::usage(format!(
             "{} lies in {}, which is the inbox of a server: --move takes nothing from there",
@@ -321,6 +321,11 @@ pub(crate) fn may_be_moved(source: &SourceArg) -> Result<(), Failure> {
             escape::bytes(inbox.as_os_str().as_bytes())
         ))),
     }
+}
+
+/// The folder, or one above it, in which a server, or a run that gets files, keeps its own.
+pub(crate) fn inbox_around(folder: &Path) -> Option<&Path> {
+    folder.ancestors().find(|folder| folder.join(".ferry").is_dir())
 }
 
 /// Whether one of the two would take the place of the other. Two folders are merged, as with rsync.

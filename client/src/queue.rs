@@ -1,9 +1,9 @@
 //! The queue of a run: filled by the walk, worked on by every connection, and told what became of each entry.
 
 use std::{
-    collections::HashSet,
+    path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -11,9 +11,18 @@ use std::{
 
 use ferry_proto::{Algorithm, Attributes, Code, Digest, HasherState, Kind, RelPath};
 use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task, source_failure};
-use ferry_store::source::{AttributeReader, Found, Identity, Item, Links, SourceError};
+use ferry_store::{
+    lock,
+    source::{AttributeReader, Found, Identity, Item, Links, SourceError},
+};
 
-use crate::{choosing::Rules, digests::Digests, output::Report, place::SourceArg};
+use crate::{
+    choosing::Rules,
+    digests::Digests,
+    names::Names,
+    output::Report,
+    place::{self, SourceArg},
+};
 
 /// See the module.
 pub(crate) struct Queue {
@@ -25,6 +34,8 @@ pub(crate) struct Queue {
     report: Arc<dyn Report>,
     /// What has arrived is removed here.
     moves: bool,
+    /// Where what was removed last lay, and whether that is in an inbox: the next is likely to lie there too.
+    last_folder: Mutex<Option<(PathBuf, bool)>>,
     /// Counts what brings the run nearer to its end.
     progress: AtomicU64,
     /// Bytes that were read only to be digested.
@@ -46,6 +57,7 @@ impl Queue {
             attributes,
             report,
             moves,
+            last_folder: Mutex::default(),
             progress: AtomicU64::new(0),
             digested: AtomicU64::new(0),
         })
@@ -53,7 +65,9 @@ impl Queue {
 
     /// Walks the sources, on the caller's thread, until all that is chosen is queued or the run is over.
     pub(crate) fn walk(&self, sources: Vec<SourceArg>, links: Links, rules: &Arc<Rules>) {
-        let mut names = may_meet(&sources).then(HashSet::new);
+        let names = may_meet(&sources).then(Names::default);
+        // An earlier source had a file of this name.
+        let is_twin = |path: &RelPath| names.as_ref().is_some_and(|names| !names.insert(path.as_bytes()));
         for source in sources {
             match source {
                 SourceArg::Stream(path, stream) => {
@@ -64,9 +78,7 @@ impl Queue {
                 SourceArg::Tree { root, base } => {
                     for found in rules.walk(&root, base, links) {
                         match found {
-                            Found::Item(item)
-                                if item.kind != Kind::Folder && is_twin(&mut names, &item.path) =>
-                            {
+                            Found::Item(item) if item.kind != Kind::Folder && is_twin(&item.path) => {
                                 self.failed.store(true, Ordering::Relaxed);
                                 self.report.twin(item.source.path(), &item.path);
                                 if let Some(folder) = item.settle()
@@ -147,30 +159,39 @@ impl Queue {
         self.digested.load(Ordering::Relaxed)
     }
 
+    /// Removes what the server has for good now. Returns why, where it has to stay though it has arrived.
+    fn keep_or_remove(&self, task: &Task, fate: &Fate) -> Option<String> {
+        let Origin::Tree(item) = &task.origin else { return None };
+        match fate {
+            // A camera wants its folders again.
+            _ if item.kind == Kind::Folder => None,
+            Fate::Sent { grew: true, .. } => Some("it stays here, because it has grown meanwhile".to_owned()),
+            Fate::Sent { .. } | Fate::Held { .. } => {
+                if self.is_in_an_inbox(item) {
+                    return Some(
+                        "it has arrived, and stays here: it lies in the inbox of a server".to_owned(),
+                    );
+                }
+                let error = item.remove().err()?;
+                let (_, why) = source_failure(&error);
+                Some(format!("it has arrived, and stays here: {why}"))
+            }
+            Fate::WouldSend { .. } | Fate::Failed { .. } => None,
+        }
+    }
+
+    fn is_in_an_inbox(&self, item: &Item) -> bool {
+        let Some(folder) = item.source.path().parent() else { return false };
+        let mut last = lock(&self.last_folder);
+        match &*last {
+            Some((last, is_in_an_inbox)) if last == folder => *is_in_an_inbox,
+            _ => last.insert((folder.to_owned(), place::inbox_around(folder).is_some())).1,
+        }
+    }
+
     /// Waits while the queue is full; false when the run is over.
     fn add(&self, origin: Origin) -> bool {
         self.backlog.add(Next::Task(Task { leaves: self.moves, ..Task::new(origin) }))
-    }
-}
-
-/// Removes what the server has for good now. Returns why, where it has to stay though it has arrived.
-fn keep_or_remove(task: &Task, fate: &Fate) -> Option<String> {
-    let Origin::Tree(item) = &task.origin else { return None };
-    let mut around = item.source.path().ancestors().skip(1);
-    let mut is_in_an_inbox = || around.any(|folder| folder.join(".ferry").is_dir());
-    match fate {
-        // A camera wants its folders again.
-        _ if item.kind == Kind::Folder => None,
-        Fate::Sent { grew: true, .. } => Some("it stays here, because it has grown meanwhile".to_owned()),
-        Fate::Sent { .. } | Fate::Held { .. } => {
-            if is_in_an_inbox() {
-                return Some("it has arrived, and stays here: it lies in the inbox of a server".to_owned());
-            }
-            let error = item.remove().err()?;
-            let (_, why) = source_failure(&error);
-            Some(format!("it has arrived, and stays here: {why}"))
-        }
-        Fate::WouldSend { .. } | Fate::Failed { .. } => None,
     }
 }
 
@@ -193,16 +214,6 @@ fn may_meet(sources: &[SourceArg]) -> bool {
     })
 }
 
-/// Whether an earlier source had a file of this name. Names are kept as hashes of 16 bytes, so that a million of them fit
-/// in little memory.
-fn is_twin(names: &mut Option<HashSet<[u8; 16]>>, path: &RelPath) -> bool {
-    let Some(names) = names else { return false };
-    let digest = Algorithm::Sha256.digest(path.as_bytes());
-    let mut short = [0; 16];
-    short.copy_from_slice(&digest.bytes()[..16]);
-    !names.insert(short)
-}
-
 impl Manifest for Queue {
     fn next(&self, is_wanted: &dyn Fn() -> bool) -> Option<Next> {
         self.backlog.next(is_wanted)
@@ -222,7 +233,7 @@ impl Manifest for Queue {
             return;
         }
         self.progress.fetch_add(1, Ordering::Relaxed);
-        let kept = if self.moves { keep_or_remove(&task, &fate) } else { None };
+        let kept = if self.moves { self.keep_or_remove(&task, &fate) } else { None };
         self.failed.fetch_or(self.report.settled(&task, &fate, kept), Ordering::Relaxed);
         self.backlog.settle(task, &fate);
     }

@@ -27,6 +27,12 @@ pub fn invite(config: &Config, terms: InviteTerms) -> anyhow::Result<()> {
     if has_lost_its_key {
         to_stderr(state::LOST_KEY);
     }
+    if catalogue.listen()?.is_empty() {
+        let state = config.state.display();
+        to_stderr(&format!(
+            "no ferryd has run yet that keeps its state in {state}: the link is for one that will"
+        ));
+    }
     let wants_qr = terms.qr;
     if let Some(folder) = &terms.grant.folder {
         let made = ferry_store::make_folder(&config.root, folder);

@@ -1,10 +1,9 @@
 //! `ferry verify`: whether the server has what is here, without moving any of it.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::BTreeSet,
     ffi::OsStr,
     fs::{self, Metadata},
-    hash::{BuildHasher, RandomState},
     io::{self, ErrorKind, Read},
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
@@ -30,6 +29,7 @@ use crate::{
     digests::Digests,
     exit::{Exit, Failure},
     listing::{Listing, Look, Question, Wish},
+    names::Names,
     output::{self, Direction, Narrator},
     place::{self, SourceArg},
     remotes::Remotes,
@@ -67,8 +67,7 @@ pub(super) fn run(config: Verify) -> Result<Exit, Failure> {
         algorithm: config.digest,
         checksum: config.checksum,
         digests: digests.clone(),
-        seen: Mutex::default(),
-        hashing: RandomState::new(),
+        seen: Names::default(),
         told: Told { as_json: config.json, quiet: config.quiet, ..Told::default() },
     });
     let here = thread::spawn({
@@ -159,9 +158,8 @@ struct Comparing {
     algorithm: Algorithm,
     checksum: bool,
     digests: Arc<Digests>,
-    /// What the server has spoken of, as hashes of names, so that a million of them fit in little memory.
-    seen: Mutex<HashSet<u64>>,
-    hashing: RandomState,
+    /// What the server has spoken of.
+    seen: Names,
     told: Told,
 }
 
@@ -194,7 +192,7 @@ impl Look for Comparing {
             Ok(Compared::Absent) => self.told.differs("extra", header.path.as_bytes(), ""),
             Err(error) => self.told.differs("unreadable", header.path.as_bytes(), &error.to_string()),
         }
-        lock(&self.seen).insert(self.hash(&header.path));
+        self.seen.insert(header.path.as_bytes());
         Wish::Nothing
     }
 
@@ -207,12 +205,12 @@ impl Look for Comparing {
                 Code::DigestMismatch => self.told.differs("different", name, "it is damaged on the server"),
                 _ => self.told.differs("unreadable", name, text),
             }
-            lock(&self.seen).insert(self.hashing.hash_one(name));
+            self.seen.insert(name);
         }
     }
 }
 
-/// What is here: names as hashes, and what cannot be read.
+/// What is here: the hashes of its names, and what cannot be read.
 #[derive(Default)]
 struct Here {
     names: Vec<u64>,
@@ -299,7 +297,7 @@ impl Comparing {
     fn look_here(&self) -> Here {
         let mut here = Here::default();
         self.walk(|found| match found {
-            Ok(path) => here.names.push(self.hash(path)),
+            Ok(path) => here.names.push(self.seen.hash(path.as_bytes())),
             Err(problem) => here.problems.push(problem),
         });
         here
@@ -307,11 +305,10 @@ impl Comparing {
 
     /// Tells of what is here and was not told of by the server.
     fn look_for_missing(&self, Here { names, problems }: Here) {
-        let seen = lock(&self.seen);
-        if names.iter().any(|name| !seen.contains(name)) {
+        if names.iter().any(|&name| !self.seen.has(name)) {
             self.walk(|found| {
                 if let Ok(path) = found
-                    && !seen.contains(&self.hash(path))
+                    && self.seen.insert(path.as_bytes())
                 {
                     self.told.differs("missing", path.as_bytes(), "");
                 }
@@ -341,10 +338,6 @@ impl Comparing {
                 }
             }
         }
-    }
-
-    fn hash(&self, name: &RelPath) -> u64 {
-        self.hashing.hash_one(name.as_bytes())
     }
 }
 

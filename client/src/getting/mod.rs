@@ -8,8 +8,6 @@ mod stream;
 mod wanted;
 
 use std::{
-    collections::HashSet,
-    hash::{BuildHasher, RandomState},
     path::Path,
     pin::pin,
     sync::{
@@ -36,10 +34,16 @@ use self::{
     wanted::{Doorman, List},
 };
 pub(crate) use self::{stream::Streaming, wanted::Wanted};
-use crate::{choosing::Rules, commands::Work, dial::Session, digests::Digests, output::Narrator, pace::Pace};
+use crate::{
+    choosing::Rules, commands::Work, dial::Session, digests::Digests, names::Names, output::Narrator,
+    pace::Pace,
+};
 
 /// Bytes of bodies that have come and are not written yet, all connections together.
 const ROOM: usize = 32 * 1024 * 1024;
+
+/// What was begun in a folder and not gone on with for this long is given up by the next run there, as a server does it.
+const GIVEN_UP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Threads that hash large bodies.
 const HASHERS: usize = 2;
@@ -85,6 +89,7 @@ impl Getting {
         let book = Arc::new(Book::new(digests, &options, store.clone(), folder));
         let told = Arc::new(Told::new(narrator, store.clone()));
         let uploads = Uploads::open(store, book, HASHERS)?;
+        uploads.sweep(GIVEN_UP)?;
         let terms = Terms {
             client: server.to_string(),
             folder: None,
@@ -281,9 +286,8 @@ struct Told {
     progress: AtomicU64,
     failed: AtomicBool,
     stopped: AtomicBool,
-    /// The names that were told of, as hashes, so that a million of them fit in little memory.
-    names: Mutex<HashSet<u64>>,
-    hashing: RandomState,
+    /// The names that were told of.
+    names: Names,
 }
 
 impl Told {
@@ -294,15 +298,13 @@ impl Told {
             progress: AtomicU64::new(0),
             failed: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
-            names: Mutex::default(),
-            hashing: RandomState::new(),
+            names: Names::default(),
         }
     }
 
     /// Whether there is something to tell.
     fn is_news(&self, name: &[u8]) -> bool {
-        let is_news =
-            !self.stopped.load(Ordering::Relaxed) && lock(&self.names).insert(self.hashing.hash_one(name));
+        let is_news = !self.stopped.load(Ordering::Relaxed) && self.names.insert(name);
         self.progress.fetch_add(is_news.into(), Ordering::Relaxed);
         is_news
     }

@@ -68,6 +68,7 @@ impl Teller for Json {
             "held": totals.held,
             "failed": totals.failed,
             "skipped": totals.skipped,
+            "kept": totals.kept,
             "bytes": totals.bytes,
             "seconds": seconds,
             "exit": exit as u8,

@@ -140,6 +140,8 @@ struct Totals {
     held: u64,
     failed: u64,
     skipped: u64,
+    /// Of those that have arrived, which should be gone here and are not.
+    kept: u64,
     /// Bytes of bodies that left.
     bytes: u64,
     direction: Direction,
@@ -358,13 +360,13 @@ impl Narrator {
 
     /// It would be got.
     pub(crate) fn would_get(&self, header: &Header, is_new: bool) {
-        let (bytes, detail) = (header.size.unwrap_or(0), self.why(is_new));
+        let (bytes, detail) = (header.size.unwrap_or(0), Self::why(is_new));
         self.tell(&Entry { bytes, detail, ..of_header(Status::WouldSend, header, &header.path) });
     }
 
     /// Why something would be done.
-    fn why(&self, is_new: bool) -> Option<String> {
-        Some(if is_new { "new" } else { "another one has its name" }.to_owned())
+    fn why(is_new: bool) -> Option<String> {
+        Some(if is_new { "new" } else { "not the same as what is there" }.to_owned())
     }
 
     /// It could not be received.
@@ -458,7 +460,7 @@ impl Report for Narrator {
                 entry(Status::Held, name.as_bytes(), digest.as_ref(), *bytes)
             }
             Fate::WouldSend { bytes, is_new } => {
-                let detail = self.why(*is_new);
+                let detail = Self::why(*is_new);
                 Entry { detail, ..entry(Status::WouldSend, asked.as_bytes(), None, *bytes) }
             }
             Fate::Failed { code, detail } => {
@@ -477,6 +479,7 @@ impl Report for Narrator {
             }
         };
         let is_failure = described.status == Status::Failed || kept.is_some();
+        self.lock().totals.kept += u64::from(kept.is_some());
         described.detail = kept.or(described.detail);
         self.tell(&described);
         is_failure
@@ -535,7 +538,8 @@ impl Narrator {
 impl Totals {
     fn new(direction: Direction, dry_run: bool) -> Self {
         let start = Instant::now();
-        Totals { start, sent: 0, held: 0, failed: 0, skipped: 0, bytes: 0, direction, dry_run, slowest: None }
+        let (sent, held, failed, skipped, kept, bytes) = (0, 0, 0, 0, 0, 0);
+        Totals { start, sent, held, failed, skipped, kept, bytes, direction, dry_run, slowest: None }
     }
 
     fn is_nothing(&self) -> bool {
@@ -570,6 +574,9 @@ impl Totals {
         }
         if self.skipped > 0 {
             parts.push(format!("skipped {}", self.skipped));
+        }
+        if self.kept > 0 {
+            parts.push(format!("kept here {}", self.kept));
         }
         let rate = self.bytes as f64 / took.as_secs_f64().max(0.001);
         let moved = match self.dry_run {

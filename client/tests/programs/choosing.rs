@@ -145,10 +145,13 @@ fn every_file_that_is_left_out_has_its_reason() {
     write(server.inbox().join("tree/a.txt"), "another one");
     fs::create_dir(server.inbox().join("tree/sub")).unwrap();
     let outcome = client.send(&root).args(flags).args(["-n", "-v"]).run().code(0);
-    outcome.prints("send  tree/a.txt: another one has its name").prints("send  tree/cache: new");
+    outcome.prints("send  tree/a.txt: not the same as what is there").prints("send  tree/cache: new");
     let json = client.send(&root).args(flags).args(["-n", "--json"]).run().code(0);
     let why = |name: &str| json.objects().into_iter().find(|o| o["name"] == name).unwrap()["detail"].clone();
-    assert_eq!((why("tree/a.txt"), why("tree/cache")), ("another one has its name".into(), "new".into()));
+    assert_eq!(
+        (why("tree/a.txt"), why("tree/cache")),
+        ("not the same as what is there".into(), "new".into())
+    );
     let told = |outcome: &Outcome, name: &str| {
         let objects = outcome.objects();
         let object = objects.iter().find(|object| object["name"] == name);

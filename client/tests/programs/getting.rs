@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rusqlite::Connection;
 use rustix::process::Signal;
 
 use crate::support::{
@@ -337,6 +338,33 @@ fn promise_3_a_get_goes_on_after_a_kill_of_either_side() {
     assert!(!to.join(".ferry").exists());
     let came = proxy.to_client();
     assert!(came < 230 * MIB as u64, "{came} bytes came for {}", 150 * MIB);
+}
+
+#[test]
+fn what_nobody_goes_on_with_is_given_up_after_a_week() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.address());
+    let client = Client::new();
+    client.pair(&server.invite_at(proxy.address()));
+    sent(&server, &client, &[("large", noise(80 * MIB, 1)), ("other", noise(10, 2)), ("last", noise(10, 3))]);
+    let to = server.beside().join("back");
+    let staging = to.join(".ferry/restoring");
+    proxy.set_back(Plan::SilentAfter(70 * MIB as u64));
+    let running = get(&client, "tree/large", &to).start();
+    let cache = || Connection::open(client.home().join("digests.db")).unwrap();
+    let bodies = || cache().query_one("SELECT count(*) FROM bodies", [], |row| row.get::<_, i64>(0));
+    eventually("a checkpoint", || (bodies() == Ok(1)).then_some(()));
+    running.signal(Signal::KILL);
+    running.wait();
+    proxy.set(Plan::Forward);
+    get(&client, "tree/other", &to).run().code(0);
+    assert_eq!(fs::read_dir(&staging).unwrap().count(), 1, "it may be gone on with");
+    let a_week = 7 * 24 * 60 * 60;
+    cache().execute("UPDATE bodies SET at = at - ?1", [a_week]).unwrap();
+    get(&client, "tree/last", &to).run().code(0);
+    assert_eq!(bodies(), Ok(0));
+    assert_eq!(names(&to), ["last", "other"]);
+    assert!(!to.join(".ferry").exists());
 }
 
 #[test]

@@ -172,7 +172,7 @@ fn what_cannot_be_removed_is_told() {
     set_mode(root.join("open"), 0o777);
     let send = client.wrapped(without_privileges(), "send").arg(&root).args(["--to", "box", "--move"]);
     let outcome = send.run().code(1);
-    outcome.says("closed/a: it has arrived, and stays here: ");
+    outcome.says("closed/a: it has arrived, and stays here: ").says("kept here 1");
     assert_eq!(names(&root), ["closed", "closed/a", "open"]);
     assert_eq!(fs::read(server.inbox().join("card/closed/a")).unwrap(), b"a");
     set_mode(root.join("closed"), 0o755);

@@ -79,7 +79,8 @@ fn an_invite_made_before_the_first_start_works() {
     let root = folder.path().join("inbox");
     let mut command = crate::support::bare(&[], "ferryd");
     command.args(["invite", "--host", &address.to_string(), "--root"]).arg(&root);
-    let link = crate::support::run(command).code(0).stdout();
+    let outcome = crate::support::run(command).code(0);
+    let link = outcome.says("no ferryd has run yet").stdout();
     drop(reserved);
 
     let server = Server::setup().root(&root).listen(address).start();
