@@ -163,7 +163,7 @@ fn unproved(address: &str, error: &dyn std::fmt::Display) -> DialError {
 pub(crate) fn refused(error: &SessionError, address: &str) -> DialError {
     match error {
         SessionError::Goodbye { code, detail } if !error.is_lost_connection() => {
-            let sentence = if detail.is_empty() { code.phrase() } else { detail };
+            let sentence = code.explained(detail);
             let exit = match code {
                 Code::Internal | Code::Protocol => Exit::Unreachable,
                 _ => Exit::NotTrusted,

@@ -20,7 +20,7 @@ use crate::{
     choosing::Rules,
     digests::Digests,
     names::Names,
-    output::Report,
+    output::Narrator,
     place::{self, SourceArg},
 };
 
@@ -31,7 +31,7 @@ pub(crate) struct Queue {
     failed: AtomicBool,
     digests: Arc<Digests>,
     attributes: AttributeReader,
-    report: Arc<dyn Report>,
+    narrator: Arc<Narrator>,
     /// What has arrived is removed here.
     moves: bool,
     /// Where what was removed last lay, and whether that is in an inbox: the next is likely to lie there too.
@@ -47,7 +47,7 @@ impl Queue {
         digests: Arc<Digests>,
         attributes: AttributeReader,
         keeps_hard_links: bool,
-        report: Arc<dyn Report>,
+        narrator: Arc<Narrator>,
         moves: bool,
     ) -> Arc<Self> {
         Arc::new(Queue {
@@ -55,7 +55,7 @@ impl Queue {
             failed: AtomicBool::new(false),
             digests,
             attributes,
-            report,
+            narrator,
             moves,
             last_folder: Mutex::default(),
             progress: AtomicU64::new(0),
@@ -80,7 +80,7 @@ impl Queue {
                         match found {
                             Found::Item(item) if item.kind != Kind::Folder && is_twin(&item.path) => {
                                 self.failed.store(true, Ordering::Relaxed);
-                                self.report.twin(item.source.path(), &item.path);
+                                self.narrator.twin(item.source.path(), &item.path);
                                 if let Some(folder) = item.settle()
                                     && !self.add(Origin::Tree(folder))
                                 {
@@ -92,11 +92,11 @@ impl Queue {
                                     return;
                                 }
                             }
-                            Found::Skipped(path, what) => self.report.skipped(&path, what),
-                            Found::LeftOut(path, why) => self.report.left_out(&path, &why),
+                            Found::Skipped(path, what) => self.narrator.skipped(&path, what),
+                            Found::LeftOut(path, why) => self.narrator.left_out(&path, &why),
                             Found::Problem(path, error) => {
                                 self.failed.store(true, Ordering::Relaxed);
-                                self.report.unreadable(&path, &error);
+                                self.narrator.unreadable(&path, &error);
                             }
                         }
                     }
@@ -105,7 +105,7 @@ impl Queue {
         }
         for name in rules.unmet() {
             self.failed.store(true, Ordering::Relaxed);
-            self.report.unmet(&name);
+            self.narrator.unmet(&name);
         }
         self.backlog.has_all();
     }
@@ -129,7 +129,7 @@ impl Queue {
 
     /// An entry is not to be sent any more, and nothing is told of it.
     pub(crate) fn drop_task(&self, task: Task) {
-        self.report.stalled(&task);
+        self.narrator.dropped(task.path());
         let fate = Fate::Failed { code: Code::SourceChanged, detail: String::new() };
         self.backlog.settle(task, &fate);
     }
@@ -224,7 +224,7 @@ impl Manifest for Queue {
     }
 
     fn put_back(&self, task: Task) {
-        self.report.stalled(&task);
+        self.narrator.dropped(task.path());
         self.backlog.put_back(task);
     }
 
@@ -234,7 +234,7 @@ impl Manifest for Queue {
         }
         self.progress.fetch_add(1, Ordering::Relaxed);
         let kept = if self.moves { self.keep_or_remove(&task, &fate) } else { None };
-        self.failed.fetch_or(self.report.settled(&task, &fate, kept), Ordering::Relaxed);
+        self.failed.fetch_or(self.narrator.settled(&task, &fate, kept), Ordering::Relaxed);
         self.backlog.settle(task, &fate);
     }
 
@@ -260,7 +260,7 @@ impl Manifest for Queue {
     }
 
     fn spent(&self, stage: Stage, time: Duration) {
-        self.report.spent(stage, time);
+        self.narrator.spent(stage, time);
     }
 
     fn digested(&self, bytes: u64) {
@@ -276,10 +276,10 @@ impl Manifest for Queue {
         if is_further {
             self.progress.fetch_add(1, Ordering::Relaxed);
         }
-        self.report.begun(task, offset);
+        self.narrator.begun(task.path(), task.size(), offset);
     }
 
     fn advanced(&self, task: &Task, bytes: u64) {
-        self.report.advanced(task, bytes);
+        self.narrator.advanced(task.path(), bytes);
     }
 }

@@ -30,6 +30,13 @@ pub struct Wants {
     pub hard_links: bool,
 }
 
+impl Wants {
+    /// Whether any attributes are.
+    pub fn attributes(self) -> bool {
+        self.owner || self.xattrs
+    }
+}
+
 /// The user and the group that an entry belongs to. Names are bytes, and say more than numbers: another machine may know
 /// the same people by other numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]

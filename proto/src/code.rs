@@ -34,6 +34,11 @@ macro_rules! codes {
                 }
             }
 
+            /// What somebody says of it, or else its own phrase.
+            pub fn explained(self, detail: &str) -> &str {
+                if detail.is_empty() { self.phrase() } else { detail }
+            }
+
             /// A short phrase for people.
             pub fn phrase(self) -> &'static str {
                 match self {

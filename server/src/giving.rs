@@ -229,7 +229,7 @@ impl Manifest for Giving {
 
     /// Not before it is their turn: they may be long, and many wait.
     fn attributes(&self, item: &Item) -> Result<Attributes, SourceError> {
-        if self.wants == Wants::default() {
+        if !self.wants.attributes() {
             return Ok(Attributes::default());
         }
         let row = whole(self.folder.as_ref(), &item.path).ok().and_then(|path| {

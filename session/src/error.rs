@@ -17,7 +17,7 @@ pub enum SessionError {
     #[error("the other side has been silent for too long")]
     Silent,
     /// The peer said goodbye with an error.
-    #[error("{}", escape::text(if .detail.is_empty() { .code.phrase() } else { .detail }))]
+    #[error("{}", escape::text(.code.explained(.detail)))]
     Goodbye {
         /// Why.
         code: Code,

@@ -1,4 +1,4 @@
-//! What the disk says of a file, and what it is told: kinds, stamps, times and modes.
+//! What the disk says of a file, and what it is told: kinds, stamps, times, modes, owners and extended attributes.
 
 use std::{ffi::CString, os::fd::AsFd};
 

@@ -1,6 +1,6 @@
 //! The digests of one content.
 
-use ferry_proto::{Algorithm, Digest};
+use ferry_proto::{Algorithm, Digest, Hasher};
 
 /// What is known of one content: a digest by each algorithm that somebody has asked for, at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,45 @@ impl Digests {
     }
 }
 
+/// Digests one content by several algorithms at once, by each once.
+#[derive(Debug)]
+pub struct Hashers {
+    /// By the algorithm that counts.
+    pub first: Hasher,
+    others: Vec<Hasher>,
+}
+
+impl Hashers {
+    /// By one algorithm, and by others.
+    pub fn by(first: Algorithm, others: impl IntoIterator<Item = Algorithm>) -> Self {
+        let mut algorithms = vec![first];
+        for other in others {
+            if !algorithms.contains(&other) {
+                algorithms.push(other);
+            }
+        }
+        let others = algorithms[1..].iter().map(|algorithm| algorithm.hasher()).collect();
+        Hashers { first: first.hasher(), others }
+    }
+
+    /// Whether there is only one.
+    pub fn is_alone(&self) -> bool {
+        self.others.is_empty()
+    }
+
+    /// More of the content.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.first.update(bytes);
+        self.others.iter_mut().for_each(|other| other.update(bytes));
+    }
+
+    /// The digests of all of it.
+    pub fn finish(self) -> Digests {
+        let others = self.others.into_iter().map(|other| Digests::from(other.finish()));
+        others.fold(self.first.finish().into(), |all: Digests, other| all.with(&other))
+    }
+}
+
 impl From<Digest> for Digests {
     fn from(digest: Digest) -> Self {
         let none = Digests { sha256: None, blake3: None };
@@ -57,6 +96,20 @@ impl From<Digest> for Digests {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_content_is_digested_once_by_each_algorithm_that_is_named() {
+        let mut hashers =
+            Hashers::by(Algorithm::Sha256, [Algorithm::Sha256, Algorithm::Blake3, Algorithm::Blake3]);
+        assert_eq!((hashers.is_alone(), hashers.others.len()), (false, 1));
+        hashers.update(b"ab");
+        hashers.update(b"c");
+        let found = hashers.finish();
+        for algorithm in Algorithm::ALL {
+            assert_eq!(found.by(algorithm), Some(algorithm.digest(b"abc")));
+        }
+        assert!(Hashers::by(Algorithm::Blake3, [Algorithm::Blake3]).is_alone());
+    }
 
     #[test]
     fn digests_agree_by_what_both_know() {

@@ -24,7 +24,7 @@ pub enum StoreError {
     #[error("no space is left")]
     Full,
     /// Not writable, or not readable, for this process.
-    #[error("permission denied: {0}")]
+    #[error("permission denied: {}", plain(.0))]
     Denied(io::Error),
     /// This process, or the system, has too many files open.
     #[error("too many files are open")]
@@ -36,8 +36,14 @@ pub enum StoreError {
     #[error("someone else moved or changed it meanwhile")]
     Moved,
     /// Anything else.
-    #[error(transparent)]
+    #[error("{}", plain(.0))]
     Io(io::Error),
+}
+
+/// The operating system's words without its number.
+pub(crate) fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words).to_owned()
 }
 
 impl StoreError {

@@ -29,7 +29,7 @@ mod uploads;
 mod xattrs;
 
 pub use accounts::Accounts;
-pub use digests::Digests;
+pub use digests::{Digests, Hashers};
 pub use error::StoreError;
 pub use folder::make_folder;
 pub use ledger::{Before, BodyKey, Checkpoint, Filed, Held, Ledger, LedgerError, Row, RowKind};

@@ -133,7 +133,7 @@ pub struct Meta {
     /// When it was last modified.
     pub modified: Option<Timestamp>,
     /// Its permission bits. A store keeps read and write (for a folder, enter) for the owner whatever they say, and
-    /// never sets setuid, setgid or sticky.
+    /// never sets setuid, setgid or sticky; one that gives files back sets them as they were.
     pub mode: Option<Mode>,
     /// Whose it is, and the like. Only a store that gives files back sets them.
     pub attributes: Attributes,

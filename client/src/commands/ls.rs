@@ -19,7 +19,7 @@ use crate::{
     dial::Dialer,
     exit::{Exit, Failure},
     listing::{Listing, Look, Question, Wish},
-    output::{Direction, Narrator},
+    output::{self, Direction, Narrator},
     place,
     remotes::Remotes,
 };
@@ -45,12 +45,7 @@ pub(super) fn run(config: Ls) -> Result<Exit, Failure> {
         Ok(()) => {}
         // Whoever reads has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
-        Err(error) => {
-            return Err(Failure::new(
-                Exit::SomeFailed,
-                format!("standard output cannot be written: {error}"),
-            ));
-        }
+        Err(error) => return Err(output::unwritable(&error)),
     }
     Ok(if shown.failed.load(Ordering::Relaxed) { Exit::SomeFailed } else { Exit::Well })
 }
@@ -89,8 +84,8 @@ impl Look for Shown {
     fn missing(&self, path: Option<&RelPath>, code: Code, detail: &str) {
         self.failed.store(true, Ordering::Relaxed);
         let name = path.map_or("the whole of it".to_owned(), RelPath::to_string);
-        let text = if detail.is_empty() { code.phrase() } else { detail };
-        crate::output::to_stderr(&format!("ferry: {name}: {}", escape::text(text)));
+        let text = code.explained(detail);
+        output::to_stderr(&format!("ferry: {name}: {}", escape::text(text)));
     }
 }
 
@@ -136,7 +131,7 @@ fn object(name: &[u8], header: &Header) -> String {
         Kind::Symlink(_) => "symlink",
     };
     object.insert("kind".into(), kind.into());
-    crate::output::insert_bytes(&mut object, "name", name);
+    output::insert_bytes(&mut object, "name", name);
     if let Some(size) = header.size {
         object.insert("bytes".into(), size.into());
     }
@@ -150,7 +145,7 @@ fn object(name: &[u8], header: &Header) -> String {
         object.insert("digest".into(), digest.to_string().into());
     }
     if let Kind::Symlink(target) = &header.kind {
-        crate::output::insert_bytes(&mut object, "target", target);
+        output::insert_bytes(&mut object, "target", target);
     }
     escape::json(&Value::Object(object).to_string())
 }

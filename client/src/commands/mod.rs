@@ -4,6 +4,7 @@ mod connections;
 mod get;
 mod ls;
 mod pair;
+mod putting;
 mod remotes;
 mod send;
 mod verify;
@@ -18,6 +19,7 @@ use crate::{
     cli::Cli,
     config::Command,
     exit::{Exit, Failure},
+    output::unwritable,
 };
 
 /// Does what was asked for.
@@ -39,10 +41,7 @@ fn completions(shell: clap_complete::Shell) -> Result<Exit, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "ferry", &mut script);
     match io::stdout().write_all(&script) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            let sentence = format!("standard output cannot be written: {error}");
-            Err(Failure::new(Exit::SomeFailed, sentence))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(unwritable(&error)),
         _ => Ok(Exit::Well),
     }
 }

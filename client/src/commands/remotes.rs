@@ -7,7 +7,7 @@ use ferry_proto::escape;
 use crate::{
     config::Home,
     exit::{Exit, Failure},
-    output::to_stderr,
+    output::{to_stderr, unwritable},
     remotes::Remotes,
 };
 
@@ -18,9 +18,7 @@ pub(super) fn list(home: &Home) -> Result<Exit, Failure> {
             Ok(()) => {}
             // Whoever reads has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
-            Err(error) => {
-                return Err(Failure::local(format!("standard output cannot be written: {error}")));
-            }
+            Err(error) => return Err(unwritable(&error)),
         }
     }
     Ok(Exit::Well)

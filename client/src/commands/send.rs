@@ -6,14 +6,13 @@ use std::{
     time::Duration,
 };
 
-use ferry_proto::{Conflict, Features};
-use ferry_session::{
-    SessionError,
-    send::{self, Options},
-};
+use ferry_session::SessionError;
 use ferry_store::source::{AttributeReader, Found, Links};
 
-use super::connections::{Connections, Work};
+use super::{
+    connections::{Connections, Work},
+    putting::Putting,
+};
 use crate::{
     choosing::Rules,
     config::{Form, Send},
@@ -21,7 +20,6 @@ use crate::{
     digests::Digests,
     exit::{Exit, Failure},
     output::{Direction, Narrator},
-    pace::Pace,
     place::{self, SourceArg, StreamArg},
     queue::Queue,
     receipts::Receipts,
@@ -37,11 +35,7 @@ struct Sending {
     /// Until the walk begins.
     sources: Mutex<Vec<SourceArg>>,
     rules: Arc<Rules>,
-    queue: Arc<Queue>,
-    pace: Arc<Pace>,
-    narrator: Arc<Narrator>,
-    on_conflict: Conflict,
-    options: Options,
+    putting: Putting,
     /// How long after the beginning what there is to do is counted, if it is.
     looks_ahead: Option<Duration>,
 }
@@ -75,19 +69,7 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
     let work = Arc::new(Sending {
         sources: Mutex::new(sources),
         rules,
-        queue: queue.clone(),
-        pace: Arc::new(Pace::new(run.limit_rate)),
-        narrator: narrator.clone(),
-        on_conflict: run.on_conflict,
-        options: Options {
-            asked: false,
-            dry_run: run.dry_run,
-            shared: Features::default(),
-            links: config.links,
-            digest: run.digest,
-            checksum: run.checksum,
-            has_company: run.jobs > 1,
-        },
+        putting: Putting::new(&run, config.links, queue.clone(), narrator.clone()),
         looks_ahead: match run.output.form {
             Form::Bars => Some(Duration::ZERO),
             Form::Lines => Some(BEFORE_COUNTING),
@@ -113,10 +95,10 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
 impl Work for Sending {
     /// The walk, and a count of what there is.
     fn start(&self) {
-        let (queue, rules, links) = (self.queue.clone(), self.rules.clone(), self.options.links);
+        let (queue, rules, links) = (self.putting.queue.clone(), self.rules.clone(), self.putting.links());
         let sources = std::mem::take(&mut *ferry_store::lock(&self.sources));
         if let Some(delay) = self.looks_ahead {
-            let (narrator, sources, rules) = (self.narrator.clone(), sources.clone(), rules.clone());
+            let (narrator, sources, rules) = (self.putting.narrator.clone(), sources.clone(), rules.clone());
             std::thread::spawn(move || {
                 std::thread::sleep(delay);
                 look_ahead(&sources, links, &rules, &narrator);
@@ -126,26 +108,23 @@ impl Work for Sending {
     }
 
     async fn on(&self, session: Session) -> Result<(), SessionError> {
-        let options = Options { shared: session.shared(), ..self.options };
-        let Session { incoming, outbox, welcome } = session;
-        let (manifest, pace) = (self.queue.clone(), self.pace.clone());
-        send::put(incoming, outbox, welcome.limits, self.on_conflict, options, manifest, pace).await
+        self.putting.on(session, self.putting.queue.clone()).await
     }
 
     fn is_finished(&self) -> bool {
-        self.queue.is_finished()
+        self.putting.queue.is_finished()
     }
 
     fn progress(&self) -> u64 {
-        self.queue.progress()
+        self.putting.progress()
     }
 
     fn motion(&self) -> [u64; 2] {
-        [self.narrator.bytes(), self.queue.digested()]
+        self.putting.motion()
     }
 
     fn stop(&self) {
-        self.queue.stop();
+        self.putting.queue.stop();
     }
 }
 
@@ -159,9 +138,7 @@ fn look_ahead(sources: &[SourceArg], links: Links, rules: &Arc<Rules>, narrator:
         };
         for found in rules.walk(root, base.clone(), links) {
             let Found::Item(item) = found else { continue };
-            // Nothing is done about it here, so the folders around it may come at once.
-            let mut next = Some(item);
-            while let Some(item) = next {
+            item.pass(|item| {
                 entries += 1;
                 if item.kind == ferry_proto::Kind::File {
                     bytes += item.identity.size;
@@ -169,8 +146,7 @@ fn look_ahead(sources: &[SourceArg], links: Links, rules: &Arc<Rules>, narrator:
                 if entries % 1000 == 0 {
                     narrator.expected(entries, bytes, false);
                 }
-                next = item.settle();
-            }
+            });
         }
     }
     narrator.expected(entries, bytes, true);

@@ -199,7 +199,7 @@ impl Look for Comparing {
     fn missing(&self, path: Option<&RelPath>, code: Code, detail: &str) {
         // What is not there is found out by looking for what is here.
         if code != Code::SourceVanished {
-            let text = if detail.is_empty() { code.phrase() } else { detail };
+            let text = code.explained(detail);
             let name = path.map_or(&b"."[..], |path| path.as_bytes());
             match code {
                 Code::DigestMismatch => self.told.differs("different", name, "it is damaged on the server"),
@@ -326,13 +326,7 @@ impl Comparing {
         for Tree { root, base, .. } in &self.sources {
             for found in self.rules.walk(root, base.clone(), Links::Keep) {
                 match found {
-                    Found::Item(item) => {
-                        let mut next = Some(item);
-                        while let Some(item) = next {
-                            each(Ok(&item.path));
-                            next = item.settle();
-                        }
-                    }
+                    Found::Item(item) => item.pass(|item| each(Ok(&item.path))),
                     Found::Skipped(..) | Found::LeftOut(..) => {}
                     Found::Problem(path, error) => each(Err((path, error))),
                 }
@@ -380,15 +374,16 @@ impl Told {
 
     fn summary(&self) -> Result<Exit, Failure> {
         let (counts, same) = (lock(&self.counts), self.same.load(Ordering::Relaxed));
-        if let Some(error) = lock(&self.failed).take() {
-            let sentence = format!("standard output cannot be written: {error}");
-            return Err(Failure::new(Exit::SomeFailed, sentence));
-        }
-        if self.as_json {
+        let mut failed = lock(&self.failed).take();
+        if self.as_json && failed.is_none() {
             let mut summary = counts.clone();
             summary.insert("same".into(), same.into());
-            let _ = output::to_stdout(&json!({ "summary": summary }).to_string());
-        } else if !self.quiet {
+            failed = output::to_stdout(&json!({ "summary": summary }).to_string()).err();
+        }
+        if let Some(error) = failed {
+            return Err(output::unwritable(&error));
+        }
+        if !self.as_json && !self.quiet {
             let others: Vec<_> = counts.iter().map(|(how, number)| format!(", {how} {number}")).collect();
             output::to_stderr(&format!("same {same}{}", others.concat()));
         }

@@ -5,15 +5,15 @@ use std::{
     sync::Arc,
 };
 
-use ferry_proto::{Conflict, Features, escape};
-use ferry_session::{
-    SessionError,
-    send::{self, Options},
-};
+use ferry_proto::escape;
+use ferry_session::SessionError;
 use ferry_store::source::AttributeReader;
 use tokio::sync::oneshot;
 
-use super::connections::{Connections, Standby, Work};
+use super::{
+    connections::{Connections, Standby, Work},
+    putting::Putting,
+};
 use crate::{
     choosing::Rules,
     config::Watch,
@@ -21,7 +21,6 @@ use crate::{
     digests::Digests,
     exit::{Exit, Failure},
     output::{Direction, Narrator},
-    pace::Pace,
     place::{self, SourceArg},
     queue::Queue,
     remotes::Remotes,
@@ -31,11 +30,7 @@ use crate::{
 /// What the one connection works on.
 struct Watched {
     watching: Arc<Watching>,
-    queue: Arc<Queue>,
-    pace: Arc<Pace>,
-    narrator: Arc<Narrator>,
-    on_conflict: Conflict,
-    options: Options,
+    putting: Putting,
 }
 
 pub(super) fn run(config: Watch) -> Result<Exit, Failure> {
@@ -56,19 +51,7 @@ pub(super) fn run(config: Watch) -> Result<Exit, Failure> {
     let watching = Watching::new(tree, queue.clone(), narrator.clone(), digests.clone())?;
     let work = Arc::new(Watched {
         watching: watching.clone(),
-        queue,
-        pace: Arc::new(Pace::new(run.limit_rate)),
-        narrator: narrator.clone(),
-        on_conflict: run.on_conflict,
-        options: Options {
-            asked: false,
-            dry_run: false,
-            links,
-            digest: run.digest,
-            checksum: false,
-            has_company: false,
-            shared: Features::default(),
-        },
+        putting: Putting::new(&run, links, queue, narrator.clone()),
     });
     let (tell, told) = oneshot::channel();
     std::thread::spawn({
@@ -124,22 +107,19 @@ fn absolute(root: &Path) -> Result<PathBuf, Failure> {
 
 impl Work for Watched {
     async fn on(&self, session: Session) -> Result<(), SessionError> {
-        let options = Options { shared: session.shared(), ..self.options };
-        let Session { incoming, outbox, welcome } = session;
-        let (manifest, pace) = (self.watching.outgoing(), self.pace.clone());
-        send::put(incoming, outbox, welcome.limits, self.on_conflict, options, manifest, pace).await
+        self.putting.on(session, self.watching.outgoing()).await
     }
 
     fn is_finished(&self) -> bool {
-        self.queue.is_idle()
+        self.putting.queue.is_idle()
     }
 
     fn progress(&self) -> u64 {
-        self.queue.progress()
+        self.putting.progress()
     }
 
     fn motion(&self) -> [u64; 2] {
-        [self.narrator.bytes(), self.queue.digested()]
+        self.putting.motion()
     }
 
     fn stop(&self) {

@@ -67,9 +67,9 @@ impl Ledger for Book {
             EntryKind::Symlink(target) => RowKind::Symlink(target),
             EntryKind::Other => return Ok(None),
         };
-        let attributes = match self.wants == Wants::default() {
-            true => Attributes::default(),
-            false => self.store.attributes(path, self.wants).map_err(failed)?,
+        let attributes = match self.wants.attributes() {
+            true => self.store.attributes(path, self.wants).map_err(failed)?,
+            false => Attributes::default(),
         };
         let (modified, mode) = (Some(entry.modified), Some(entry.mode));
         Ok(Some(Row { kind, modified, mode, attributes, stamp: entry.stamp, is_damaged: false }))

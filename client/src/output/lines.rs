@@ -96,10 +96,8 @@ mod tests {
     #[test]
     fn every_byte_counts_once_whatever_becomes_of_its_body() {
         let path = |name: &str| RelPath::new(name).unwrap();
-        let finished = |status, asked, name, bytes| {
-            let (kind, digest, detail, code) = ("file", None, None, None);
-            Entry { status, kind, asked, name, local: None, digest, bytes, detail, code }
-        };
+        let finished =
+            |status, asked, name, bytes| Entry { asked, bytes, ..Entry::new(status, "file", name) };
         let totals = Totals { sent: 2, held: 1, ..Totals::new(Direction::Send, false) };
         let mut lines = Lines::new(false);
         let says = |lines: &Lines, words: &str| {

@@ -1,58 +1,39 @@
 //! What a run tells: to people as bars or lines, to scripts as JSON, to `sha256sum` as receipts.
 
 mod bars;
+mod entry;
 mod json;
 mod lines;
 mod screen;
 mod stages;
+mod totals;
 
 use std::{
     io::{self, Write},
     os::unix::ffi::OsStrExt,
     path::Path,
     sync::{Mutex, MutexGuard},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use ferry_proto::{Code, Digest, Header, Kind, RelPath, escape, units};
+use ferry_proto::{Code, Digest, Header, RelPath, escape};
 use ferry_session::send::{Fate, Origin, Stage, Task};
 use ferry_store::source::SourceError;
 
+pub(crate) use self::totals::Direction;
 use self::{
     bars::Bars,
+    entry::{Entry, Status, kind_name},
     json::Json,
     lines::Lines,
     stages::{Slowest, Stages},
+    totals::Totals,
 };
 use crate::{
     config::{Form, Output},
     exit::{Exit, Failure},
     receipts::Receipts,
 };
-
-/// Who is told what becomes of each entry.
-pub(crate) trait Report: Send + Sync + 'static {
-    /// A large body begins, at this offset.
-    fn begun(&self, task: &Task, offset: u64);
-    /// Bytes of a body are leaving.
-    fn advanced(&self, task: &Task, bytes: u64);
-    /// A part of the work has taken so much more time.
-    fn spent(&self, stage: Stage, time: Duration);
-    /// A body was interrupted and will be tried again.
-    fn stalled(&self, task: &Task);
-    /// An entry is finished; whether that is a failure. It is one, too, where it should be gone here and had to be kept.
-    fn settled(&self, task: &Task, fate: &Fate, kept: Option<String>) -> bool;
-    /// An entry is of no kind that is sent.
-    fn skipped(&self, source: &Path, what: &'static str);
-    /// An entry is not among what was chosen.
-    fn left_out(&self, source: &Path, why: &str);
-    /// A name in the list of what is to be sent is nowhere.
-    fn unmet(&self, name: &[u8]);
-    /// An earlier source had a file of this name; sending this one too would replace that.
-    fn twin(&self, source: &Path, path: &RelPath);
-    /// An entry cannot be read or named.
-    fn unreadable(&self, source: &Path, error: &SourceError);
-}
 
 /// One way of telling it. An error is standard output's, and means that data is lost.
 trait Teller: Send {
@@ -76,78 +57,6 @@ trait Teller: Send {
     fn summary(&mut self, totals: &Totals, stages: Option<&Stages>, exit: Exit) -> io::Result<()>;
     /// Takes away what is only shown for a while.
     fn clear(&mut self) {}
-}
-
-/// One entry that is finished.
-struct Entry<'a> {
-    status: Status,
-    kind: &'static str,
-    /// The name that was asked for, if it came so far.
-    asked: Option<&'a RelPath>,
-    /// The name on the server, below the client's folder.
-    name: &'a [u8],
-    /// The name here, where that is what people look for.
-    local: Option<&'a Path>,
-    digest: Option<&'a Digest>,
-    bytes: u64,
-    /// What went wrong, or is worth knowing.
-    detail: Option<String>,
-    code: Option<Code>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Status {
-    Sent,
-    Held,
-    Failed,
-    /// Of no kind that is sent.
-    Skipped,
-    /// Not chosen.
-    LeftOut,
-    WouldSend,
-}
-
-/// Which way files go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// To the server.
-    Send,
-    /// From it.
-    Get,
-}
-
-impl Direction {
-    fn word(self) -> &'static str {
-        match self {
-            Direction::Send => "send",
-            Direction::Get => "get",
-        }
-    }
-
-    fn done(self) -> &'static str {
-        match self {
-            Direction::Send => "sent",
-            Direction::Get => "got",
-        }
-    }
-}
-
-/// What has happened so far.
-#[derive(Debug, Clone)]
-struct Totals {
-    start: Instant,
-    sent: u64,
-    held: u64,
-    failed: u64,
-    skipped: u64,
-    /// Of those that have arrived, which should be gone here and are not.
-    kept: u64,
-    /// Bytes of bodies that left.
-    bytes: u64,
-    direction: Direction,
-    dry_run: bool,
-    /// What holds it up at the moment, if that was asked for.
-    slowest: Option<&'static str>,
 }
 
 /// Everything that is told about one run.
@@ -348,20 +257,20 @@ impl Narrator {
     /// It is here now, under this name.
     pub(crate) fn got(&self, header: &Header, name: &RelPath, bytes: u64, digest: Option<&Digest>) {
         self.receipt(header.has_body(), digest, name);
-        self.tell(&Entry { digest, bytes, ..of_header(Status::Sent, header, name) });
+        self.tell(&Entry { digest, bytes, ..Entry::of_header(Status::Sent, header, name) });
     }
 
     /// It was here already.
     pub(crate) fn had(&self, header: &Header, name: &RelPath, digest: Option<&Digest>) {
         self.receipt(header.has_body(), digest, name);
         let bytes = header.size.unwrap_or(0);
-        self.tell(&Entry { digest, bytes, ..of_header(Status::Held, header, name) });
+        self.tell(&Entry { digest, bytes, ..Entry::of_header(Status::Held, header, name) });
     }
 
     /// It would be got.
     pub(crate) fn would_get(&self, header: &Header, is_new: bool) {
         let (bytes, detail) = (header.size.unwrap_or(0), Self::why(is_new));
-        self.tell(&Entry { bytes, detail, ..of_header(Status::WouldSend, header, &header.path) });
+        self.tell(&Entry { bytes, detail, ..Entry::of_header(Status::WouldSend, header, &header.path) });
     }
 
     /// Why something would be done.
@@ -372,79 +281,45 @@ impl Narrator {
     /// It could not be received.
     pub(crate) fn not_got(&self, header: &Header, code: Code, detail: &str) {
         let detail = Some(escape::text(detail).to_string());
-        self.tell(&Entry { detail, code: Some(code), ..of_header(Status::Failed, header, &header.path) });
+        self.tell(&Entry {
+            detail,
+            code: Some(code),
+            ..Entry::of_header(Status::Failed, header, &header.path)
+        });
     }
 
     /// It was not chosen.
     pub(crate) fn not_chosen(&self, header: &Header, why: String) {
-        self.tell(&Entry { detail: Some(why), ..of_header(Status::LeftOut, header, &header.path) });
+        self.tell(&Entry { detail: Some(why), ..Entry::of_header(Status::LeftOut, header, &header.path) });
     }
 
     /// It does not come.
     pub(crate) fn not_there(&self, name: &[u8], code: Code, detail: &str) {
-        let text = if detail.is_empty() { code.phrase() } else { detail };
+        let text = code.explained(detail);
         let detail = Some(escape::text(text).to_string());
-        let (kind, code, status) = ("other", Some(code), Status::Failed);
-        self.tell(&Entry {
-            status,
-            kind,
-            asked: None,
-            name,
-            local: None,
-            digest: None,
-            bytes: 0,
-            detail,
-            code,
-        });
+        self.tell(&Entry { detail, code: Some(code), ..Entry::new(Status::Failed, "other", name) });
     }
 }
 
-fn of_header<'a>(status: Status, header: &'a Header, name: &'a RelPath) -> Entry<'a> {
-    let (kind, asked, name) = (kind_name(&header.kind), Some(&header.path), name.as_bytes());
-    Entry { status, kind, asked, name, local: None, digest: None, bytes: 0, detail: None, code: None }
-}
-
-fn kind_name(kind: &Kind) -> &'static str {
-    match kind {
-        Kind::File => "file",
-        Kind::Folder => "folder",
-        Kind::Symlink(_) => "symlink",
-    }
-}
-
-impl Report for Narrator {
-    fn begun(&self, task: &Task, offset: u64) {
-        Narrator::begun(self, task.path(), task.size(), offset);
-    }
-
-    fn advanced(&self, task: &Task, bytes: u64) {
-        Narrator::advanced(self, task.path(), bytes);
-    }
-
-    fn spent(&self, stage: Stage, time: Duration) {
+/// What becomes of entries that are sent.
+impl Narrator {
+    /// A part of the work has taken so much more time.
+    pub(crate) fn spent(&self, stage: Stage, time: Duration) {
         self.stages.spent(stage, time);
     }
 
-    fn stalled(&self, task: &Task) {
-        self.dropped(task.path());
-    }
-
-    fn settled(&self, task: &Task, fate: &Fate, kept: Option<String>) -> bool {
+    /// An entry is finished; whether that is a failure. It is one, too, where it should be gone here and had to be kept.
+    pub(crate) fn settled(&self, task: &Task, fate: &Fate, kept: Option<String>) -> bool {
         let kind = match &task.origin {
             Origin::Tree(item) => kind_name(&item.kind),
             Origin::Stream(..) => "file",
         };
         let asked = task.path();
         let entry = |status, name, digest, bytes| Entry {
-            status,
-            kind,
             asked: Some(asked),
-            name,
-            local: None,
             digest,
             bytes,
-            detail: None,
-            code: None,
+            ..Entry::new(status, kind, name)
         };
         let mut described = match fate {
             Fate::Sent { digest, bytes, path, grew } => {
@@ -465,7 +340,7 @@ impl Report for Narrator {
             }
             Fate::Failed { code, detail } => {
                 // Where the sentence comes from another machine, or says nothing, the code's own says it better.
-                let text = if detail.is_empty() { code.phrase() } else { detail };
+                let text = code.explained(detail);
                 let detail = Some(escape::text(text).to_string());
                 let local = match (&task.origin, code) {
                     (
@@ -485,15 +360,18 @@ impl Report for Narrator {
         is_failure
     }
 
-    fn skipped(&self, source: &Path, what: &'static str) {
-        self.tell(&of_source(Status::Skipped, "other", source, format!("{what}: not sent"), None));
+    /// An entry is of no kind that is sent.
+    pub(crate) fn skipped(&self, source: &Path, what: &'static str) {
+        self.tell(&Entry::of_source(Status::Skipped, "other", source, format!("{what}: not sent")));
     }
 
-    fn left_out(&self, source: &Path, why: &str) {
-        self.tell(&of_source(Status::LeftOut, "other", source, why.to_owned(), None));
+    /// An entry is not among what was chosen.
+    pub(crate) fn left_out(&self, source: &Path, why: &str) {
+        self.tell(&Entry::of_source(Status::LeftOut, "other", source, why.to_owned()));
     }
 
-    fn unmet(&self, name: &[u8]) {
+    /// A name in the list of what is to be sent is nowhere.
+    pub(crate) fn unmet(&self, name: &[u8]) {
         self.not_there(
             name,
             Code::SourceVanished,
@@ -501,27 +379,20 @@ impl Report for Narrator {
         );
     }
 
-    fn twin(&self, source: &Path, path: &RelPath) {
+    /// An earlier source had a file of this name; sending this one too would replace that.
+    pub(crate) fn twin(&self, source: &Path, path: &RelPath) {
         let detail = format!("another source of this run has become {path} already");
-        self.tell(&of_source(Status::Failed, "file", source, detail, Some(Code::Exists)));
+        self.tell(&Entry {
+            code: Some(Code::Exists),
+            ..Entry::of_source(Status::Failed, "file", source, detail)
+        });
     }
 
-    fn unreadable(&self, source: &Path, error: &SourceError) {
+    /// An entry cannot be read or named.
+    pub(crate) fn unreadable(&self, source: &Path, error: &SourceError) {
         let (code, detail) = ferry_session::send::source_failure(error);
-        self.tell(&of_source(Status::Failed, "other", source, detail, Some(code)));
+        self.tell(&Entry { code: Some(code), ..Entry::of_source(Status::Failed, "other", source, detail) });
     }
-}
-
-/// What has no name on the server, and is named by where it is here.
-fn of_source<'a>(
-    status: Status,
-    kind: &'static str,
-    source: &'a Path,
-    detail: String,
-    code: Option<Code>,
-) -> Entry<'a> {
-    let (name, detail) = (source.as_os_str().as_bytes(), Some(detail));
-    Entry { status, kind, asked: None, name, local: None, digest: None, bytes: 0, detail, code }
 }
 
 impl Narrator {
@@ -532,60 +403,6 @@ impl Narrator {
         {
             inner.receipts_failed = Some(error.to_string());
         }
-    }
-}
-
-impl Totals {
-    fn new(direction: Direction, dry_run: bool) -> Self {
-        let start = Instant::now();
-        let (sent, held, failed, skipped, kept, bytes) = (0, 0, 0, 0, 0, 0);
-        Totals { start, sent, held, failed, skipped, kept, bytes, direction, dry_run, slowest: None }
-    }
-
-    fn is_nothing(&self) -> bool {
-        self.sent + self.held + self.failed + self.skipped + self.bytes == 0
-    }
-
-    /// How many entries are done, of how many if that is known.
-    fn entries(&self, all: Option<u64>) -> String {
-        let done = self.sent + self.held + self.failed;
-        let of = all.map_or(String::new(), |all| format!("/{all}"));
-        let held = if self.held > 0 { format!(", {} held", self.held) } else { String::new() };
-        let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
-        let slowest = self.slowest.map_or(String::new(), |name| format!(", slowest: {name}"));
-        format!("{done}{of} entries{held}{failed}{slowest}")
-    }
-
-    /// The last line for people.
-    fn sentence(&self) -> String {
-        let took = self.start.elapsed();
-        let verb = match (self.direction, self.dry_run) {
-            (Direction::Send, false) => "sent",
-            (Direction::Send, true) => "would send",
-            (Direction::Get, false) => "got",
-            (Direction::Get, true) => "would get",
-        };
-        let mut parts = vec![format!("{verb} {}", counted(self.sent))];
-        if self.held > 0 {
-            parts.push(format!("held {}", self.held));
-        }
-        if self.failed > 0 {
-            parts.push(format!("failed {}", self.failed));
-        }
-        if self.skipped > 0 {
-            parts.push(format!("skipped {}", self.skipped));
-        }
-        if self.kept > 0 {
-            parts.push(format!("kept here {}", self.kept));
-        }
-        let rate = self.bytes as f64 / took.as_secs_f64().max(0.001);
-        let moved = match self.dry_run {
-            true => format!(": {}", units::told(self.bytes)),
-            false => {
-                format!(": {} in {}, {}/s", units::told(self.bytes), time(took), units::told(rate as u64))
-            }
-        };
-        parts.join(", ") + &moved
     }
 }
 
@@ -604,22 +421,12 @@ pub(crate) fn to_stdout(line: &str) -> io::Result<()> {
     writeln!(io::stdout().lock(), "{line}")
 }
 
+/// What was to be told on standard output is lost.
+pub(crate) fn unwritable(error: &io::Error) -> Failure {
+    Failure::new(Exit::SomeFailed, format!("standard output cannot be written: {error}"))
+}
+
 /// Whoever closed a pipe does not want to hear more; that is no reason to stop sending.
 pub(crate) fn to_stderr(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
-}
-
-fn counted(entries: u64) -> String {
-    if entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") }
-}
-
-/// A length of time for people.
-fn time(took: Duration) -> String {
-    let seconds = took.as_secs();
-    match seconds {
-        0..10 => format!("{:.1} s", took.as_secs_f64()),
-        10..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-    }
 }

@@ -13,7 +13,7 @@ use ferry_proto::{Kind, Timestamp, escape};
 use ferry_store::source::{Found, Identity, Item, Pick, SourceError, Walk};
 
 use super::{Tree, Watching, folder_at, gone};
-use crate::{exit::Failure, output::Report};
+use crate::exit::Failure;
 
 /// What settles within this time goes together: the folders around it are then sent once.
 const TOGETHER: Duration = Duration::from_millis(100);

@@ -293,7 +293,11 @@ fn promise_8_json_that_cannot_be_written_is_no_success_and_everything_arrives() 
     send_to_nobody(&["-n"]).code(0);
     send(&["-n"], full).wait().code(1).says("standard output");
     let remotes = client.wrapped(&["sh", "-c", "exec \"$@\" >/dev/full", "sh"], "remotes");
-    remotes.run().code(6).says("standard output");
+    remotes.run().code(1).says("standard output");
+    let verify = client.wrapped(&["sh", "-c", "exec \"$@\" >/dev/full", "sh"], "verify");
+    let verify =
+        verify.arg(server.inbox().join("full/source")).args(["--to", "box", "--dir", "full", "--json"]);
+    verify.run().code(1).says("standard output");
 }
 
 #[test]

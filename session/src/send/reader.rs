@@ -10,9 +10,9 @@ use std::{
     time::Instant,
 };
 
-use ferry_proto::{Algorithm, Digest, FrameHeader, Hasher, Hole, Seq, limits};
+use ferry_proto::{Algorithm, Digest, FrameHeader, Hole, Seq, limits};
 use ferry_store::{
-    Digests,
+    Digests, Hashers,
     source::{Change, Identity, Links, Location, Source, SourceError, Stretch},
 };
 use tokio::sync::mpsc::Sender;
@@ -219,7 +219,7 @@ impl Reading<'_> {
                 if let Some((resume_at, prefix)) = *resume {
                     hashers = self.digest_before(&mut source, identity, resume_at)?;
                     offset = resume_at;
-                    if hashers.main.so_far() != prefix {
+                    if hashers.first.so_far() != prefix {
                         // Other bytes than those that were sent before: nothing of them is joined with these.
                         source = open(location, identity, links)?;
                         hashers = self.hashers();
@@ -252,7 +252,7 @@ impl Reading<'_> {
     }
 
     fn hashers(&self) -> Hashers {
-        Hashers { main: self.making.algorithm.hasher(), also: self.deed.also.map(Algorithm::hasher) }
+        Hashers::by(self.making.algorithm, self.deed.also)
     }
 
     /// Reads a small file.
@@ -303,7 +303,7 @@ impl Reading<'_> {
     ) -> Result<u64, Stop> {
         loop {
             self.check()?;
-            if let (Some(identity), Some(state)) = (file, hashers.main.state(offset)) {
+            if let (Some(identity), Some(state)) = (file, hashers.first.state(offset)) {
                 self.manifest.learned_state(identity, state);
             }
             let left = file.map_or(u64::MAX, |identity| identity.size - offset);
@@ -343,11 +343,11 @@ impl Reading<'_> {
     fn digest_before(&self, source: &mut Source, identity: &Identity, length: u64) -> Result<Hashers, Stop> {
         let mut hashers = self.hashers();
         let mut from = 0;
-        if hashers.also.is_none()
+        if hashers.is_alone()
             && let Some(state) = self.manifest.known_state(identity, self.making.algorithm, length)
             && let Some(kept) = state.hasher(self.making.algorithm)
         {
-            (from, hashers.main) = (state.length(), kept);
+            (from, hashers.first) = (state.length(), kept);
         }
         source.go_to(from)?;
         self.digest(source, length - from, &mut hashers)?;
@@ -394,25 +394,6 @@ impl Reading<'_> {
 
     fn tell(&self, event: Event) -> Result<(), Stop> {
         self.events.blocking_send(event).map_err(|_| Stop::Unheard)
-    }
-}
-
-/// What a file is digested by.
-struct Hashers {
-    /// The run's own.
-    main: Hasher,
-    also: Option<Hasher>,
-}
-
-impl Hashers {
-    fn update(&mut self, bytes: &[u8]) {
-        self.main.update(bytes);
-        self.also.iter_mut().for_each(|also| also.update(bytes));
-    }
-
-    fn finish(self) -> Digests {
-        let found = Digests::from(self.main.finish());
-        self.also.map_or(found, |also| found.with(&also.finish().into()))
     }
 }
 

@@ -1,14 +1,14 @@
 //! The scout goes ahead: it takes tasks, and has small files read and digested before they are offered.
 
 use std::{
-    io::{self, ErrorKind, Read},
+    io::{ErrorKind, Read},
     sync::Arc,
     time::Instant,
 };
 
 use ferry_proto::{Algorithm, Code, Digest, Kind, Missing, limits};
 use ferry_store::{
-    Digests,
+    Digests, Hashers,
     source::{Change, Item, Links, Location, Source, SourceError},
 };
 use tokio::{runtime::Handle, sync::mpsc::Sender};
@@ -211,9 +211,9 @@ fn read_small(
             // Growth hides whether anything else changed, so what was announced is read once more.
             Change::Grew if !begins_with(&item.source, links, &bytes)? => {}
             change => {
-                let digests = std::iter::once(options.digest).chain(other_than(item, options.digest));
-                let digests = digests.map(|algorithm| Digests::from(algorithm.digest(&bytes)));
-                let found = digests.reduce(|all, next| all.with(&next)).ok_or(SourceError::Changed)?;
+                let mut hashers = Hashers::by(options.digest, other_than(item, options.digest));
+                hashers.update(&bytes);
+                let found = hashers.finish();
                 manifest.spent(Stage::Hash, was_read.elapsed());
                 return Ok(Some((found, Small { bytes, grew: change == Change::Grew, _room: room })));
             }
@@ -230,21 +230,12 @@ fn begins_with(location: &Location, links: Links, bytes: &[u8]) -> Result<bool, 
 
 /// Why a source cannot be sent, as a code and in words.
 pub fn source_failure(error: &SourceError) -> (Code, String) {
-    match error {
-        SourceError::Changed => (Code::SourceChanged, error.to_string()),
-        SourceError::Damaged => (Code::DigestMismatch, error.to_string()),
-        SourceError::Name(error) => (Code::BadName, error.to_string()),
-        SourceError::Attributes(error) => (Code::SourceUnreadable, error.to_string()),
-        SourceError::Io(error) if error.kind() == ErrorKind::NotFound => (Code::SourceVanished, plain(error)),
-        SourceError::Io(error) => (Code::SourceUnreadable, plain(error)),
-    }
-}
-
-/// The operating system's words without its number.
-fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
+    let code = match error {
+        SourceError::Changed => Code::SourceChanged,
+        SourceError::Damaged => Code::DigestMismatch,
+        SourceError::Name(_) => Code::BadName,
+        SourceError::Io(error) if error.kind() == ErrorKind::NotFound => Code::SourceVanished,
+        SourceError::Attributes(_) | SourceError::Io(_) => Code::SourceUnreadable,
+    };
+    (code, error.to_string())
 }

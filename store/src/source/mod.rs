@@ -24,7 +24,7 @@ use rustix::fs::{self, AtFlags, OFlags, Stat};
 
 pub use self::{reading::AttributeReader, stretches::Stretch, walk::Walk};
 use self::{stretches::Stretches, walk::Pending};
-use crate::{Digests, Entry, Stamp, StoreError, attributes, folder::Folder};
+use crate::{Digests, Entry, Stamp, StoreError, attributes, error::plain, folder::Folder};
 
 /// Bytes in the unit in which `stat` counts what a file takes, on every file system.
 const BLOCK: u64 = 512;
@@ -159,7 +159,7 @@ pub enum Found {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// It cannot be read.
-    #[error(transparent)]
+    #[error("{}", plain(.0))]
     Io(#[from] io::Error),
     /// It cannot be named.
     #[error(transparent)]

@@ -30,7 +30,7 @@ impl AttributeReader {
     /// What a source has. [`SourceError::Changed`] if it is another version than its item speaks of: then header and body
     /// would not be of the same file.
     pub fn read(&self, item: &Item) -> Result<Attributes, SourceError> {
-        if self.wants == Wants::default() {
+        if !self.wants.attributes() {
             return Ok(Attributes::default());
         }
         // By a descriptor that needs no right to read, and that a link's own can be.

@@ -189,6 +189,15 @@ impl Item {
     pub fn settle(self) -> Option<Item> {
         self.folder.and_then(release)
     }
+
+    /// Does the same to it, and to each folder whose turn comes with that: nothing else will be done about them.
+    pub fn pass(self, mut each: impl FnMut(&Item)) {
+        let mut next = Some(self);
+        while let Some(item) = next {
+            each(&item);
+            next = item.settle();
+        }
+    }
 }
 
 /// Ends one hold on a folder. The last one gets it.

@@ -11,7 +11,9 @@ use super::{
     owners::{Claimed, Question},
     target::Target,
 };
-use crate::{BodyKey, Digests, Entry, EntryKind, Meta, Part, Row, RowKind, StageId, Store, source::Identity};
+use crate::{
+    BodyKey, Digests, Entry, EntryKind, Hashers, Meta, Part, Row, RowKind, StageId, Store, source::Identity,
+};
 
 /// An offer that can be decided a little later: another connection has its body under way, or too many others are
 /// being read at length.
@@ -255,22 +257,17 @@ impl<S: Store> Shared<S> {
         path: &RelPath,
         known: Option<Digests>,
     ) -> Result<Digests, Fault> {
-        let mut hasher = target.terms.digest.hasher();
-        let others = known.iter().flat_map(Digests::iter);
-        let mut others: Vec<_> = others.map(|digest| digest.algorithm().hasher()).collect();
+        let known_by = known.iter().flat_map(Digests::iter).map(|digest| digest.algorithm());
+        let mut hashers = Hashers::by(target.terms.digest, known_by);
         let read = target.terms.meter.time_reading(|meter| {
             self.store.read(path, 0, &mut |bytes| {
-                meter.time(Part::Hash, || {
-                    hasher.update(bytes);
-                    others.iter_mut().for_each(|other| other.update(bytes));
-                });
+                meter.time(Part::Hash, || hashers.update(bytes));
                 !target.lease.is_over()
             })
         });
         read.step("read a file again", path)?;
         target.refuse_when_over()?;
-        let digested = others.into_iter().map(|other| Digests::from(other.finish()));
-        let actual = digested.fold(hasher.finish().into(), |all: Digests, other| all.with(&other));
+        let actual = hashers.finish();
         if known.is_some_and(|known| !known.agree_with(&actual)) {
             tracing::warn!(%path, "a file is not what its row says, though nobody seems to have touched it");
         }
@@ -331,21 +328,17 @@ impl<S: Store> Shared<S> {
             Some(Entry { kind: EntryKind::Folder | EntryKind::Other, .. }) => {
                 return Err(Fault::new(Code::KindConflict, "something that is no link has this name"));
             }
-            Some(entry) if matches!(&entry.kind, EntryKind::Symlink(held) if held == link) => {
-                refuse_itself(header, &entry)?;
-                let row = self.ledger.find(&target.path)?.filter(|row| row.stamp == entry.stamp);
-                let known = row.as_ref().map(|row| row.attributes.clone()).unwrap_or_default();
-                let fits = header.modified.is_none_or(|offered| offered == entry.modified)
-                    && header.attributes.are_in(&known);
-                if fits || !target.may_replace() {
-                    return Ok(there(target, entry, row));
+            Some(entry) => {
+                if matches!(&entry.kind, EntryKind::Symlink(held) if held == link) {
+                    refuse_itself(header, &entry)?;
+                    let row = self.ledger.find(&target.path)?.filter(|row| row.stamp == entry.stamp);
+                    let known = row.as_ref().map(|row| row.attributes.clone()).unwrap_or_default();
+                    let fits = header.modified.is_none_or(|offered| offered == entry.modified)
+                        && header.attributes.are_in(&known);
+                    if fits || !target.may_replace() {
+                        return Ok(there(target, entry, row));
+                    }
                 }
-                target.refuse_conflict()?;
-                if target.terms.conflict == Conflict::KeepBoth {
-                    self.take_a_name(target)?;
-                }
-            }
-            Some(_) => {
                 target.refuse_conflict()?;
                 if target.terms.conflict == Conflict::KeepBoth {
                     self.take_a_name(target)?;

@@ -21,8 +21,8 @@ pub(crate) use self::{
     proxy::{Plan, Proxy},
     server::{Server, Setup},
     tree::{
-        NodeKind, assert_given_back, assert_same_contents, assert_same_file, assert_same_tree, digest,
-        make_fifo, names, noise, set_mode, set_modified, snapshot, testdata, write,
+        NodeKind, Snapshot, assert_given_back, assert_same_contents, assert_same_file, assert_same_tree,
+        digest, make_fifo, names, noise, set_mode, set_modified, snapshot, testdata, write,
     },
     wire::Wire,
 };

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::{ATTEMPTS, Scrub, ScrubError, Told};
 use crate::{
-    Amiss, Change, Digests, Entry, EntryKind, Finding, Revision, Row, RowKind, StoreError,
+    Amiss, Change, Digests, Entry, EntryKind, Finding, Hashers, Revision, Row, RowKind, StoreError,
     source::{self, Identity, Links, Location, Shelf, Source, SourceError},
 };
 
@@ -170,7 +170,9 @@ impl Scrub<'_> {
                 });
             }
         }
-        let actual = match self.read(&mut source, digests.iter().map(|digest| digest.algorithm()))? {
+        let mut algorithms = digests.iter().map(|digest| digest.algorithm());
+        let first = algorithms.next().unwrap_or_default();
+        let actual = match self.read(&mut source, Hashers::by(first, algorithms))? {
             Reading::Whole(actual) => actual,
             Reading::Moving => return Ok(Compared::Moving),
             Reading::Failed(error) => return Ok(self.cannot_read(path, &error)),
@@ -240,7 +242,7 @@ impl Scrub<'_> {
                 if source.identity().stamp(false) != entry.stamp {
                     return Ok(Compared::Moving);
                 }
-                match self.read(&mut source, [Algorithm::default()])? {
+                match self.read(&mut source, Hashers::by(Algorithm::default(), []))? {
                     Reading::Whole(actual) => Some(as_it_is(&source, actual)),
                     Reading::Moving => return Ok(Compared::Moving),
                     Reading::Failed(error) => return Ok(self.cannot_read(path, &error)),
@@ -251,19 +253,14 @@ impl Scrub<'_> {
     }
 
     /// Reads a file from its beginning to its end.
-    fn read(
-        &mut self,
-        source: &mut Source,
-        algorithms: impl IntoIterator<Item = Algorithm>,
-    ) -> Result<Reading, ScrubError> {
+    fn read(&mut self, source: &mut Source, mut hashers: Hashers) -> Result<Reading, ScrubError> {
         let identity = source.identity();
-        let mut hashers: Vec<_> = algorithms.into_iter().map(Algorithm::hasher).collect();
         let mut left = identity.size;
         while left > 0 {
             match source.read(&mut self.buffer) {
                 Ok(0) => return Ok(Reading::Moving),
                 Ok(read) => {
-                    hashers.iter_mut().for_each(|hasher| hasher.update(&self.buffer[..read]));
+                    hashers.update(&self.buffer[..read]);
                     left = left.saturating_sub(read as u64);
                     self.companion.read(read)?;
                 }
@@ -272,10 +269,7 @@ impl Scrub<'_> {
             }
         }
         Ok(match source.change_since(&identity) {
-            Ok(source::Change::None) => {
-                let all = Digests::of(hashers.into_iter().map(|hasher| hasher.finish()));
-                all.map_or(Reading::Moving, Reading::Whole)
-            }
+            Ok(source::Change::None) => Reading::Whole(hashers.finish()),
             Ok(_) => Reading::Moving,
             Err(error) => Reading::Failed(error.into()),
         })
@@ -295,7 +289,7 @@ impl Scrub<'_> {
     }
 
     fn cannot_read(&self, path: &RelPath, error: &SourceError) -> Compared {
-        self.amiss(kind_of(error), plain(error), None, look(self.shelf, path))
+        self.amiss(kind_of(error), error.to_string(), None, look(self.shelf, path))
     }
 
     fn missing(&self, sight: Sight) -> Compared {
@@ -318,13 +312,6 @@ fn kind_of(error: &SourceError) -> Amiss {
         SourceError::Io(error) if Errno::from_io_error(error) == Some(Errno::IO) => Amiss::Rotted,
         _ => Amiss::Unreadable,
     }
-}
-
-/// The operating system's words without its number.
-pub(super) fn plain(error: &SourceError) -> String {
-    let text = error.to_string();
-    let end = text.find(" (os error").unwrap_or(text.len());
-    text[..end].to_owned()
 }
 
 /// The first digests by the same algorithm that are not the same.
@@ -385,7 +372,7 @@ mod tests {
         assert_eq!(of(Errno::IO), Amiss::Rotted);
         assert_eq!(of(Errno::ACCESS), Amiss::Unreadable);
         assert_eq!(kind_of(&SourceError::Changed), Amiss::Unreadable);
-        assert_eq!(plain(&SourceError::Io(Errno::ACCESS.into())), "Permission denied");
+        assert_eq!(SourceError::Io(Errno::ACCESS.into()).to_string(), "Permission denied");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use ferry_proto::{Kind, RelPath};
 
 use crate::{
     Amiss, Finding, LedgerError, Recorded, Register, Row, StoreError,
-    source::{Found, Item, Shelf, SourceError, Walk},
+    source::{Found, Shelf, SourceError, Walk},
 };
 use compare::Suspect;
 
@@ -150,12 +150,11 @@ impl Scrub<'_> {
         for found in Walk::of_shelf(self.shelf, None, self.terms.below.as_ref(), true, |_| {}) {
             self.companion.check()?;
             match found {
-                Found::Item(item) => {
+                Found::Item(item) => item.pass(|item| {
                     if item.kind != Kind::Folder {
                         names.push(item.path.clone());
                     }
-                    leave(item);
-                }
+                }),
                 // Neither file nor link: nothing that could have been received.
                 Found::Skipped(..) | Found::LeftOut(..) => {}
                 Found::Problem(path, error) => self.cannot_look(&path, &error)?,
@@ -187,7 +186,7 @@ impl Scrub<'_> {
             return Ok(());
         }
         let what = if matches!(error, SourceError::Name(_)) { Amiss::Unreceipted } else { Amiss::Unreadable };
-        let detail = compare::plain(error);
+        let detail = error.to_string();
         // Nothing is written down: what is found so is found again by every run of a pass.
         let finding = Finding { what, expected: None, found: None, detail, pass: Some(self.terms.pass) };
         self.companion.told(path, Told::Amiss(&finding))
@@ -249,13 +248,6 @@ impl Scrub<'_> {
     fn is_as_it_was(&mut self, suspect: &Suspect) -> Result<bool, ScrubError> {
         let row: Option<Row> = self.register.find(&suspect.path)?;
         Ok(row == suspect.row && compare::look(self.shelf, &suspect.path) == suspect.sight)
-    }
-}
-
-fn leave(item: Item) {
-    let mut next = item.settle();
-    while let Some(folder) = next {
-        next = folder.settle();
     }
 }
 
