@@ -23,8 +23,8 @@ use rustix::{
 };
 
 use crate::support::{
-    Client, Outcome, Plan, Proxy, Running, Server, assert_same_file, assert_same_tree, eventually, make_fifo,
-    noise, set_mode, set_modified, without_privileges, write,
+    Client, Outcome, Plan, Proxy, Running, Server, assert_same_file, assert_same_tree, eventually, left_out,
+    make_fifo, noise, set_mode, set_modified, without_privileges, write,
 };
 
 const MIB: usize = 1024 * 1024;
@@ -411,7 +411,7 @@ fn more_news_than_the_system_keeps_hide_nothing() {
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     let limit: usize = limit.trim().parse().unwrap();
     if limit > 100_000 {
-        return println!("skipped: the system keeps {limit} events");
+        return left_out(&format!("the system keeps {limit} events"));
     }
     let mut watched = Watched::start(&[]);
     fs::create_dir(watched.path("many")).unwrap();
@@ -446,7 +446,7 @@ fn where_the_system_does_not_watch_enough_folders_the_tree_is_looked_at_now_and_
     ];
     let mut check = std::process::Command::new(FEW[0]);
     if !check.args(&FEW[1..]).arg("true").status().is_ok_and(|status| status.success()) {
-        return println!("skipped: there are no user namespaces here");
+        return left_out("there are no user namespaces here");
     }
     let mut watched = Watched::prepare(&[]);
     for number in 0..6 {

@@ -62,11 +62,21 @@ pub(crate) fn bare(wrapper: &[&str], program: &str) -> Command {
 /// The words that take root's right to read and write everything from a program; none for an ordinary user, who
 /// has no such right.
 pub(crate) fn without_privileges() -> &'static [&'static str] {
-    if rustix::process::geteuid().is_root() {
-        &["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]
-    } else {
-        &[]
-    }
+    if is_root() { &["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"] } else { &[] }
+}
+
+/// Whether this is root, who can make everything that is to come back.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Says that something is not tested here, and why, where it is seen: what a test prints is shown only if it fails. With
+/// `CI=true` everything is to be tested, and this is a failure.
+pub(crate) fn left_out(why: &str) {
+    assert!(!std::env::var("CI").is_ok_and(|value| value == "true"), "{why}");
+    let test = std::thread::current().name().unwrap_or("some test").to_owned();
+    // Nobody need listen.
+    let _ = writeln!(std::io::stderr(), "left out of {test}: {why}");
 }
 
 /// Whether strace may trace here. Where it may not, a test that needs it says so and ends.
@@ -75,7 +85,7 @@ pub(crate) fn may_trace() -> bool {
         Command::new("strace").args(["-f", "true"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let may = traced.is_ok_and(|status| status.success());
     if !may {
-        println!("skipped: strace is not installed, or may not trace here");
+        left_out("strace is not installed, or may not trace here");
     }
     may
 }
