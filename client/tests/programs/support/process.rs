@@ -9,7 +9,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 
 use super::{eventually, schema};
@@ -129,6 +129,13 @@ impl Running {
         send_signal(&self.child, signal);
     }
 
+    /// Stops it, and waits until nothing of it goes on, before [`Signal::CONT`] comes.
+    pub(crate) fn suspend(&self) {
+        self.signal(Signal::STOP);
+        let waited = waitpid(Some(pid_of(&self.child)), WaitOptions::UNTRACED).expect("it is our child");
+        assert!(waited.is_some_and(|(_, status)| status.stopped()), "it has ended: {waited:?}");
+    }
+
     /// Waits until it has told this.
     pub(crate) fn has_told(&self, words: &str) {
         eventually(words, || self.stderr_so_far().contains(words).then_some(()));
@@ -171,8 +178,11 @@ impl Drop for Running {
 }
 
 pub(super) fn send_signal(child: &Child, signal: Signal) {
-    let pid = Pid::from_raw(child.id() as i32).expect("a child has a pid");
-    kill_process(pid, signal).expect("a child that was not waited for can be signalled");
+    kill_process(pid_of(child), signal).expect("a child that was not waited for can be signalled");
+}
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_raw(child.id() as i32).expect("a child has a pid")
 }
 
 pub(super) fn ended(child: &mut Child) -> Option<ExitStatus> {
