@@ -115,6 +115,20 @@ fn without_the_flag_each_name_is_a_file_and_with_it_they_become_one() {
 }
 
 #[test]
+fn what_has_rotted_gets_no_other_name() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = write(server.beside().join("known"), noise(1000, 1));
+    client.send(&source).run().code(0);
+    server.rot(server.inbox().join("known"));
+    server.ferryd(&["scrub"]).code(1);
+    let mut peer = Peer::sending(&server);
+    peer.say(Offer { seq: Seq(0), header: same("new", "known", &noise(1000, 1)) });
+    assert_eq!(peer.asked(0), 0);
+    assert_eq!(server.names(), ["known"]);
+}
+
+#[test]
 fn another_content_for_one_name_leaves_the_others_alone() {
     let server = Server::start();
     let client = Client::paired(&server);
