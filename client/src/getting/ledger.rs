@@ -21,6 +21,9 @@ pub(super) struct Book {
     digests: Arc<Digests>,
     /// Whether files are read anew, whatever is known of them.
     distrusts: bool,
+    /// Device and inode of those that were, or were written, in this run: what another name can be the same as. It grows
+    /// with the number of files, by these 16 bytes, and only where they are distrusted and hard links are wanted.
+    seen: Mutex<HashSet<(u64, u64)>>,
     /// What files get back beside content, times and modes.
     wants: Wants,
     store: Arc<LocalStore>,
@@ -39,7 +42,13 @@ impl Book {
     ) -> Self {
         let folder = folder.as_os_str().as_bytes().to_vec();
         let (distrusts, wants) = (options.checksum, options.wants);
-        Book { digests, distrusts, wants, store, folder, saved: Mutex::default() }
+        let (seen, saved) = (Mutex::default(), Mutex::default());
+        Book { digests, distrusts, seen, wants, store, folder, saved }
+    }
+
+    fn trusts(&self, identity: Option<Identity>) -> bool {
+        let is_seen = |it: Identity| lock(&self.seen).contains(&(it.device, it.inode));
+        !self.distrusts || identity.is_some_and(is_seen)
     }
 }
 
@@ -50,9 +59,11 @@ impl Ledger for Book {
         let found = self.store.stat(path).map_err(failed)?;
         let Some(entry) = found else { return Ok(None) };
         let kind = match entry.kind {
-            EntryKind::File(_) if self.distrusts => return Ok(None),
             EntryKind::File(size) => {
                 let identity = Identity::of_stamp(&entry.stamp);
+                if !self.trusts(identity) {
+                    return Ok(None);
+                }
                 // What another name of it was made of is looked for right after that.
                 let by = |algorithm| match self.wants.hard_links {
                     true => self.digests.find_even_fresh(identity.as_ref()?, algorithm),
@@ -85,6 +96,9 @@ impl Ledger for Book {
                 && let Some(identity) = Identity::of_stamp(&filed.row.stamp)
             {
                 digests.iter().for_each(|digest| self.digests.wrote(identity, digest));
+                if self.distrusts && self.wants.hard_links {
+                    lock(&self.seen).insert((identity.device, identity.inode));
+                }
             }
             if let Some(id) = filed.staged {
                 self.drop_checkpoint(id)?;

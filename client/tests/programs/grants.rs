@@ -9,8 +9,8 @@ use ferry_proto::{Algorithm, Code, Conflict, Get, List, Message, Request, Verb, 
 use rusqlite::{Connection, ToSql};
 
 use crate::support::{
-    Client, Peer, Server, assert_same_contents, assert_same_file, assert_same_tree, eventually, hello, noise,
-    set_modified, snapshot, write,
+    Client, Peer, Server, assert_same_contents, assert_same_file, assert_same_tree, eventually, hello,
+    is_root, left_out, noise, set_modified, snapshot, write,
 };
 
 /// Changes the grants of every client.
@@ -344,9 +344,8 @@ fn a_command_that_looks_makes_no_server() {
 
 #[test]
 fn hostile_17_a_state_folder_of_another_user_is_not_used() {
-    if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can give a folder away");
-        return;
+    if !is_root() {
+        return left_out("only root can give a folder away");
     }
     let mut server = Server::start();
     server.stop();

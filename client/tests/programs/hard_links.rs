@@ -12,6 +12,8 @@ use ferry_proto::{
     Verb, Verdict,
 };
 
+use rusqlite::Connection;
+
 use crate::support::{
     Client, FakeServer, Ferry, Peer, Proxy, Server, Wire, assert_given_back, assert_same_tree, names, noise,
     set_mode, set_modified, write,
@@ -112,6 +114,46 @@ fn without_the_flag_each_name_is_a_file_and_with_it_they_become_one() {
     get(&client, &back).arg("--hard-links").run().code(0);
     assert_linked(&back.join("tree"));
     assert_given_back(&source, &back.join("tree"));
+}
+
+#[test]
+fn names_that_are_not_trusted_but_read_become_one_file_too() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = tree(&server);
+    client.send(&source).arg("--hard-links").run().code(0);
+    let back = server.beside().join("back");
+    let get = || get(&client, &back).args(["--hard-links", "--checksum", "--json"]).run().code(0);
+    assert_eq!(get().total("bytes"), 5 * MIB as u64 + 2000, "each file comes once");
+    assert_linked(&back.join("tree"));
+    assert_given_back(&source, &back.join("tree"));
+    // Whatever is known of them, they are read: one has changed, and as far as the cache knows nobody has touched it.
+    let large = back.join("tree/a/large");
+    let mut bytes = fs::read(&large).unwrap();
+    bytes[MIB] ^= 1;
+    fs::write(&large, bytes).unwrap();
+    set_modified(&large, 1_000_000_000, 7);
+    let now = fs::metadata(&large).unwrap();
+    let cache = Connection::open(client.home().join("digests.db")).unwrap();
+    let seen = "UPDATE digests SET changed_s = ?1, changed_ns = ?2 WHERE inode = ?3";
+    assert_eq!(cache.execute(seen, [now.ctime(), now.ctime_nsec(), now.ino() as i64]), Ok(1));
+    assert_eq!(get().total("bytes"), 5 * MIB as u64);
+    assert_linked(&back.join("tree"));
+    assert_given_back(&source, &back.join("tree"));
+}
+
+#[test]
+fn what_has_rotted_gets_no_other_name() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = write(server.beside().join("known"), noise(1000, 1));
+    client.send(&source).run().code(0);
+    server.rot(server.inbox().join("known"));
+    server.ferryd(&["scrub"]).code(1);
+    let mut peer = Peer::sending(&server);
+    peer.say(Offer { seq: Seq(0), header: same("new", "known", &noise(1000, 1)) });
+    assert_eq!(peer.asked(0), 0);
+    assert_eq!(server.names(), ["known"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use ferry_proto::Algorithm;
+use ferry_proto::{Algorithm, Digest};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -69,6 +69,27 @@ impl Sent {
         let rows = query.query_map([], |row| Ok((text(row.get(0)?), row.get(1)?))).unwrap();
         rows.map(Result::unwrap).collect()
     }
+
+    /// Rows of the catalogue, those of the past included, in the order of names.
+    fn rows(&self, which: &str) -> Vec<Known> {
+        let catalogue = self.server.catalogue();
+        let query = format!(
+            "SELECT CAST(path AS TEXT), kind, coalesce(sha256, target, x'') FROM files {which} ORDER BY path"
+        );
+        let mut query = catalogue.prepare(&query).unwrap();
+        let rows = query
+            .query_map([], |row| Ok(Known { name: row.get(0)?, kind: row.get(1)?, holds: row.get(2)? }))
+            .unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+}
+
+/// A row of the catalogue, with the digest of a file or the target of a link.
+#[derive(Debug, PartialEq, Eq)]
+struct Known {
+    name: String,
+    kind: String,
+    holds: Vec<u8>,
 }
 
 /// Says that something is over, however it ends.
@@ -367,18 +388,26 @@ fn a_scrub_beside_a_busy_server_raises_no_false_alarm() {
         });
         let mut passes = 0;
         while !is_over.load(Ordering::Relaxed) {
-            sent.scrub(&[], 0);
+            assert_raised_no_alarm(&sent, &sent.scrub(&[], 0));
             passes += 1;
         }
         assert!(passes > 1);
     });
     let last = sent.scrub(&[], 0);
+    assert_raised_no_alarm(&sent, &last);
     assert_eq!(last.total("moving"), 0);
+}
+
+/// Neither by what a pass tells nor by what it writes down.
+fn assert_raised_no_alarm(sent: &Sent, pass: &Outcome) {
+    let amiss = ["rotted", "changed", "missing", "unreceipted", "unreadable"].map(|what| pass.total(what));
+    assert_eq!((pass.statuses(), amiss, sent.findings()), (vec![], [0; 5], vec![]), "{pass:?}");
 }
 
 #[test]
 fn hostile_07_links_and_fifos_in_the_inbox_lead_a_scrub_nowhere() {
     let sent = sent(&[("file", noise(1000, 1)), ("folder/file", noise(1000, 2))]);
+    let ours = ["file", "folder/file"].map(|name| digest(sent.there(name)));
     let outside = write(sent.server.beside().join("outside/file"), noise(1000, 3));
     let secret = digest(&outside).to_string();
     for flags in [&[][..], &["--adopt"]] {
@@ -410,6 +439,30 @@ fn hostile_07_links_and_fifos_in_the_inbox_lead_a_scrub_nowhere() {
     // Nothing of it was taken in as if it were here.
     let log = sent.server.ferryd(&["log", "--json"]).code(0).stdout();
     assert!(!log.contains(&secret), "{log}");
+    // No row has ever been of anything but what was here, and of links as links.
+    let outside = outside.to_str().unwrap();
+    let rows = sent.rows("");
+    for Known { name, kind, holds } in &rows {
+        let may_be = match (&**name, &**kind) {
+            ("tree" | "tree/folder", "folder") => holds.is_empty(),
+            ("tree/file" | "aside", "file") => *holds == ours[0].bytes(),
+            ("tree/folder/file" | "folder-aside/file", "file") => *holds == ours[1].bytes(),
+            ("tree/file", "symlink") => holds == outside.as_bytes(),
+            ("tree/folder", "symlink") => holds == outside.strip_suffix("/file").unwrap().as_bytes(),
+            _ => false,
+        };
+        assert!(may_be, "{name} has the row of a {kind}: {rows:?}");
+    }
+    // And those of what has stayed are what they were.
+    sent.scrub(&["--adopt"], 0);
+    sent.scrub(&[], 0);
+    let now = sent.rows("WHERE until IS NULL AND kind <> 'folder'");
+    let file = |name: &str, digest: Digest| Known {
+        name: name.to_owned(),
+        kind: "file".to_owned(),
+        holds: digest.bytes().to_vec(),
+    };
+    assert_eq!(now, [file("tree/file", ours[0]), file("tree/folder/file", ours[1])]);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::{
-    Client, Outcome, Plan, Proxy, Server, assert_same_file, assert_same_tree, bare, eventually, noise, run,
-    set_mode, without_privileges, write,
+    Client, Outcome, Plan, Proxy, Server, assert_same_file, assert_same_tree, bare, eventually, is_root,
+    left_out, noise, run, set_mode, without_privileges, write,
 };
 
 /// Checks that it ended with one sentence, and not with success.
@@ -52,14 +52,13 @@ fn hostile_19_a_read_only_file_system_is_told() {
     fs::create_dir(setup.inbox()).unwrap();
     let read_only = "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\" && exec \"$@\"";
     let mut wrapper = vec!["unshare"];
-    wrapper.extend(if rustix::process::geteuid().is_root() { &["-m"][..] } else { &["-Urm"] });
+    wrapper.extend(if is_root() { &["-m"][..] } else { &["-Urm"] });
     wrapper.extend(["sh", "-c", read_only]);
     let root = Box::leak(setup.inbox().display().to_string().into_boxed_str());
     wrapper.push(root);
     let possible = Command::new(wrapper[0]).args(&wrapper[1..]).arg("true").status();
     if !possible.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: this machine gives no mount namespaces");
-        return;
+        return left_out("this machine gives no mount namespaces");
     }
     let setup = setup.wrapped(&wrapper);
     one_sentence(setup.refused(), &["inbox", "writable"]);

@@ -82,7 +82,7 @@ impl<S: Store> Shared<S> {
         let is_it = |row: &Row| {
             let holds = matches!(&row.kind, RowKind::File { size, digests }
                 if Some(*size) == header.size && digests.by(digest.algorithm()) == Some(digest));
-            holds && row.stamp == entry.stamp
+            holds && row.stamp == entry.stamp && !row.is_damaged
         };
         Ok(row.filter(is_it).map(|row| (Twin { path, stamp: entry.stamp }, row)))
     }

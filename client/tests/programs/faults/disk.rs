@@ -1,7 +1,6 @@
 //! A small file system, which can be full.
 
 use std::{
-    env,
     ffi::OsStr,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
@@ -10,7 +9,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::support::{Setup, bare, run};
+use crate::support::{Setup, bare, left_out, run};
 
 /// Mounts `$2` with the options `$1`, says so, and keeps the namespace until its standard input ends.
 const MOUNT: &str = r#"mount -t tmpfs -o "$1" tmpfs "$2" && echo mounted && exec cat"#;
@@ -34,9 +33,7 @@ impl Disk {
                 Err(problem) => problems += &problem,
             }
         }
-        let is_ci = env::var("CI").is_ok_and(|value| value == "true");
-        assert!(!is_ci, "no file system can be mounted here: {problems}");
-        eprintln!("SKIPPED, because no file system can be mounted here: {problems}");
+        left_out(&format!("no file system can be mounted here: {problems}"));
         None
     }
 

@@ -42,19 +42,30 @@ fn chance(test: &str) -> fastrand::Rng {
     fastrand::Rng::with_seed(seed)
 }
 
-/// Digests, as they print, of files that have a receipt.
+/// Digests, as they print, of files that have a receipt or are said to be held.
 type Told = BTreeMap<String, String>;
 
 /// Name and digest of every file that lines of `--json` say was sent. A line that a kill has cut short tells
 /// nothing.
 fn receipts(stdout: &[u8]) -> Told {
+    told_as(&["sent"], stdout)
+}
+
+/// The same, also of those that are said to be held.
+fn assurances(stdout: &[u8]) -> Told {
+    told_as(&["sent", "held"], stdout)
+}
+
+fn told_as(statuses: &[&str], stdout: &[u8]) -> Told {
     let Some(end) = stdout.iter().rposition(|&byte| byte == b'\n') else { return Told::new() };
     let objects = stdout[..end].split(|&byte| byte == b'\n').map(|line| {
         serde_json::from_slice::<Value>(line)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(line)))
     });
-    let sent = objects.filter(|object| object["status"] == "sent" && object["kind"] == "file");
-    sent.map(|object| {
+    let told = objects.filter(|object| {
+        object["kind"] == "file" && statuses.iter().any(|status| object["status"] == *status)
+    });
+    told.map(|object| {
         let text = |key: &str| object[key].as_str().unwrap_or_else(|| panic!("no {key} in {object}"));
         (text("name").to_owned(), text("digest").to_owned())
     })

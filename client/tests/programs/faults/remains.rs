@@ -1,7 +1,7 @@
 //! What a kill has left in an inbox, and whether it is what was promised.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
     os::unix::fs::MetadataExt,
     path::Path,
@@ -170,6 +170,16 @@ impl Known {
         }
         found
     }
+}
+
+/// Which names in a folder are names of one file.
+pub(super) fn names_by_file(folder: &Path) -> BTreeSet<BTreeSet<String>> {
+    let mut files: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
+    for name in visible(folder) {
+        let metadata = fs::metadata(folder.join(&name)).expect("what is visible stays visible");
+        files.entry(metadata.ino()).or_default().insert(name);
+    }
+    files.into_values().collect()
 }
 
 /// Every file that a user sees.

@@ -1,6 +1,12 @@
 //! A tree that takes a while to send, and what each of its files holds.
 
-use std::{collections::BTreeMap, fs::File, io::Read, os::unix::fs::symlink, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read,
+    os::unix::fs::symlink,
+    path::PathBuf,
+};
 
 use ferry_proto::{Algorithm, Digest};
 use tempfile::TempDir;
@@ -31,26 +37,58 @@ pub(super) struct Content {
 
 impl Source {
     pub(super) fn make(rng: &mut fastrand::Rng) -> Self {
+        let mut source = Source::new();
+        source.fill(&LARGE, SMALL, rng);
+        source.finish();
+        source
+    }
+
+    /// One with fewer files, of which three of four have more names than one.
+    pub(super) fn linked(rng: &mut fastrand::Rng) -> Self {
+        let mut source = Source::new();
+        source.fill(&LARGE[1..], SMALL / 4, rng);
+        let files: Vec<_> = source.files.iter().map(|(name, content)| (name.clone(), *content)).collect();
+        for (number, (name, content)) in files.into_iter().enumerate() {
+            for other in 0..number % 4 {
+                let folder = ["", "folder-0/", "middling/", "others/below/"][(number + other) % 4];
+                let other = format!("tree/{folder}{number} as {other}");
+                let [from, to] = [&name, &other].map(|name| source.folder.path().join(name));
+                fs::create_dir_all(to.parent().expect("it is in a tree")).expect("a folder can be made");
+                fs::hard_link(from, to).expect("a file can have more names");
+                source.files.insert(other, content);
+            }
+        }
+        source.finish();
+        source
+    }
+
+    fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let mut source = Source { folder, files: BTreeMap::new() };
-        for (number, size) in LARGE.into_iter().enumerate() {
-            source.add(format!("large-{number}"), size, rng);
+        Source { folder, files: BTreeMap::new() }
+    }
+
+    fn fill(&mut self, large: &[u64], small: u64, rng: &mut fastrand::Rng) {
+        for (number, size) in large.iter().enumerate() {
+            self.add(format!("large-{number}"), *size, rng);
         }
         for number in 0..MIDDLING {
-            source.add(format!("middling/{number}"), MIB + number, rng);
+            self.add(format!("middling/{number}"), MIB + number, rng);
         }
-        for number in 0..SMALL {
+        for number in 0..small {
             let name = format!("folder-{}/below-{}/{number}", number % 7, number % 3);
             let size = rng.u64(0..20 * 1024);
-            source.add(name, size, rng);
+            self.add(name, size, rng);
         }
-        let tree = source.tree();
+    }
+
+    /// Folders come last, because everything that happens in them changes their times.
+    fn finish(&self) {
+        let tree = self.tree();
         symlink("../nowhere", tree.join("folder-0/dangling")).expect("a link can be made");
         for number in 0..7 {
             set_modified(tree.join(format!("folder-{number}")), 1_500_000_000 + number, 0);
         }
         set_mode(tree.join("folder-1"), 0o750);
-        source
     }
 
     fn add(&mut self, name: String, size: u64, rng: &mut fastrand::Rng) {
@@ -71,6 +109,7 @@ impl Source {
         self.files.get(name).copied()
     }
 
+    /// Each name counts, as if it had them to itself.
     pub(super) fn bytes(&self) -> u64 {
         self.files.values().map(|content| content.size).sum()
     }

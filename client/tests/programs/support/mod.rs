@@ -17,7 +17,9 @@ pub(crate) use self::{
     client::{Client, Ferry},
     fake_server::FakeServer,
     peer::{Peer, hello},
-    process::{Outcome, Running, bare, example, may_trace, run, start, without_privileges},
+    process::{
+        Outcome, Running, bare, example, is_root, left_out, may_trace, run, start, without_privileges,
+    },
     proxy::{Plan, Proxy},
     server::{Server, Setup},
     tree::{

@@ -9,7 +9,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 
 use super::{eventually, schema};
@@ -62,11 +62,21 @@ pub(crate) fn bare(wrapper: &[&str], program: &str) -> Command {
 /// The words that take root's right to read and write everything from a program; none for an ordinary user, who
 /// has no such right.
 pub(crate) fn without_privileges() -> &'static [&'static str] {
-    if rustix::process::geteuid().is_root() {
-        &["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"]
-    } else {
-        &[]
-    }
+    if is_root() { &["setpriv", "--bounding-set=-dac_override,-dac_read_search,-fowner"] } else { &[] }
+}
+
+/// Whether this is root, who can make everything that is to come back.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Says that something is not tested here, and why, where it is seen: what a test prints is shown only if it fails. With
+/// `CI=true` everything is to be tested, and this is a failure.
+pub(crate) fn left_out(why: &str) {
+    assert!(!std::env::var("CI").is_ok_and(|value| value == "true"), "{why}");
+    let test = std::thread::current().name().unwrap_or("some test").to_owned();
+    // Nobody need listen.
+    let _ = writeln!(std::io::stderr(), "left out of {test}: {why}");
 }
 
 /// Whether strace may trace here. Where it may not, a test that needs it says so and ends.
@@ -75,7 +85,7 @@ pub(crate) fn may_trace() -> bool {
         Command::new("strace").args(["-f", "true"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let may = traced.is_ok_and(|status| status.success());
     if !may {
-        println!("skipped: strace is not installed, or may not trace here");
+        left_out("strace is not installed, or may not trace here");
     }
     may
 }
@@ -117,6 +127,13 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn signal(&self, signal: Signal) {
         send_signal(&self.child, signal);
+    }
+
+    /// Stops it, and waits until nothing of it goes on, before [`Signal::CONT`] comes.
+    pub(crate) fn suspend(&self) {
+        self.signal(Signal::STOP);
+        let waited = waitpid(Some(pid_of(&self.child)), WaitOptions::UNTRACED).expect("it is our child");
+        assert!(waited.is_some_and(|(_, status)| status.stopped()), "it has ended: {waited:?}");
     }
 
     /// Waits until it has told this.
@@ -161,8 +178,11 @@ impl Drop for Running {
 }
 
 pub(super) fn send_signal(child: &Child, signal: Signal) {
-    let pid = Pid::from_raw(child.id() as i32).expect("a child has a pid");
-    kill_process(pid, signal).expect("a child that was not waited for can be signalled");
+    kill_process(pid_of(child), signal).expect("a child that was not waited for can be signalled");
+}
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_raw(child.id() as i32).expect("a child has a pid")
 }
 
 pub(super) fn ended(child: &mut Child) -> Option<ExitStatus> {

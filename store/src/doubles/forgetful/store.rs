@@ -81,9 +81,20 @@ impl Store for ForgetfulStore {
         Ok(ForgetfulStaged { machine: self.machine.clone(), id, file, is_named: !fleeting })
     }
 
-    /// A store need not be able to.
-    fn stage_same(&self, _: StageId, _: &RelPath, _: &Stamp) -> Result<ForgetfulStaged, StoreError> {
-        Err(StoreError::Kind)
+    fn stage_same(&self, id: StageId, key: &RelPath, seen: &Stamp) -> Result<ForgetfulStaged, StoreError> {
+        let file = self.machine.during("stage_same", |disk| {
+            let file = disk.find(Some(key))?;
+            disk.bytes(file)?;
+            if disk.stamp(file) != *seen {
+                return Err(StoreError::Moved);
+            }
+            if find_staged(disk, id)?.is_some() {
+                return Err(StoreError::Exists);
+            }
+            disk.set_name(STAGING, &staged_name(id), Some(file));
+            Ok(file)
+        })?;
+        Ok(ForgetfulStaged { machine: self.machine.clone(), id, file, is_named: true })
     }
 
     fn reopen(&self, id: StageId, length: u64) -> Result<ForgetfulStaged, StoreError> {
@@ -151,8 +162,12 @@ impl Store for ForgetfulStore {
             if staged.is_named && find_staged(disk, staged.id)? != Some(staged.file) {
                 return Err(StoreError::NotFound);
             }
-            let is_taken = disk.names(folder)?.get(key.name()).is_some();
-            if is_taken && !staged.is_named {
+            let taken = disk.names(folder)?.get(key.name());
+            if taken == Some(staged.file) {
+                // A rename from one name of a file to another one does nothing.
+                return Ok(disk.stamp(staged.file));
+            }
+            if taken.is_some() && !staged.is_named {
                 // As the local store does, which cannot put what has no name in the place of something.
                 disk.set_name(STAGING, &staged_name(staged.id), Some(staged.file));
                 if !disk.sync(staged.file) {

@@ -7,7 +7,7 @@ use ferry_proto::{Mode, RelPath, Timestamp, limits};
 use super::*;
 use crate::{
     BodyKey, Checkpoint, EntryKind, Filed, Ledger, Meta, Row, RowKind, StageId, Staged, Stamp, Store,
-    conformance,
+    StoreError, conformance,
 };
 
 const SEEDS: u64 = 500;
@@ -113,6 +113,51 @@ fn bytes_that_are_not_synced_are_found_in_part() {
         Some(())
     };
     assert_eq!(found(deed, look), [None, Some(())].into());
+}
+
+#[test]
+fn a_hole_that_is_not_synced_is_found_in_part_and_holds_nothing() {
+    let deed = |machine: &Machine| {
+        let store = machine.store();
+        let mut staged = store.stage(StageId(1), false).unwrap();
+        staged.append(&[1; 700]).unwrap();
+        seal(&store, &mut staged);
+        let stamp = store.publish(&mut staged, &key("name"), false).unwrap();
+        store.settle(&[(&key("name"), &stamp)]).remove(0).unwrap();
+        staged.append_hole(4000).unwrap();
+    };
+    let look = |store: &ForgetfulStore| {
+        let bytes = read(store, "name").unwrap();
+        assert!(bytes[..700] == [1; 700] && bytes[700..].iter().all(|byte| *byte == 0));
+        [700, 4700].map(|length| bytes.len().cmp(&length))
+    };
+    use std::cmp::Ordering::{Equal, Greater, Less};
+    assert_eq!(found(deed, look), [[Equal, Less], [Greater, Less], [Greater, Equal]].into());
+}
+
+#[test]
+fn another_name_of_a_file_is_found_or_not_and_the_file_in_any_case() {
+    let deed = |machine: &Machine| {
+        let store = machine.store();
+        let stamp = publish(&store, "first", b"whole");
+        store.settle(&[(&key("first"), &stamp)]).remove(0).unwrap();
+        let other = store.stage_same(StageId(2), &key("first"), &Stamp(vec![1]));
+        assert!(matches!(other.map(drop), Err(StoreError::Moved)));
+        let mut staged = store.stage_same(StageId(2), &key("first"), &stamp).unwrap();
+        seal(&store, &mut staged);
+        store.publish(&mut staged, &key("second"), false).unwrap();
+    };
+    let look = |store: &ForgetfulStore| {
+        let stamp = |name| store.stat(&key(name)).unwrap().map(|entry| entry.stamp);
+        assert_eq!(read(store, "first"), Some(b"whole".to_vec()));
+        assert!(stamp("second").is_none_or(|second| Some(second) == stamp("first")), "it is another file");
+        // Nobody may write to it, or cut it back.
+        assert!(matches!(store.reopen(StageId(2), 1).map(drop), Err(StoreError::NotFound)));
+        let is_staged = store.staged().unwrap().iter().any(|(id, _)| *id == StageId(2));
+        (stamp("second").is_some(), is_staged)
+    };
+    let every_way = [(false, false), (false, true), (true, false), (true, true)];
+    assert_eq!(found(deed, look), every_way.into());
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub(super) struct Expected {
     answered: BTreeSet<RelPath>,
     /// Names of files that must have a row.
     recorded: BTreeSet<RelPath>,
+    /// Names that were found to be one of several of their file.
+    linked: usize,
 }
 
 #[derive(Clone)]
@@ -63,6 +65,11 @@ impl Expected {
     /// The names that have to be there.
     pub(super) fn names(&self) -> Vec<RelPath> {
         self.settled.keys().cloned().collect()
+    }
+
+    /// How many of them were found to be one of several of their file after the last cut.
+    pub(super) fn linked(&self) -> usize {
+        self.linked
     }
 
     /// Whether anything that is under way may come to this name.
@@ -152,6 +159,14 @@ impl Expected {
         answered.retain(|path| self.is_quiet(plan, path));
         self.recorded.append(&mut answered);
         self.settled = look(store);
+        let mut files: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+        for path in self.settled.keys() {
+            let entry = store.stat(path).unwrap().unwrap();
+            if matches!(entry.kind, EntryKind::File(_)) {
+                *files.entry(entry.stamp.0).or_default() += 1;
+            }
+        }
+        self.linked = files.values().filter(|names| **names > 1).sum();
         self.recorded.retain(|path| self.settled.contains_key(path));
         self.under_way.clear();
     }

@@ -24,7 +24,7 @@ use self::{
 };
 
 /// Where the power goes more often than chance would have it: where something is made durable, and around it.
-const CALLS: [&str; 12] = [
+const CALLS: [&str; 13] = [
     "make_durable",
     "publish",
     "record",
@@ -34,6 +34,7 @@ const CALLS: [&str; 12] = [
     "make_link",
     "set_meta",
     "stage",
+    "stage_same",
     "reopen",
     "discard",
     "drop_checkpoint",
@@ -52,8 +53,9 @@ fn promises_1_2_and_3_hold_after_a_power_cut_at_any_call() {
         tell(seeds.u64(..), &mut tally);
     }
     println!("{tally}");
-    let Tally { receipts, held, resumed, honoured, .. } = tally;
-    assert!([receipts, held, resumed, honoured].iter().all(|count| *count > cuts / 10), "{tally}");
+    let Tally { receipts, held, resumed, honoured, holes, linked, .. } = tally;
+    let counts = [receipts, held, resumed, honoured, holes, linked];
+    assert!(counts.iter().all(|count| *count > cuts / 10), "{tally}");
     for call in CALLS {
         assert!(tally.cuts.contains_key(call), "the power never went at {call}: {tally}");
     }
@@ -83,8 +85,12 @@ struct Tally {
     receipts: usize,
     held: usize,
     resumed: usize,
+    /// Pieces of bodies that were holes.
+    holes: usize,
     /// Names that had to be there after a cut.
     honoured: usize,
+    /// Names that were found to be one of several of their file.
+    linked: usize,
 }
 
 impl Tally {
@@ -95,11 +101,13 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { stories, calls, receipts, held, resumed, honoured, cuts, other_cuts } = self;
+        let Tally { stories, calls, receipts, held, resumed, holes, honoured, linked, cuts, other_cuts } =
+            self;
         writeln!(f, "{} cuts at {calls} calls in {stories} stories: {cuts:?}", self.cuts())?;
         writeln!(
             f,
-            "{other_cuts} others; {receipts} receipts, {held} held, {resumed} gone on with, {honoured} names honoured"
+            "{other_cuts} others; {receipts} receipts, {held} held, {resumed} gone on with, {holes} holes, \
+             {honoured} names honoured, {linked} linked"
         )
     }
 }
@@ -196,6 +204,7 @@ impl<'a> Story<'a> {
         self.expected.check_names(&self.plan, &store);
         self.tally.honoured += self.expected.names().len();
         self.expected.begin_again(&self.plan, &store);
+        self.tally.linked += self.expected.linked();
     }
 
     /// Sooner rather than later, because a run over what is there already makes few calls.

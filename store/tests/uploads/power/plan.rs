@@ -1,4 +1,5 @@
-//! What clients want to have in the inbox: files small and large, folders and links, some of them under one name.
+//! What clients want to have in the inbox: files small and large, some with holes or several names, folders and links, some
+//! of them under one name.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -9,6 +10,9 @@ use crate::inbox::{Client, file, folder, key, link, time};
 
 /// Bytes between two checkpoints: so few that small files have some.
 pub(super) const DISTANCE: usize = 4096;
+
+/// Random bytes that no two contents begin with.
+const OWN: usize = 16;
 
 /// A large enough one for whatever is offered.
 const QUOTA: u64 = 1 << 30;
@@ -102,11 +106,17 @@ impl Plan {
         let client = one_of(rng, &[0, 0, 0, 1, 2, 3, 4]);
         let is_digested = rng.bool();
         // Now and then what was offered already: by the same client or by another, under its name or another.
-        if !self.tasks.is_empty() && rng.u8(..3) == 0 {
+        if !self.tasks.is_empty() && rng.u8(..5) < 2 {
             let Task { mut header, content, .. } = one_of(rng, &self.tasks);
-            if rng.bool() {
-                header.path = key(one_of(rng, choice.names(&content)));
+            let name = key(one_of(rng, choice.names(&content)));
+            if rng.bool() && name != header.path {
+                let before = std::mem::replace(&mut header.path, name);
+                // As the same file: no other content is like it, so time and mode are those of all its names.
+                let is_link =
+                    matches!(&content, Content::File(bytes) if bytes.len() >= OWN) && rng.u8(..4) > 0;
+                header.same_as = is_link.then_some(before);
             }
+            let is_digested = is_digested || header.same_as.is_some();
             return Task { client, header, is_digested, content };
         }
         let content = match rng.u8(..20) {
@@ -114,7 +124,7 @@ impl Plan {
             4..7 => Content::Link(format!("target {number}").into()),
             _ => {
                 let length = one_of(rng, &choice.lengths);
-                Content::File(std::iter::repeat_with(|| rng.u8(..)).take(length).collect())
+                Content::File(random_bytes(rng, length))
             }
         };
         let name = one_of(rng, choice.names(&content));
@@ -219,6 +229,16 @@ fn random_length(rng: &mut Rng) -> usize {
         2..6 => rng.usize(1..900),
         _ => rng.usize(DISTANCE..5 * DISTANCE),
     }
+}
+
+/// Some have a hole.
+fn random_bytes(rng: &mut Rng, length: usize) -> Arc<[u8]> {
+    let mut bytes: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(length).collect();
+    if length > OWN && rng.u8(..3) == 0 {
+        let begin = rng.usize(OWN..length);
+        bytes[begin..rng.usize(begin..=length)].fill(0);
+    }
+    bytes.into()
 }
 
 pub(super) fn one_of<T: Clone>(rng: &mut Rng, all: &[T]) -> T {
