@@ -281,14 +281,35 @@ fn promise_7_a_held_file_has_been_read_before_its_source_goes() {
     let server = Server::start();
     let client = Client::paired(&server);
     let source = write(server.beside().join("file"), noise(1000, 1));
+    let there = |name: &str| fs::read(server.inbox().join(name)).ok();
+    let the_last = || Some(noise(1000, 1));
+    for policy in ["replace", "keep-both"] {
+        write(&source, noise(1000, 1));
+        client.send(&source).run().code(0);
+        server.rot(server.inbox().join("file"));
+        client.send(&source).args(["--move", "--on-conflict", policy]).run().code(0);
+        assert!(!source.exists());
+        assert!(
+            there("file") == the_last(),
+            "what was held had rotted, and its source was the last good copy"
+        );
+    }
+    // Nor is a copy beside another file taken for well.
+    write(&source, noise(2000, 2));
     client.send(&source).run().code(0);
-    let there = server.inbox().join("file");
-    server.rot(&there);
-    client.send(&source).args(["--move", "--on-conflict", "replace"]).run().code(0);
+    write(&source, noise(1000, 1));
+    client.send(&source).args(["--on-conflict", "keep-both"]).run().code(0);
+    server.rot(server.inbox().join("file (2)"));
+    client.send(&source).arg("--move").run().code(0);
     assert!(!source.exists());
-    assert!(
-        fs::read(there).unwrap() == noise(1000, 1),
-        "what was held had rotted, and its source was the last good copy"
-    );
+    assert!(there("file (2)") == the_last() || there("file (3)") == the_last(), "{:?}", server.names());
+    assert!(there("file") == Some(noise(2000, 2)));
+}
+
+#[test]
+fn names_of_one_file_are_not_moved_as_that() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = write(server.beside().join("file"), "x");
     client.send(&source).args(["--move", "--hard-links"]).run().code(2);
 }

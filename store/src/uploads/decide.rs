@@ -8,11 +8,13 @@ use super::{
     Begin, Lease, Outcome, Reply, Shared, Terms, Ticket, Uploads,
     commit::{Job, Work, holds_damaged},
     fault::{Fault, Step},
+    lessons::damage,
     owners::{Claimed, Question},
     target::Target,
 };
 use crate::{
-    BodyKey, Digests, Entry, EntryKind, Hashers, Meta, Part, Row, RowKind, StageId, Store, source::Identity,
+    BodyKey, Change, Digests, Entry, EntryKind, Hashers, Meta, Part, Revision, Row, RowKind, StageId, Store,
+    source::Identity,
 };
 
 /// An offer that can be decided a little later: another connection has its body under way, or too many others are
@@ -217,7 +219,11 @@ impl<S: Store> Shared<S> {
                 let Some(_reading) = self.reads.begin(&target.terms.client, size) else {
                     return Ok(Some(Decision::Later));
                 };
-                self.read_digests(target, path, known)?
+                let actual = self.read_digests(target, path, known)?;
+                if let Some(damage) = known.and_then(|known| damage(&known, &actual)) {
+                    self.note(path, entry, damage)?;
+                }
+                actual
             }
         };
         if actual.by(offered.algorithm()) != Some(offered) {
@@ -267,11 +273,19 @@ impl<S: Store> Shared<S> {
         });
         read.step("read a file again", path)?;
         target.refuse_when_over()?;
-        let actual = hashers.finish();
-        if known.is_some_and(|known| !known.agree_with(&actual)) {
-            tracing::warn!(%path, "a file is not what its row says, though nobody seems to have touched it");
+        Ok(hashers.finish())
+    }
+
+    /// Writes down that a file is not what its row says, so that nothing is made of that row any more. If somebody has
+    /// touched it meanwhile, that is why.
+    fn note(&self, path: &RelPath, seen: &Entry, damage: Change) -> Result<(), Fault> {
+        let now = self.store.stat(path).step("look at a name", path)?;
+        if now.is_some_and(|now| now.stamp == seen.stamp) {
+            tracing::error!(%path, "a file is not what was received, though nobody has touched it: it is damaged");
+            let seen = Some(seen.stamp.clone());
+            self.ledger.revise(&[Revision { path: path.clone(), seen, change: damage }])?;
         }
-        Ok(actual)
+        Ok(())
     }
 
     /// Looks among `name (2)`, `name (3)`, … for the offered content, so that a lost receipt makes no second copy.

@@ -43,17 +43,16 @@ fn change(lesson: &Lesson, row: &Row) -> Option<Change> {
         let is_same = identity.size == size && agrees;
         return is_same.then(|| Change::Renew(Row { kind, ..renewed(row, identity, *mode) }));
     }
-    let lost = digests.iter().find_map(|known| {
-        let found = found.by(known.algorithm())?;
-        (found != known).then(|| damage(known, found))
-    });
-    lost.or_else(|| {
+    damage(&digests, found).or_else(|| {
         let is_news = row.is_damaged || kind != row.kind;
         (agrees && is_news).then(|| Change::Renew(Row { kind, is_damaged: false, ..row.clone() }))
     })
 }
 
-fn damage(expected: Digest, found: Digest) -> Change {
+/// What is to be noted of a file that is known by other digests than were found, if nobody has touched it.
+pub(super) fn damage(known: &Digests, found: &Digests) -> Option<Change> {
+    let differing = |expected: Digest| Some((expected, found.by(expected.algorithm())?));
+    let (expected, found) = known.iter().filter_map(differing).find(|(expected, found)| expected != found)?;
     let (expected, found) = (Some(expected), Some(found));
-    Change::Note(Finding { what: Amiss::Rotted, expected, found, detail: String::new(), pass: None })
+    Some(Change::Note(Finding { what: Amiss::Rotted, expected, found, detail: String::new(), pass: None }))
 }
