@@ -191,7 +191,9 @@ impl Queue {
 
     /// Waits while the queue is full; false when the run is over.
     fn add(&self, origin: Origin) -> bool {
-        self.backlog.add(Next::Task(Task { leaves: self.moves, ..Task::new(origin) }))
+        let mut task = Task::new(origin);
+        task.leaves = self.moves;
+        self.backlog.add(Next::Task(task))
     }
 }
 

@@ -140,16 +140,18 @@ impl Backlog {
     }
 
     /// See [`Manifest::put_back`](super::Manifest::put_back).
-    pub fn put_back(&self, task: Task) {
-        if let Some(hard_links) = &self.hard_links {
-            hard_links.put_back(&task);
+    pub fn put_back(&self, mut task: Task) {
+        let its_other_name = self.end_turn(&mut task, None);
+        let mut state = self.lock();
+        self.return_to(&mut state, task);
+        if let Some(other) = its_other_name {
+            self.return_to(&mut state, other);
         }
-        self.return_to(&mut self.lock(), task);
     }
 
     /// A task is finished. If it was the last one in its folder, that is next.
-    pub fn settle(&self, task: Task, fate: &Fate) {
-        let its_other_name = self.hard_links.as_ref().and_then(|hard_links| hard_links.settle(&task, fate));
+    pub fn settle(&self, mut task: Task, fate: &Fate) {
+        let its_other_name = self.end_turn(&mut task, Some(fate));
         let mut state = self.lock();
         if let Some(other) = its_other_name {
             self.return_to(&mut state, other);
@@ -164,6 +166,10 @@ impl Backlog {
         if state.outstanding == 0 {
             self.changed.notify_all();
         }
+    }
+
+    fn end_turn(&self, task: &mut Task, fate: Option<&Fate>) -> Option<Task> {
+        self.hard_links.as_ref()?.end_turn(task, fate)
     }
 
     fn return_to(&self, state: &mut State, task: Task) {
@@ -192,9 +198,54 @@ mod tests {
     };
 
     use ferry_proto::RelPath;
+    use ferry_store::source::{Found, Links, Source, Walk};
 
     use super::*;
     use crate::send::Stream;
+
+    /// Two names of one file, and the first of them, which was handed out and has become another file since.
+    fn replaced_in_its_turn() -> (tempfile::TempDir, Backlog, Task) {
+        let folder = tempfile::tempdir().unwrap();
+        let name = |name: &str| folder.path().join(name);
+        std::fs::write(name("one"), "content").unwrap();
+        std::fs::hard_link(name("one"), name("two")).unwrap();
+        let backlog = Backlog::new(Some(usize::MAX));
+        for found in Walk::new(folder.path(), None, Links::Keep) {
+            let Found::Item(item) = found else { panic!("{found:?}") };
+            assert!(backlog.add(Next::Task(Task::new(Origin::Tree(item)))));
+        }
+        let Some(Next::Task(mut task)) = backlog.next(&|| true) else { panic!("there are two") };
+        assert!(backlog.lock().ready.len() == 1);
+        // The other one waits for its turn, and nobody for it.
+        assert!(backlog.hard_links.as_ref().unwrap().hand_out(take_ready(&backlog)).is_none());
+        let Origin::Tree(item) = &mut task.origin else { panic!("it is of a tree") };
+        std::fs::write(name("new"), "another content").unwrap();
+        std::fs::rename(name("new"), item.source.path()).unwrap();
+        item.update(&Source::open(&item.source, Links::Keep).unwrap());
+        (folder, backlog, task)
+    }
+
+    fn take_ready(backlog: &Backlog) -> Task {
+        let mut state = backlog.lock();
+        state.outstanding += 1;
+        let Some(Next::Task(task)) = state.ready.pop_front() else { panic!("there is one") };
+        task
+    }
+
+    #[test]
+    fn a_name_that_becomes_another_file_in_its_turn_leaves_the_turn_to_the_next() {
+        let (_folder, backlog, task) = replaced_in_its_turn();
+        let digest = ferry_proto::Algorithm::Sha256.digest(b"another content");
+        backlog.settle(task, &Fate::Sent { digest: Some(digest), bytes: 15, path: None, grew: false });
+        backlog.has_all();
+        let Some(Next::Task(next)) = backlog.next(&|| true) else { panic!("the other name is left") };
+        assert!(next.same.is_none(), "it is the same as nothing that was sent");
+
+        let (_folder, backlog, task) = replaced_in_its_turn();
+        backlog.put_back(task);
+        backlog.has_all();
+        assert!(backlog.next(&|| true).is_some() && backlog.next(&|| true).is_some());
+    }
 
     /// It never comes to anything.
     #[derive(Debug)]

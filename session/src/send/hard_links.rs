@@ -56,6 +56,7 @@ impl HardLinks {
         let file = known.files.entry(key).or_default();
         if !file.is_under_way {
             file.is_under_way = true;
+            task.turn = Some(key);
             task.same = file.same.clone().map(Box::new);
             return Some(task);
         }
@@ -67,22 +68,15 @@ impl HardLinks {
         None
     }
 
-    /// A name that had its turn will be handed out again.
-    pub(super) fn put_back(&self, task: &Task) {
-        if let Some(key) = key_of(task)
-            && let Some(file) = lock(&self.known).files.get_mut(&key)
-        {
-            file.is_under_way = false;
-        }
-    }
-
-    /// A name has had its turn. Returns the next one of this file, if there is one.
-    pub(super) fn settle(&self, task: &Task, fate: &Fate) -> Option<Task> {
-        let key = key_of(task)?;
+    /// A name has had its turn, whatever has become of it. Returns the next one of this file, if there is one.
+    pub(super) fn end_turn(&self, task: &mut Task, fate: Option<&Fate>) -> Option<Task> {
+        let key = task.turn.take()?;
         let mut known = lock(&self.known);
         let file = known.files.get_mut(&key)?;
         file.is_under_way = false;
-        if let Some(same) = same_of(task, fate) {
+        // What had the name at last may have been another file.
+        let is_it = |same: &Same| (same.identity.device, same.identity.inode) == key;
+        if let Some(same) = fate.and_then(|fate| same_of(task, fate)).filter(is_it) {
             file.same = Some(same);
         }
         let next = file.waiting.pop_front()?;

@@ -132,6 +132,8 @@ pub struct Task {
     pub leaves: bool,
     /// The file that it is another name of, which the receiver has by now.
     pub same: Option<Box<Same>>,
+    /// Device and inode of the file with several names of which it has the turn; it may be another file by now.
+    pub(super) turn: Option<(u64, u64)>,
 }
 
 /// Where a task's bytes come from.
@@ -198,7 +200,8 @@ pub enum Fate {
 impl Task {
     /// A task that was not tried before.
     pub fn new(origin: Origin) -> Self {
-        Task { origin, attempt: 0, reached: 0, attributes: Box::default(), same: None, leaves: false }
+        let (attempt, reached, attributes, leaves) = (0, 0, Box::default(), false);
+        Task { origin, attempt, reached, attributes, leaves, same: None, turn: None }
     }
 
     /// Where it goes.
