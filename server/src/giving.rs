@@ -160,11 +160,17 @@ impl Giving {
 fn tell_what_is_known(items: &mut [&mut Item], folder: Option<&RelPath>, ledger: &dyn Ledger) {
     let named = items.iter_mut().filter_map(|item| Some((whole(folder, &item.path).ok()?, item)));
     let (paths, items): (Vec<_>, Vec<_>) = named.unzip();
-    let rows = ledger.find_each(&paths).unwrap_or_else(|error| {
-        tracing::warn!(%error, "what is known of files cannot be looked up");
-        Vec::new()
-    });
-    for (item, row) in items.into_iter().zip(rows) {
+    let rows = match ledger.find_each(&paths) {
+        Ok(rows) => rows.into_iter().map(Ok).collect(),
+        // It may be one of them.
+        Err(_) => paths.iter().map(|path| ledger.find(path)).collect::<Vec<_>>(),
+    };
+    for ((item, path), row) in items.into_iter().zip(&paths).zip(rows) {
+        let row = row.unwrap_or_else(|error| {
+            tracing::error!(%path, %error, "what is known of a file cannot be looked up");
+            item.is_unsure = true;
+            None
+        });
         let Some(row) = row.filter(|row| speaks_of(row, item)) else { continue };
         item.modified = row.modified.unwrap_or(item.modified);
         item.mode = row.mode.unwrap_or(item.mode);
@@ -229,15 +235,17 @@ impl Manifest for Giving {
 
     /// Not before it is their turn: they may be long, and many wait.
     fn attributes(&self, item: &Item) -> Result<Attributes, SourceError> {
+        if item.is_unsure {
+            return Err(SourceError::Unsure);
+        }
         if !self.wants.attributes() {
             return Ok(Attributes::default());
         }
-        let row = whole(self.folder.as_ref(), &item.path).ok().and_then(|path| {
-            self.ledger.find(&path).unwrap_or_else(|error| {
-                tracing::warn!(%path, %error, "what is known of a file cannot be looked up");
-                None
-            })
-        });
+        let path = whole(self.folder.as_ref(), &item.path)?;
+        let row = self.ledger.find(&path).map_err(|error| {
+            tracing::error!(%path, %error, "what is known of a file cannot be looked up");
+            SourceError::Unsure
+        })?;
         let row = row.filter(|row| speaks_of(row, item));
         Ok(row.map(|row| row.attributes.only(self.wants)).unwrap_or_default())
     }

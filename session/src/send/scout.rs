@@ -235,7 +235,7 @@ pub fn source_failure(error: &SourceError) -> (Code, String) {
         SourceError::Damaged => Code::DigestMismatch,
         SourceError::Name(_) => Code::BadName,
         SourceError::Io(error) if error.kind() == ErrorKind::NotFound => Code::SourceVanished,
-        SourceError::Attributes(_) | SourceError::Io(_) => Code::SourceUnreadable,
+        SourceError::Unsure | SourceError::Attributes(_) | SourceError::Io(_) => Code::SourceUnreadable,
     };
     (code, error.to_string())
 }

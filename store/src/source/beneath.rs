@@ -135,6 +135,7 @@ impl Beneath {
             has_other_names: stat.st_nlink > 1,
             known: None,
             is_damaged: false,
+            is_unsure: false,
             folder: None,
         }))
     }

@@ -89,6 +89,7 @@ impl ByPath {
             has_other_names: metadata.nlink() > 1,
             known: None,
             is_damaged: false,
+            is_unsure: false,
             folder: None,
         };
         Ok(self.choose.by_facts(&item).map_or(Sight::Item(item), Sight::LeftOut))

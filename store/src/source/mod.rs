@@ -101,6 +101,8 @@ pub struct Item {
     pub known: Option<Box<Digests>>,
     /// Whether it is known not to have them any more, though nobody seems to have touched it.
     pub is_damaged: bool,
+    /// Whether what is known of it could not be looked up.
+    pub is_unsure: bool,
     /// The folder around it, if that is sent too.
     folder: Option<Arc<Pending>>,
 }
@@ -164,6 +166,9 @@ pub enum SourceError {
     /// It cannot be named.
     #[error(transparent)]
     Name(#[from] PathError),
+    /// What is known of it cannot be looked up.
+    #[error("what the server knows of it cannot be read")]
+    Unsure,
     /// It is not what its digests say that it is, though nobody seems to have touched it.
     #[error("the server's copy is damaged: it is not what was received")]
     Damaged,
