@@ -8,6 +8,7 @@ mod stream;
 mod wanted;
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     pin::pin,
     sync::{
@@ -88,8 +89,14 @@ impl Getting {
         let store = Arc::new(LocalStore::restoring(folder)?);
         let book = Arc::new(Book::new(digests, &options, store.clone(), folder));
         let told = Arc::new(Told::new(narrator, store.clone()));
-        let uploads = Uploads::open(store, book, HASHERS)?;
-        uploads.sweep(GIVEN_UP)?;
+        // Who only asks leaves alone what others have begun here.
+        let uploads = match options.dry_run {
+            true => Uploads::asking(store, book, HASHERS),
+            false => Uploads::open(store, book, HASHERS)?,
+        };
+        if !options.dry_run {
+            uploads.sweep(GIVEN_UP)?;
+        }
         let terms = Terms {
             client: server.to_string(),
             folder: None,
@@ -121,6 +128,14 @@ impl Getting {
         if self.passes.is_finished() {
             for path in self.list.unanswered() {
                 self.told.missing(Some(&path), Code::Protocol, "the server has not said a word about it");
+            }
+            let owed = std::mem::take(&mut *lock(&self.told.owed));
+            for name in owed {
+                self.told.missing(
+                    Some(&name),
+                    Code::Protocol,
+                    "the server has offered it, and given it up without a word",
+                );
             }
             for name in self.options.rules.unmet() {
                 self.told.failed.store(true, Ordering::Relaxed);
@@ -288,6 +303,8 @@ struct Told {
     stopped: AtomicBool,
     /// The names that were told of.
     names: Names,
+    /// Names here of what was offered, of which nothing was told yet.
+    owed: Mutex<BTreeSet<RelPath>>,
 }
 
 impl Told {
@@ -299,11 +316,15 @@ impl Told {
             failed: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             names: Names::default(),
+            owed: Mutex::default(),
         }
     }
 
     /// Whether there is something to tell.
     fn is_news(&self, name: &[u8]) -> bool {
+        if let Ok(name) = RelPath::new(name) {
+            lock(&self.owed).remove(&name);
+        }
         let is_news = !self.stopped.load(Ordering::Relaxed) && self.names.insert(name);
         self.progress.fetch_add(is_news.into(), Ordering::Relaxed);
         is_news
@@ -333,6 +354,14 @@ impl Doorman for Told {
         if self.is_news(header.path.as_bytes()) {
             self.narrator.not_chosen(header, why);
         }
+    }
+
+    fn offered(&self, name: &RelPath) {
+        lock(&self.owed).insert(name.clone());
+    }
+
+    fn withdrawn(&self, name: &RelPath) {
+        lock(&self.owed).remove(name);
     }
 }
 

@@ -35,6 +35,12 @@ pub(crate) trait Doorman: Send + Sync + 'static {
 
     /// It was not chosen.
     fn left_out(&self, header: &Header, why: String);
+
+    /// It is offered, under this name here: something has to become of it.
+    fn offered(&self, name: &RelPath);
+
+    /// Nothing will become of it any more.
+    fn withdrawn(&self, name: &RelPath);
 }
 
 /// All of it, at the gate of one folder.
@@ -189,6 +195,7 @@ impl Gate for List {
                         &format!("something else of this run has become {name} already"),
                     );
                 }
+                self.doorman.offered(&header.path);
                 Ok(Admitted::In(header))
             }
             Ok(None) if header.kind == Kind::Folder => Ok(Admitted::AsItIs),
@@ -198,8 +205,12 @@ impl Gate for List {
     }
 
     fn missing(&self, Missing { path, code, detail }: Missing) -> Result<(), SessionError> {
-        if path.as_ref().is_some_and(|path| self.find(path).is_none()) {
-            return Err(Violation("something is missing that was not asked for").into());
+        if let Some(path) = &path {
+            let missed = Violation("something is missing that was not asked for");
+            let (_, wanted) = self.find(path).ok_or(missed)?;
+            if let Ok(Some(name)) = wanted.name_here(path) {
+                self.doorman.withdrawn(&name);
+            }
         }
         self.doorman.missing(path.as_ref(), code, &detail);
         Ok(())
@@ -221,6 +232,10 @@ mod tests {
         }
 
         fn left_out(&self, _: &Header, _: String) {}
+
+        fn offered(&self, _: &RelPath) {}
+
+        fn withdrawn(&self, _: &RelPath) {}
     }
 
     fn everything() -> Arc<Rules> {

@@ -263,6 +263,17 @@ fn promise_8_a_body_that_is_given_up_is_not_there() {
     });
     let outcome = get_from(vec![script], "a", |to| assert_eq!(names(to), [""; 0])).code(1);
     assert_eq!(outcome.objects()[0]["detail"], "the disk \\x1b[31mfailed");
+    // And not a word more.
+    let script: Script = Box::new(|wire| {
+        asked(wire);
+        offer(wire, 0, file("a", b"content"));
+        wire.message();
+        wire.say(Body { seq: Seq(0), offset: 0 });
+        wire.chunks(b"cont");
+        wire.say(Abort { seq: Seq(0), code: Code::SourceUnreadable });
+        finish(wire, 1, 4);
+    });
+    get_from(vec![script], "a", |to| assert_eq!(names(to), [""; 0])).code(1);
 }
 
 #[test]

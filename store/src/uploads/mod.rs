@@ -167,11 +167,16 @@ impl<S: Store> Uploads<S> {
     /// are hashed by that many threads.
     pub fn open(store: Arc<S>, ledger: Arc<dyn Ledger>, hashers: usize) -> Result<Self, StoreError> {
         staging::recover(&*store, &*ledger)?;
+        Ok(Self::asking(store, ledger, hashers))
+    }
+
+    /// The same without looking at what is staged: for offers in dry runs alone.
+    pub fn asking(store: Arc<S>, ledger: Arc<dyn Ledger>, hashers: usize) -> Self {
         let owners = Arc::new(Owners::default());
         let quotas = Arc::new(Quotas::default());
         let made = Arc::new(Made::default());
         let committer = Committer::start(store.clone(), ledger.clone(), quotas.clone(), made.clone());
-        Ok(Uploads {
+        Uploads {
             shared: Arc::new(Shared {
                 store,
                 ledger,
@@ -182,7 +187,7 @@ impl<S: Store> Uploads<S> {
                 quotas,
                 made,
             }),
-        })
+        }
     }
 
     /// The store that it writes to.
