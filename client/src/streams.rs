@@ -127,16 +127,28 @@ pub(crate) fn check_stdin() -> Result<(), Failure> {
         OFlags::WRONLY => Err(Failure::local("standard input cannot be read: it is open for writing alone")),
         // Before `main`, the runtime opens the null device for both where a stream is closed. A shell opens it for
         // reading, and then an empty file is meant.
-        OFlags::RDWR if is_null().unwrap_or(false) => Err(Failure::local(
+        OFlags::RDWR if is_null(io::stdin()).unwrap_or(false) => Err(Failure::local(
             "standard input is closed, so there is nothing to send as `-` (for an empty file: `</dev/null`)",
         )),
         _ => Ok(()),
     }
 }
 
-fn is_null() -> io::Result<bool> {
-    let stdin = fs::File::from(io::stdin().as_fd().try_clone_to_owned()?).metadata()?;
+/// Whether what is written to standard output goes somewhere, if only to where it is thrown away.
+pub(crate) fn check_stdout() -> Result<(), Failure> {
+    let Ok(flags) = fcntl_getfl(io::stdout()) else { return Ok(()) };
+    match flags & OFlags::RWMODE {
+        // As above. A shell opens it for writing.
+        OFlags::RDWR if is_null(io::stdout()).unwrap_or(false) => Err(Failure::local(
+            "standard output is closed, so there is nowhere to write to (for nowhere: `>/dev/null`)",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn is_null(stream: impl AsFd) -> io::Result<bool> {
+    let stream = fs::File::from(stream.as_fd().try_clone_to_owned()?).metadata()?;
     let null = fs::metadata("/dev/null")?;
     // A regular file has no device number of this kind.
-    Ok(null.rdev() != 0 && stdin.rdev() == null.rdev())
+    Ok(null.rdev() != 0 && stream.rdev() == null.rdev())
 }

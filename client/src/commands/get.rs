@@ -23,6 +23,7 @@ use crate::{
     place::{self, Asked},
     receipts::Receipts,
     remotes::Remotes,
+    streams,
 };
 
 pub(super) fn run(config: Get) -> Result<Exit, Failure> {
@@ -47,6 +48,7 @@ pub(super) fn run(config: Get) -> Result<Exit, Failure> {
             return Err(Failure::usage("what is written to standard output is one file, and no choice"));
         }
         let path = only_file(&wanted, config.name.as_ref(), &run)?;
+        streams::check_stdout()?;
         let narrator = Arc::new(Narrator::new(run.output, Direction::Get, false, None));
         let work = Streaming::new(path, run.digest, pace, narrator.clone());
         let connections =

@@ -165,7 +165,7 @@ struct Comparing {
 
 impl Look for Comparing {
     fn entry(&self, header: &Header) -> Wish {
-        // Several sources may be merged there; one that has it is enough.
+        // Several sources may be merged there, and what one of them has under this name, another one may have otherwise.
         let mut found = Ok(Compared::Absent);
         let mut is_left_out = false;
         for source in &self.sources {
@@ -175,13 +175,9 @@ impl Look for Comparing {
                 is_left_out = true;
                 continue;
             }
-            match self.compare(header, &path, here) {
-                Ok(Compared::Absent) => {}
-                same @ Ok(Compared::Same | Compared::Unknown) => {
-                    found = same;
-                    break;
-                }
-                other => found = other,
+            let compared = self.compare(header, &path, here);
+            if weight(&compared) > weight(&found) {
+                found = compared;
             }
         }
         match found {
@@ -225,6 +221,17 @@ enum Compared {
     Absent,
     /// The server has not told its digest.
     Unknown,
+}
+
+/// Which of several comparisons tells more.
+fn weight(compared: &Result<Compared, SourceError>) -> u8 {
+    match compared {
+        Ok(Compared::Absent) => 0,
+        Ok(Compared::Same) => 1,
+        Ok(Compared::Unknown) => 2,
+        Ok(Compared::Different(_)) => 3,
+        Err(_) => 4,
+    }
 }
 
 impl Comparing {

@@ -128,6 +128,11 @@ fn one_file_goes_to_standard_output() {
     let made = server.beside().join("made");
     get(&client, "none", &made).run().code(1);
     assert!(!made.exists(), "nothing came, so nothing is left behind");
+    // Closed, it would go nowhere, and nobody would notice.
+    let shell = ["sh", "-c", "exec \"$@\" >&-", "sh"];
+    client.wrapped(&shell, "get").args(["box:tree/file", "-"]).run().code(6).says("is closed");
+    let shell = ["sh", "-c", "exec \"$@\" >/dev/null", "sh"];
+    client.wrapped(&shell, "get").args(["box:tree/file", "-"]).run().code(0);
 }
 
 #[test]
@@ -171,6 +176,27 @@ fn a_file_that_is_damaged_on_the_server_is_not_given_back() {
     assert!(outcome.stdout().contains("damaged"), "{outcome:?}");
     assert_eq!(names(&to), ["tree", "tree/well"]);
     client.ferry("get").args(["box:tree/large", "-"]).run().code(1).says("damaged");
+}
+
+#[test]
+fn what_the_catalogue_cannot_tell_is_a_failure_by_name_and_of_nothing_else() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let source = sent(&server, &client, &[("bad", vec![1]), ("rotten", vec![2]), ("well", vec![3])]);
+    server.rot(server.inbox().join("tree/rotten"));
+    server.ferryd(&["scrub"]).code(1);
+    let catalogue = Connection::open(server.inbox().join(".ferry/catalogue.db")).unwrap();
+    let broken = "UPDATE files SET sha256 = x'00' WHERE path = CAST('tree/bad' AS BLOB)";
+    assert_eq!(catalogue.execute(broken, []), Ok(1));
+    let to = server.beside().join("back");
+    let outcome = get(&client, "tree", &to).run().code(1);
+    outcome
+        .says("tree/bad: what the server knows of it cannot be read")
+        .says("tree/rotten: ")
+        .says("damaged");
+    assert_eq!(names(&to), ["tree", "tree/well"]);
+    let outcome = client.ferry("verify").arg(&source).arg("box:").run().code(1);
+    assert!(outcome.stdout().contains("unreadable tree/bad: "), "{outcome:?}");
 }
 
 #[test]
@@ -493,6 +519,10 @@ fn several_sources_that_are_merged_are_verified_as_one() {
     };
     run("send", "box:merged", 0);
     assert_eq!(run("verify", "box:merged", 0).stdout(), "");
+    // What one of them has there, the other one has otherwise.
+    write(one.join("both/c"), "another");
+    assert!(run("verify", "box:merged", 1).stdout().contains("different  merged/both/c"));
+    fs::remove_dir_all(one.join("both")).unwrap();
     write(server.inbox().join("merged/both/extra"), "x");
     assert_eq!(run("verify", "box:merged", 1).stdout(), "extra      merged/both/extra\n");
 }
