@@ -50,7 +50,7 @@ pub(super) enum News {
 pub(super) struct Settling {
     rest: Duration,
     waiting: HashMap<Arc<Path>, Waiting>,
-    /// All of them, each by a time at which it has not settled yet, or just so.
+    /// All of them, each by a time at which it has not settled yet, or just so; and some that stand earlier now, or no more.
     line: BinaryHeap<Reverse<(Instant, Arc<Path>)>>,
     /// What could not be sent, and how often.
     failed: HashMap<Arc<Path>, u32>,
@@ -68,6 +68,8 @@ struct Waiting {
     since: Instant,
     /// When it has settled.
     due: Instant,
+    /// Where it stands in the line.
+    stands: Instant,
     is_whole: bool,
     is_open: bool,
     is_told: bool,
@@ -99,7 +101,14 @@ impl Settling {
         waiting.is_whole |= has_failed;
         match news {
             News::Written => waiting.is_open = true,
-            News::Closed => waiting.is_open = false,
+            News::Closed => {
+                waiting.is_open = false;
+                // While it was open it may have been put off for long.
+                if waiting.stands > waiting.due {
+                    waiting.stands = waiting.due;
+                    self.line.push(Reverse((waiting.due, path)));
+                }
+            }
             News::Appeared if self.appeared.len() < MOST => self.appeared.push(path),
             News::Appeared | News::Touched => {}
         }
@@ -139,12 +148,13 @@ impl Settling {
         match self.waiting.get_mut(&path) {
             Some(waiting) if waiting.due <= due => {}
             Some(waiting) => {
-                waiting.due = due;
+                (waiting.due, waiting.stands) = (due, due);
                 stand();
             }
             None => {
+                let (since, stands) = (due, due);
                 let waiting =
-                    Waiting { since: due, due, is_whole: is_too_much, is_open: false, is_told: false };
+                    Waiting { since, due, stands, is_whole: is_too_much, is_open: false, is_told: false };
                 stand();
                 self.waiting.insert(path.clone(), waiting);
             }
@@ -158,12 +168,15 @@ impl Settling {
         while picks.len() < TOGETHER
             && let Some(Reverse((at, _))) = self.line.peek()
             && *at <= now
-            && let Some(Reverse((_, path))) = self.line.pop()
+            && let Some(Reverse((at, path))) = self.line.pop()
         {
-            let Some(waiting) = self.waiting.get(&path) else { continue };
+            let Some(waiting) = self.waiting.get_mut(&path).filter(|waiting| waiting.stands == at) else {
+                continue;
+            };
             let open = if waiting.is_open { self.rest * (OPEN - 1) } else { Duration::ZERO };
             let due = waiting.due + open;
             if due > now {
+                waiting.stands = due;
                 self.line.push(Reverse((due, path)));
             } else if let Some(waiting) = self.waiting.remove(&path) {
                 // Whatever fails in it is met again.
@@ -301,6 +314,26 @@ mod tests {
         assert_eq!(settling.take_due(at(start, 2000)), [pick("closed", false)]);
         assert_eq!(settling.take_due(at(start, 29_999)), []);
         assert_eq!(settling.take_due(at(start, 30_000)), [pick("open", false)]);
+    }
+
+    #[test]
+    fn what_was_open_for_long_settles_as_soon_as_anything_else_once_it_is_closed() {
+        let (mut settling, start) = (Settling::new(REST), Instant::now());
+        let file = Path::new("file");
+        settling.note(file, News::Written, start);
+        assert_eq!(settling.take_due(at(start, 2000)), []);
+        settling.note(file, News::Written, at(start, 3000));
+        settling.note(file, News::Closed, at(start, 3000));
+        assert_eq!(settling.next_due(), Some(at(start, 5000)));
+        assert_eq!(settling.take_due(at(start, 4999)), []);
+        assert_eq!(settling.take_due(at(start, 5000)), [pick("file", false)]);
+        // A log that is opened for each line stands in the line once, or twice for as long as it may rest.
+        for second in 10..1000 {
+            settling.note(file, News::Written, at(start, second * 1000));
+            assert_eq!(settling.take_due(at(start, second * 1000)), []);
+            settling.note(file, News::Closed, at(start, second * 1000));
+            assert!(settling.line.len() <= 16, "{}", settling.line.len());
+        }
     }
 
     #[test]
