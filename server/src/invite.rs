@@ -23,6 +23,7 @@ use crate::{
 
 /// Writes an invite into the catalogue and prints its link.
 pub fn invite(config: &Config, terms: InviteTerms) -> anyhow::Result<()> {
+    state::refuse_beside_another(config)?;
     let State { identity, catalogue, has_lost_its_key } = state::open(config)?;
     if has_lost_its_key {
         to_stderr(state::LOST_KEY);

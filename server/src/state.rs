@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use ferry_session::identity::Identity;
+use ferry_store::{LocalStore, StoreError};
 
 use crate::{Config, catalogue::Catalogue};
 
@@ -54,6 +55,20 @@ pub(crate) fn open_existing(config: &Config) -> anyhow::Result<State> {
         );
     }
     open(config)
+}
+
+/// A server that is being made must not be another one of a root that has one.
+pub(crate) fn refuse_beside_another(config: &Config) -> anyhow::Result<()> {
+    let is_served = || matches!(LocalStore::open(&config.root), Err(StoreError::InUse));
+    if !has_key(config) && config.root.is_dir() && is_served() {
+        bail!(
+            "a ferryd runs that saves into {}, and it does not keep its state in {}: give --state (or --config) as that one \
+             has it",
+            config.root.display(),
+            config.state.display()
+        );
+    }
+    Ok(())
 }
 
 fn has_key(config: &Config) -> bool {

@@ -1,5 +1,7 @@
 //! How a client and a server get to know each other.
 
+use std::ffi::OsStr;
+
 use crate::support::{Client, FakeServer, Server, assert_same_file, write};
 
 #[test]
@@ -85,6 +87,19 @@ fn an_invite_made_before_the_first_start_works() {
 
     let server = Server::setup().root(&root).listen(address).start();
     Client::new().ferry("pair").arg(link.trim_end()).run().code(0);
+    drop(server);
+}
+
+#[test]
+fn an_invite_of_a_running_server_that_keeps_its_state_elsewhere_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("inbox");
+    let state = folder.path().join("state");
+    let server = Server::setup().root(&root).args([OsStr::new("--state"), state.as_os_str()]).start();
+    let mut command = crate::support::bare(&[], "ferryd");
+    command.args(["invite", "--root"]).arg(&root);
+    crate::support::run(command).code(1).says("--state");
+    assert!(!root.join(".ferry/identity.key").exists());
     drop(server);
 }
 
