@@ -161,18 +161,18 @@ export class Queue {
 
     /** Sums over everything: files and bytes by what became of them, rate and time left. */
     totals() {
-        const sums = { files: this.items.length, bytes: 0, done: 0, waiting: 0, working: 0, sent: 0, held: 0, failed: 0, sentBytes: 0 };
+        const sums = { files: this.items.length, bytes: 0, done: 0, waiting: 0, working: 0, sent: 0, held: 0, failed: 0, sentBytes: 0, failedBytes: 0 };
         for (const item of this.items) {
             const { size } = item.file;
             sums[item.state]++;
             sums.bytes += size;
-            if (isThere(item) || item.state === "failed") sums.done += size;
-            else sums.done += item.done;
+            if (item.state === "failed") sums.failedBytes += size;
+            else sums.done += isThere(item) ? size : item.done;
             if (item.state === "sent") sums.sentBytes += size;
         }
         const now = this.#clock.now();
         sums.rate = this.pace.rate(now);
-        sums.left = sums.rate > 0 ? (sums.bytes - sums.done) / sums.rate : null;
+        sums.left = sums.rate > 0 ? (sums.bytes - sums.failedBytes - sums.done) / sums.rate : null;
         sums.unfinished = sums.waiting + sums.working;
         sums.seconds = this.began === null ? 0 : ((this.ended ?? now) - this.began) / 1000;
         return sums;

@@ -134,7 +134,7 @@ class Row {
         this.retry.hidden = state !== "failed";
         this.remove.hidden = state === "sent" || state === "held";
         const mark = { sent: "check", held: "equal", failed: "alert" }[state] ?? kindOf(item);
-        this.tile.firstChild.setAttribute("href", `#${mark}`);
+        this.tile.firstChild.setAttribute("href", `#icon-${mark}`);
     }
 }
 
@@ -149,6 +149,7 @@ function sayOf(item, words, now) {
             if (item.step === "checking") return parts(words.checkingFor(words.percent(item.checked / file.size)), size);
             if (item.step === "storing" && item.done >= file.size) return parts(words.storing, size);
             if (item.step !== "sending") return parts(words.checking, size);
+            if (item.done === 0) return parts(words.sending, size);
             const rate = item.pace.rate(now);
             const time = rate > 0 ? words.left(words.time((file.size - item.done) / rate)) : null;
             const moved = words.ofBytes(words.size(item.done), size);
@@ -203,7 +204,7 @@ function icon(mark) {
     svg.setAttribute("class", "icon");
     svg.setAttribute("aria-hidden", "true");
     const use = document.createElementNS(SVG, "use");
-    use.setAttribute("href", `#${mark}`);
+    use.setAttribute("href", `#icon-${mark}`);
     svg.append(use);
     return svg;
 }

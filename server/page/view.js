@@ -116,6 +116,7 @@ export class View {
         const now = Date.now();
         const totals = queue.totals();
         $("summary").hidden = queue.items.length === 0;
+        $("hero").hidden = !$("summary").hidden;
         this.#sum(queue, totals, now);
         this.#rows.show(queue.items, now);
         const name = this.#words.title;
@@ -134,7 +135,8 @@ export class View {
 
         const finished = totals.unfinished === 0;
         const [state, bad, aloud] = this.#state(queue, totals, now);
-        put("state", state);
+        $("state").textContent = state;
+        $("state").hidden = finished;
         $("state").classList.toggle("bad", bad);
         $("who").classList.toggle("over", queue.over !== null);
 
@@ -142,7 +144,9 @@ export class View {
         const rate = totals.seconds > 0 && totals.sentBytes > 0 ? words.perSecond(words.size(totals.sentBytes / totals.seconds)) : null;
         const told = words.told(totals.sent, totals.held, totals.failed, totals.sentBytes ? words.size(totals.sentBytes) : null, words.time(totals.seconds), rate);
         const verdict = totals.failed > 0 ? words.someFailed(totals.failed) : words.allThere;
-        put("outcome", outcome ? `${verdict}. ${told}` : "");
+        $("verdict").textContent = verdict;
+        $("told").textContent = told;
+        $("outcome").hidden = !outcome;
         $("outcome").classList.toggle("bad", totals.failed > 0);
 
         $("pause").hidden = finished || queue.over !== null;
@@ -150,7 +154,7 @@ export class View {
         $("pause").classList.toggle("primary", queue.paused);
         $("retry-all").hidden = totals.failed === 0;
         $("tidy").hidden = there === 0;
-        this.#sayOnce(outcome ? `${verdict}. ${told}` : aloud);
+        this.#sayOnce(outcome ? `${verdict}: ${told}` : aloud);
     }
 
     /** What is to be known of it all: in words, whether it is bad, and what of it is told aloud, once. */
@@ -182,6 +186,7 @@ export class View {
         if (session === null) return;
         const words = this.#words;
         $("who-name").textContent = shown(session.server);
+        $("hero-title").textContent = words.sendTo(shown(session.server));
         $("who-aboard").textContent = words.aboard(shown(session.client));
         const room = session.quota === null ? null : words.roomLeft(words.size(Math.max(0, session.quota - (session.held ?? 0))));
         const terms = [
@@ -268,15 +273,16 @@ export class View {
     }
 }
 
-/** How much of all is done, by bytes; by files where none has any. */
-function part({ bytes, done, files, unfinished }) {
-    if (bytes > 0) return unfinished === 0 ? 1 : done / bytes;
-    return files > 0 ? 1 - unfinished / files : 0;
+/** How much of all has arrived, by bytes; by files where none has any. Less than all is never 1. */
+function part({ bytes, done, files, failed, unfinished }) {
+    if (failed + unfinished === 0) return 1;
+    if (bytes > 0) return Math.min(done / bytes, 0.999);
+    return files > 0 ? 1 - (failed + unfinished) / files : 0;
 }
 
 /** Puts a text into an element, which is hidden while there is none. */
 function put(id, text) {
     const element = $(id);
     if (element.textContent !== text) element.textContent = text;
-    element.hidden = text === "" && id !== "state";
+    element.hidden = text === "";
 }

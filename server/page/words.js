@@ -4,7 +4,6 @@ const en = {
     title: "ferry",
     send: "Send",
     views: "Views",
-    noScript: "This page needs JavaScript.",
     gateTitle: "Files go ashore here",
     gateText: "This is a ferry server: it takes in photos, files and folders, and proves that they arrived. To get in you need an invite link from whoever runs it.",
     gateHow: "They make one with",
@@ -31,6 +30,8 @@ const en = {
     signOut: "Sign out",
     signedOut: "Signed out. An invite link lets this browser in again.",
     mayNot: "This device may not send files to the server: its grant does not include it.",
+    sendTo: (server) => `Send to ${server}`,
+    promise: "Each file is checked, byte for byte: “arrived” means that the server has the same SHA-256, safely on its disk.",
     choose: "Choose photos or files",
     chooseFolder: "Choose a folder",
     orDrop: "or drop files and folders anywhere on this page",
@@ -46,10 +47,8 @@ const en = {
     perSecond: (size) => `${size}/s`,
     pause: "Pause",
     resume: "Go on",
-    retry: "Try again",
     retryAll: "Retry failed",
     retryNamed: (name) => `Try ${name} again`,
-    remove: "Remove",
     removeNamed: (name) => `Remove ${name}`,
     tidy: "Clear arrived",
     waiting: "Waiting",
@@ -58,7 +57,6 @@ const en = {
     sending: "Sending",
     storing: "Being stored",
     arrived: "Arrived, verified",
-    held: "Already there",
     heldNothingSent: "Already there, nothing sent",
     failed: "Failed",
     failedFor: (why) => `Failed: ${why}`,
@@ -94,7 +92,6 @@ const zh = {
     title: "ferry",
     send: "发送",
     views: "页面",
-    noScript: "本页面需要 JavaScript。",
     gateTitle: "文件由此上岸",
     gateText: "这是一台 ferry 服务器：它接收照片、文件和文件夹，并证明它们已完整送达。进入需要服务器主人给您的邀请链接。",
     gateHow: "邀请链接由此命令生成",
@@ -121,6 +118,8 @@ const zh = {
     signOut: "退出",
     signedOut: "已退出。打开邀请链接可再次进入。",
     mayNot: "本设备无权向服务器发送文件：其授权不包含此项。",
+    sendTo: (server) => `发送到 ${server}`,
+    promise: "每个文件都会逐字节核对：“已送达”表示服务器上的 SHA-256 与本机一致，并已安全写入磁盘。",
     choose: "选择照片或文件",
     chooseFolder: "选择文件夹",
     orDrop: "或将文件和文件夹拖放到本页任意位置",
@@ -136,10 +135,8 @@ const zh = {
     perSecond: (size) => `${size}/秒`,
     pause: "暂停",
     resume: "继续",
-    retry: "重试",
     retryAll: "重试失败项",
     retryNamed: (name) => `重试 ${name}`,
-    remove: "移除",
     removeNamed: (name) => `移除 ${name}`,
     tidy: "清除已送达",
     waiting: "等待中",
@@ -148,7 +145,6 @@ const zh = {
     sending: "发送中",
     storing: "存储中",
     arrived: "已送达，校验一致",
-    held: "已存在",
     heldNothingSent: "服务器已有，无需发送",
     failed: "失败",
     failedFor: (why) => `失败：${why}`,
@@ -189,9 +185,10 @@ export function choose(wanted) {
 /** The words of a language, and with them the ways in which it writes figures. */
 export function speak(language) {
     const format = (options) => new Intl.NumberFormat(language, options);
-    const unit = (name, digits = 0) => format({ style: "unit", unit: name, unitDisplay: "short", maximumFractionDigits: digits });
+    const unit = (name) => format({ style: "unit", unit: name, unitDisplay: "short", maximumFractionDigits: 0 });
     // Powers of 1000, as the programs write them.
-    const sizes = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"].map((name) => [unit(name, 0), unit(name, 1)]);
+    const sizes = ["B", "kB", "MB", "GB", "TB"];
+    const digits = [format({ maximumFractionDigits: 0 }), format({ maximumFractionDigits: 1 })];
     const times = { hour: unit("hour"), minute: unit("minute"), second: unit("second") };
     const number = format({});
     const percent = format({ style: "percent" });
@@ -204,9 +201,9 @@ export function speak(language) {
         percent: (part) => percent.format(part < 1 ? Math.min(part, 0.99) : 1),
         size(bytes) {
             let i = 0;
-            // 999.96 kB would be written as 1,000 kB.
-            while (bytes >= 999.95 && i < sizes.length - 1) [bytes, i] = [bytes / 1000, i + 1];
-            return sizes[i][bytes < 99.95 && i > 0 ? 1 : 0].format(bytes);
+            // 999.6 kB would be written as 1,000 kB.
+            while (bytes >= 999.5 && i < sizes.length - 1) [bytes, i] = [bytes / 1000, i + 1];
+            return `${digits[bytes < 99.95 && i > 0 ? 1 : 0].format(bytes)} ${sizes[i]}`;
         },
         /** Two figures at most: nobody wants to know the seconds of an hour. */
         time(seconds) {
