@@ -142,7 +142,7 @@ export class View {
 
         const outcome = finished && totals.files > 0;
         const rate = totals.seconds > 0 && totals.sentBytes > 0 ? words.perSecond(words.size(totals.sentBytes / totals.seconds)) : null;
-        const told = words.told(totals.sent, totals.held, totals.failed, totals.sentBytes ? words.size(totals.sentBytes) : null, words.time(totals.seconds), rate);
+        const told = words.told(totals.sent, totals.held, totals.failed, totals.sentBytes ? words.size(totals.sentBytes) : null, words.time(Math.max(1, totals.seconds)), rate);
         const verdict = totals.failed > 0 ? words.someFailed(totals.failed) : words.allThere;
         $("verdict").textContent = verdict;
         $("told").textContent = told;
@@ -275,9 +275,9 @@ export class View {
 
 /** How much of all has arrived, by bytes; by files where none has any. Less than all is never 1. */
 function part({ bytes, done, files, failed, unfinished }) {
+    if (files === 0) return 0;
     if (failed + unfinished === 0) return 1;
-    if (bytes > 0) return Math.min(done / bytes, 0.999);
-    return files > 0 ? 1 - (failed + unfinished) / files : 0;
+    return bytes > 0 ? Math.min(done / bytes, 0.999) : 1 - (failed + unfinished) / files;
 }
 
 /** Puts a text into an element, which is hidden while there is none. */

@@ -67,6 +67,7 @@ export class Mock {
         const cookie = /ferry=(\S+)/.exec(request.headers.cookie ?? "")?.[1];
         try {
             if (path === "/session" && request.method === "POST") return this.#open(response, JSON.parse(await text(request)));
+            if (!this.sessions.has(cookie) && path === "/session" && request.method === "GET") return response.writeHead(204).end();
             if (!this.sessions.has(cookie)) return refuse(response, 401, "unknown-client", "there is no session");
             if (path === "/session") {
                 if (request.method === "DELETE") this.sessions.delete(cookie);
