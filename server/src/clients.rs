@@ -77,6 +77,9 @@ struct Line {
     enrolled: Option<SystemTime>,
     revoked: Option<SystemTime>,
     keys: Vec<Fingerprint>,
+    /// How many browsers and tokens it is known by, too.
+    browsers: usize,
+    tokens: usize,
     /// Of an invite.
     open: Option<Open>,
 }
@@ -88,7 +91,7 @@ struct Open {
 
 impl Line {
     fn of_client(entry: ClientEntry, catalogue: &Catalogue, now: SystemTime) -> anyhow::Result<Self> {
-        let ClientEntry { client, fingerprints, enrolled } = entry;
+        let ClientEntry { client, fingerprints, browsers, tokens, enrolled } = entry;
         let state = match client.shut_out(now) {
             None => "active",
             Some(ShutOut::Revoked) => "revoked",
@@ -104,6 +107,8 @@ impl Line {
             enrolled: Some(enrolled),
             revoked: client.revoked,
             keys: fingerprints,
+            browsers,
+            tokens,
             open: None,
         })
     }
@@ -119,6 +124,8 @@ impl Line {
             enrolled: None,
             revoked: None,
             keys: Vec::new(),
+            browsers: 0,
+            tokens: 0,
             open: Some(Open { until: expires, uses }),
         }
     }
@@ -138,6 +145,8 @@ impl Line {
             "expires": grant.expires.map(rfc3339),
             "revoked": self.revoked.map(rfc3339),
             "keys": self.keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "browsers": self.browsers,
+            "tokens": self.tokens,
             "link_expires": self.open.as_ref().map(|open| rfc3339(open.until)),
             "link_uses": self.open.as_ref().map(|open| open.uses),
         });

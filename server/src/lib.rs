@@ -13,12 +13,12 @@ mod invite;
 mod listen;
 mod log;
 mod output;
-mod readers;
 mod reload;
 mod scrub;
 mod seats;
 mod serve;
 mod session;
+mod shares;
 mod state;
 mod systemd;
 

@@ -30,7 +30,8 @@ use crate::{
     invite, listen, log,
     reload::Reload,
     seats::Seats,
-    session::Sessions,
+    session::{READERS_PER_CLIENT, Sessions},
+    shares::Shares,
     state::{self, State},
     systemd,
 };
@@ -128,7 +129,7 @@ async fn run(
         name: hostname(),
         seats: Seats::new(settings.clone()),
         shelf: uploads.store().shelf().context("the root cannot be opened")?,
-        readers: Arc::default(),
+        readers: Shares::new(READERS_PER_CLIENT),
         givings: Givings::default(),
         settings: settings.clone(),
         standings,
