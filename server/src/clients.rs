@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use ferry_proto::{Fingerprint, Invite, escape, units};
+use ferry_proto::{Fingerprint, Invite, Secret, escape, units};
 use ferry_store::Ledger;
 use jiff::{Timestamp, Unit};
 use serde_json::json;
@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::{
     Config,
     catalogue::{Catalogue, ClientEntry, Grant, NewInvite, OpenInvite, Revoked, ShutOut},
+    invite::FRAGMENT,
     state::{self, State},
     to_stderr,
 };
@@ -41,8 +42,8 @@ pub fn clients(config: &Config, as_json: bool) -> anyhow::Result<()> {
 pub fn revoke(config: &Config, what: &str) -> anyhow::Result<()> {
     let State { catalogue, .. } = state::open_existing(config)?;
     let now = SystemTime::now();
-    if let Ok(invite) = what.parse::<Invite>() {
-        if !catalogue.close_invite(&invite.secret, now)? {
+    if let Some(secret) = secret_of_link(what) {
+        if !catalogue.close_invite(&secret, now)? {
             bail!("this link is not open: it was used up, has expired, or is not this server's");
         }
         to_stderr("the link lets nobody in any more; whom it has let in stays (`ferryd clients` lists them)");
@@ -63,6 +64,14 @@ pub fn revoke(config: &Config, what: &str) -> anyhow::Result<()> {
     match catalogue.clients()?.iter().any(|entry| entry.client.name == what) {
         true => bail!("{name} was revoked before"),
         false => bail!("no client and no open link is called {name}: `ferryd clients` lists them"),
+    }
+}
+
+/// The secret of a link, whether it is for ferry or for a browser.
+fn secret_of_link(link: &str) -> Option<Secret> {
+    match link.parse::<Invite>() {
+        Ok(invite) => Some(invite.secret),
+        Err(_) => link.strip_prefix("https://")?.split_once(FRAGMENT)?.1.parse().ok(),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod config;
 mod confine;
 mod door;
 mod giving;
+mod http;
 mod identity;
 mod invite;
 mod listen;
