@@ -104,9 +104,27 @@ impl Secret {
         Secret(bytes)
     }
 
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// As it stands in links: 16 bytes in base64url without padding.
+    pub fn to_text(&self) -> String {
+        BASE64URL_NOPAD.encode(&self.0)
+    }
+
     /// What a server keeps of it: enough to know it again, not enough to use it.
     pub fn digest(&self) -> [u8; 32] {
         *crate::Algorithm::Sha256.digest(&self.0).bytes()
+    }
+}
+
+impl FromStr for Secret {
+    type Err = InviteError;
+
+    fn from_str(text: &str) -> Result<Self, InviteError> {
+        decode(text).map(Secret).ok_or(InviteError::Secret)
     }
 }
 
@@ -124,8 +142,7 @@ impl Invite {
 
     /// The link. It holds the secret, so it has no `Display`.
     pub fn to_link(&self) -> String {
-        let secret = BASE64URL_NOPAD.encode(&self.secret.0);
-        format!("ferry://{}/{}/{}", self.addresses.join(","), self.fingerprint, secret)
+        format!("ferry://{}/{}/{}", self.addresses.join(","), self.fingerprint, self.secret.to_text())
     }
 }
 
@@ -150,8 +167,7 @@ impl FromStr for Invite {
         if addresses.len() > limits::ADDRESSES || !addresses.iter().all(|a| is_address(a)) {
             return Err(InviteError::Address);
         }
-        let secret = decode(secret).map(Secret).ok_or(InviteError::Secret)?;
-        Ok(Invite { addresses, fingerprint: fingerprint.parse()?, secret })
+        Ok(Invite { addresses, fingerprint: fingerprint.parse()?, secret: secret.parse()? })
     }
 }
 

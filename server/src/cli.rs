@@ -107,6 +107,15 @@ pub(crate) struct ServeArgs {
     /// Where to listen; may be given several times [default: [::]:7117]
     #[arg(long, value_name = "ADDR", env = "FERRYD_LISTEN", value_delimiter = ',')]
     pub(crate) listen: Vec<SocketAddr>,
+    /// Serve browsers, too, over HTTPS [default with --web alone: [::]:7118]
+    #[arg(long, value_name = "ADDR", env = "FERRYD_WEB", num_args = 0..=1, default_missing_value = "[::]:7118")]
+    pub(crate) web: Option<SocketAddr>,
+    /// The certificate that browsers see, in PEM, for a real name; read again on SIGHUP [default: one of its own]
+    #[arg(long, value_name = "FILE", env = "FERRYD_WEB_CERTIFICATE")]
+    pub(crate) web_certificate: Option<PathBuf>,
+    /// The key of that certificate, in PEM
+    #[arg(long, value_name = "FILE", env = "FERRYD_WEB_KEY")]
+    pub(crate) web_key: Option<PathBuf>,
     /// How long an unfinished upload that nobody goes on with is kept [default: 7d]
     #[arg(long, value_name = "TIME", env = "FERRYD_RETAIN_STAGING")]
     pub(crate) retain_staging: Option<String>,
@@ -183,6 +192,9 @@ pub(crate) struct InviteArgs {
     /// How clients reach this server, in place of this machine's addresses
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) host: Vec<String>,
+    /// For a browser, or for curl: a link that a phone can open, and a line that sends a file
+    #[arg(long)]
+    pub(crate) web: bool,
     /// Show the link as a QR code too
     #[arg(long)]
     pub(crate) qr: bool,

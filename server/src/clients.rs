@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use ferry_proto::{Fingerprint, Invite, escape, units};
+use ferry_proto::{Fingerprint, Invite, Secret, escape, units};
 use ferry_store::Ledger;
 use jiff::{Timestamp, Unit};
 use serde_json::json;
@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::{
     Config,
     catalogue::{Catalogue, ClientEntry, Grant, NewInvite, OpenInvite, Revoked, ShutOut},
+    invite::FRAGMENT,
     state::{self, State},
     to_stderr,
 };
@@ -41,8 +42,8 @@ pub fn clients(config: &Config, as_json: bool) -> anyhow::Result<()> {
 pub fn revoke(config: &Config, what: &str) -> anyhow::Result<()> {
     let State { catalogue, .. } = state::open_existing(config)?;
     let now = SystemTime::now();
-    if let Ok(invite) = what.parse::<Invite>() {
-        if !catalogue.close_invite(&invite.secret, now)? {
+    if let Some(secret) = secret_of_link(what) {
+        if !catalogue.close_invite(&secret, now)? {
             bail!("this link is not open: it was used up, has expired, or is not this server's");
         }
         to_stderr("the link lets nobody in any more; whom it has let in stays (`ferryd clients` lists them)");
@@ -66,6 +67,14 @@ pub fn revoke(config: &Config, what: &str) -> anyhow::Result<()> {
     }
 }
 
+/// The secret of a link, whether it is for ferry or for a browser.
+fn secret_of_link(link: &str) -> Option<Secret> {
+    match link.parse::<Invite>() {
+        Ok(invite) => Some(invite.secret),
+        Err(_) => link.strip_prefix("https://")?.split_once(FRAGMENT)?.1.parse().ok(),
+    }
+}
+
 /// What there is to tell about a client, or about an invite that will make one.
 struct Line {
     name: Option<String>,
@@ -77,6 +86,9 @@ struct Line {
     enrolled: Option<SystemTime>,
     revoked: Option<SystemTime>,
     keys: Vec<Fingerprint>,
+    /// How many browsers and tokens it is known by, too.
+    browsers: usize,
+    tokens: usize,
     /// Of an invite.
     open: Option<Open>,
 }
@@ -88,7 +100,7 @@ struct Open {
 
 impl Line {
     fn of_client(entry: ClientEntry, catalogue: &Catalogue, now: SystemTime) -> anyhow::Result<Self> {
-        let ClientEntry { client, fingerprints, enrolled } = entry;
+        let ClientEntry { client, fingerprints, browsers, tokens, enrolled } = entry;
         let state = match client.shut_out(now) {
             None => "active",
             Some(ShutOut::Revoked) => "revoked",
@@ -104,6 +116,8 @@ impl Line {
             enrolled: Some(enrolled),
             revoked: client.revoked,
             keys: fingerprints,
+            browsers,
+            tokens,
             open: None,
         })
     }
@@ -119,6 +133,8 @@ impl Line {
             enrolled: None,
             revoked: None,
             keys: Vec::new(),
+            browsers: 0,
+            tokens: 0,
             open: Some(Open { until: expires, uses }),
         }
     }
@@ -138,6 +154,8 @@ impl Line {
             "expires": grant.expires.map(rfc3339),
             "revoked": self.revoked.map(rfc3339),
             "keys": self.keys.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "browsers": self.browsers,
+            "tokens": self.tokens,
             "link_expires": self.open.as_ref().map(|open| rfc3339(open.until)),
             "link_uses": self.open.as_ref().map(|open| open.uses),
         });

@@ -22,6 +22,9 @@ use crate::{
 /// The port of ferryd.
 pub const PORT: u16 = 7117;
 
+/// Where browsers find it, if nobody says otherwise.
+pub(crate) const WEB: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 7118);
+
 /// What to do, with everything decided.
 #[derive(Debug)]
 pub enum Command {
@@ -56,12 +59,25 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Whether the addresses are this program's own choice, so that IPv4 alone will do where there is no IPv6.
     pub listen_is_default: bool,
+    /// Where to listen for browsers, if at all.
+    pub web: Option<SocketAddr>,
+    /// What browsers see of this server, if that is not to be a certificate of its own.
+    pub web_files: Option<WebFiles>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which log lines are written.
     pub log_level: LevelFilter,
     /// The rest.
     pub settings: Settings,
+}
+
+/// A certificate for a real name, and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebFiles {
+    /// The certificate, and those that vouch for it, in PEM.
+    pub certificate: PathBuf,
+    /// The key, in PEM.
+    pub key: PathBuf,
 }
 
 /// What may change while ferryd runs.
@@ -100,6 +116,8 @@ pub struct InviteTerms {
     pub uses: u32,
     /// How clients reach this server; empty for this machine's addresses.
     pub hosts: Vec<String>,
+    /// For a browser.
+    pub web: bool,
     /// Show a QR code.
     pub qr: bool,
 }
@@ -135,11 +153,22 @@ struct File {
     state: Option<PathBuf>,
     #[serde(default)]
     listen: Vec<SocketAddr>,
+    web: Option<Web>,
+    web_certificate: Option<PathBuf>,
+    web_key: Option<PathBuf>,
     retain_staging: Option<String>,
     max_connections: Option<usize>,
     max_file: Option<String>,
     no_confine: Option<bool>,
     log_format: Option<LogFormat>,
+}
+
+/// `web = true`, or an address.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Web {
+    Wanted(bool),
+    At(SocketAddr),
 }
 
 impl Cli {
@@ -183,6 +212,9 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
     let state = place.state.or(file.state).unwrap_or_else(|| root.join(".ferry"));
     let serve = serve.unwrap_or(ServeArgs {
         listen: Vec::new(),
+        web: None,
+        web_certificate: None,
+        web_key: None,
         retain_staging: None,
         max_connections: None,
         max_file: None,
@@ -194,6 +226,17 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
     if listen_is_default {
         listen.push(SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)));
     }
+    let web = serve.web.or(match file.web {
+        None | Some(Web::Wanted(false)) => None,
+        Some(Web::Wanted(true)) => Some(WEB),
+        Some(Web::At(address)) => Some(address),
+    });
+    let certificate = serve.web_certificate.or(file.web_certificate);
+    let web_files = match (certificate, serve.web_key.or(file.web_key)) {
+        (Some(certificate), Some(key)) => Some(WebFiles { certificate, key }),
+        (None, None) => None,
+        _ => bail!("--web-certificate and --web-key belong together"),
+    };
     let mut settings = Settings::default();
     if let Some(text) = serve.retain_staging.or(file.retain_staging) {
         settings.retain_staging = duration(&text, "retain-staging")?;
@@ -214,6 +257,8 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
         no_confine: serve.no_confine.or(file.no_confine).unwrap_or_default(),
         listen,
         listen_is_default,
+        web,
+        web_files,
         log_format: serve.log_format.or(file.log_format).unwrap_or_default(),
         log_level: log_level()?,
         settings,
@@ -237,7 +282,8 @@ fn terms(args: InviteArgs) -> anyhow::Result<InviteTerms> {
             bail!("--host {}: neither HOST nor HOST:PORT", escape::text(host));
         }
     }
-    let InviteArgs { name, path, can, no_overwrite, quota, grant_expires, expires, uses, host, qr } = args;
+    let InviteArgs { name, path, can, no_overwrite, quota, grant_expires, expires, uses, host, web, qr } =
+        args;
     if uses == 0 {
         bail!("--uses takes at least 1");
     }
@@ -256,7 +302,7 @@ fn terms(args: InviteArgs) -> anyhow::Result<InviteTerms> {
     if expires.is_zero() || is_over {
         bail!("a link that nobody can use is not made: --expires and --grant-expires end in the future");
     }
-    Ok(InviteTerms { name, grant, expires, uses, hosts: host, qr })
+    Ok(InviteTerms { name, grant, expires, uses, hosts: host, web, qr })
 }
 
 fn read(path: &Path) -> anyhow::Result<File> {

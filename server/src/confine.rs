@@ -68,6 +68,13 @@ pub(crate) fn apply(config: &Config) -> Result<Confinement, ConfineError> {
         .create()?
         .add_rule(PathBeneath::new(PathFd::new(&config.root)?, SAVE))?
         .add_rule(PathBeneath::new(PathFd::new(&config.state)?, SAVE))?;
+    for folder in
+        config.web_files.iter().flat_map(|files| [&files.certificate, &files.key]).filter_map(|f| f.parent())
+    {
+        // Whoever renews a certificate puts another file in its place.
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        rules = rules.add_rule(PathBeneath::new(PathFd::new(folder)?, AccessFs::ReadFile))?;
+    }
     for file in config.file.as_deref().into_iter().chain([Path::new(RANDOM)]) {
         // What was not there, or went after it was read, needs no rule.
         if let Ok(file) = PathFd::new(file) {

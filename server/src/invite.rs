@@ -16,10 +16,14 @@ use crate::{
     Config,
     catalogue::{Catalogue, Grant, NewInvite},
     clients::{rfc3339, told},
-    config::{InviteTerms, PORT, with_port},
+    config::{self, InviteTerms, PORT, with_port},
+    http::Certificate,
     state::{self, State},
     to_stderr,
 };
+
+/// What a browser keeps to itself of a link, which begins with this.
+pub(crate) const FRAGMENT: &str = "#invite=";
 
 /// Writes an invite into the catalogue and prints its link.
 pub fn invite(config: &Config, terms: InviteTerms) -> anyhow::Result<()> {
@@ -34,15 +38,24 @@ pub fn invite(config: &Config, terms: InviteTerms) -> anyhow::Result<()> {
             "no ferryd has run yet that keeps its state in {state}: the link is for one that will"
         ));
     }
-    let wants_qr = terms.qr;
+    let (wants_qr, is_for_browsers) = (terms.qr, terms.web);
     if let Some(folder) = &terms.grant.folder {
         let made = ferry_store::make_folder(&config.root, folder);
         made.with_context(|| format!("--path {folder}: the folder cannot be made"))?;
     }
-    let invite = new(&catalogue, &identity, &config.listen, &terms.hosts)?;
+    let (secret, link, line) = if is_for_browsers {
+        let (secret, site) = (new_secret()?, site(config, &catalogue, &terms.hosts)?);
+        let certificate = Certificate::load(config.web_files.clone(), &config.state)?;
+        let link = format!("https://{site}/{FRAGMENT}{}", secret.to_text());
+        let line = curl(&site, &secret, certificate.pin());
+        (secret, link, Some(line))
+    } else {
+        let invite = new(&catalogue, &identity, &config.listen, &terms.hosts)?;
+        let link = invite.to_link();
+        (invite.secret, link, None)
+    };
     let terms = valid_from_now(terms)?;
-    catalogue.invite(&terms, &invite.secret)?;
-    let link = invite.to_link();
+    catalogue.invite(&terms, &secret)?;
     writeln!(std::io::stdout(), "{link}").context("the link cannot be written to standard output")?;
     let called = match &terms.name {
         Some(name) => format!(", as {}", catalogue.name_for(name)?),
@@ -54,10 +67,35 @@ pub fn invite(config: &Config, terms: InviteTerms) -> anyhow::Result<()> {
     };
     let (grant, until) = (told(&terms.grant), rfc3339(terms.expires));
     to_stderr(&format!("until {until} this lets {clients} in{called}: {grant}"));
+    if let Some(line) = line {
+        let instead = match terms.uses {
+            1 => "instead of that, a script can send files with it",
+            _ => "a script can send files with it, too",
+        };
+        to_stderr(&format!("{instead}, and keeps it:\n    {line}"));
+    }
     if wants_qr {
         show_qr(&link)?;
     }
     Ok(())
+}
+
+/// Where a browser finds this server: HOST:PORT. A link for people has one address.
+fn site(config: &Config, catalogue: &Catalogue, hosts: &[String]) -> anyhow::Result<String> {
+    let running = catalogue.web()?;
+    if running.is_none() && config.web.is_none() {
+        to_stderr("the server does not serve browsers: start it with --web");
+    }
+    let listen = [running.or(config.web).unwrap_or(config::WEB)];
+    let found = if hosts.is_empty() { own_addresses(&listen)? } else { named(hosts, &listen) };
+    found.into_iter().next().context("this machine has no address")
+}
+
+/// What sends a file with curl. The own certificate is known by its key, which nobody else has; a real name is vouched for.
+fn curl(site: &str, secret: &Secret, pin: Option<String>) -> String {
+    let pinned = pin.map(|pin| format!(" --insecure --pinnedpubkey '{pin}'")).unwrap_or_default();
+    let token = secret.to_text();
+    format!("curl -T photo.jpg{pinned} -H 'Authorization: Bearer {token}' https://{site}/files/")
 }
 
 /// Shows a text as a picture of characters, on standard error.
@@ -75,7 +113,7 @@ pub(crate) fn first(state: &State, listen: &[SocketAddr]) -> anyhow::Result<Invi
 }
 
 fn valid_from_now(terms: InviteTerms) -> anyhow::Result<NewInvite> {
-    let InviteTerms { name, grant, expires, uses, hosts: _, qr: _ } = terms;
+    let InviteTerms { name, grant, expires, uses, hosts: _, web: _, qr: _ } = terms;
     let expires = SystemTime::now().checked_add(expires).context("--expires is too far away")?;
     Ok(NewInvite { name, grant, expires, uses })
 }
@@ -98,8 +136,11 @@ fn new(
         listen = configured.to_vec();
     }
     let addresses = if hosts.is_empty() { own_addresses(&listen)? } else { named(hosts, &listen) };
-    let secret = Secret::from_bytes(random::bytes()?);
-    Ok(Invite { addresses, fingerprint: identity.fingerprint(), secret })
+    Ok(Invite { addresses, fingerprint: identity.fingerprint(), secret: new_secret()? })
+}
+
+fn new_secret() -> anyhow::Result<Secret> {
+    Ok(Secret::from_bytes(random::bytes()?))
 }
 
 fn named(hosts: &[String], listen: &[SocketAddr]) -> Vec<String> {

@@ -22,10 +22,10 @@ use crate::{
 };
 
 /// After an accept that failed because this process or the system is out of something.
-const BREATH: Duration = Duration::from_millis(100);
+pub(crate) const BREATH: Duration = Duration::from_millis(100);
 
 /// How long running sessions get to say goodbye when the server stops.
-const STOPPING: Duration = Duration::from_secs(5);
+pub(crate) const STOPPING: Duration = Duration::from_secs(5);
 
 /// Binds every address.
 pub(crate) async fn bind(addresses: &[SocketAddr], is_default: bool) -> anyhow::Result<Vec<TcpListener>> {
@@ -133,7 +133,7 @@ async fn accept(
     }
 }
 
-fn report(ended: Result<(), tokio::task::JoinError>) {
+pub(crate) fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {

@@ -1,7 +1,10 @@
 //! SIGHUP: the configuration file is read again, and what may change while ferryd runs does. It widens nothing: the
 //! process stays confined to what it was at the start.
 
-use std::io::{ErrorKind, IsTerminal, stderr, stdin, stdout};
+use std::{
+    io::{ErrorKind, IsTerminal, stderr, stdin, stdout},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use tokio::{
@@ -12,6 +15,7 @@ use tokio::{
 use crate::{
     Config,
     config::{self, Settings},
+    http::Certificate,
     serve, systemd,
 };
 
@@ -23,6 +27,7 @@ const REPLACED: &str = "; a confined ferryd may read the file that was there whe
 pub(crate) struct Reload {
     started: Config,
     settings: watch::Sender<Settings>,
+    certificate: Option<Arc<Certificate>>,
     asked: Signal,
     /// Which of standard input, output and error were terminals at the start.
     terminals: [bool; 3],
@@ -30,9 +35,13 @@ pub(crate) struct Reload {
 
 impl Reload {
     /// From here on, SIGHUP no longer ends the process.
-    pub(crate) fn of(started: Config, settings: watch::Sender<Settings>) -> anyhow::Result<Self> {
+    pub(crate) fn of(
+        started: Config,
+        settings: watch::Sender<Settings>,
+        certificate: Option<Arc<Certificate>>,
+    ) -> anyhow::Result<Self> {
         let asked = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
-        Ok(Reload { started, settings, asked, terminals: terminals() })
+        Ok(Reload { started, settings, certificate, asked, terminals: terminals() })
     }
 
     /// Reloads each time that somebody asks. Ends where nobody has: the terminal that this was started in is closed.
@@ -61,6 +70,8 @@ impl Reload {
             ("state", now.state == started.state),
             ("no-confine", now.no_confine == started.no_confine),
             ("listen", now.listen == started.listen),
+            ("web", now.web == started.web),
+            ("web-certificate", now.web_files == started.web_files),
             ("log-format", now.log_format == started.log_format),
         ] {
             if !is_same {
@@ -71,6 +82,9 @@ impl Reload {
         let Settings { retain_staging, max_connections, max_file } = settings;
         tracing::info!(?retain_staging, max_connections, max_file, "reloaded");
         self.settings.send_replace(settings);
+        if let Some(certificate) = &self.certificate {
+            certificate.reload();
+        }
     }
 }
 

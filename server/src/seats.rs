@@ -1,15 +1,16 @@
 //! Who is in: sessions of clients that are known.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use ferry_proto::limits;
 use ferry_store::lock;
 use tokio::sync::watch;
 
-use crate::{catalogue::ClientId, config::Settings};
+use crate::{
+    catalogue::ClientId,
+    config::Settings,
+    shares::{Share, Shares},
+};
 
 /// Sessions of one client at a time: as many as `ferry send --jobs` makes, so that one client leaves room for others.
 const PER_CLIENT: usize = 64;
@@ -25,19 +26,15 @@ const LEAST: usize = 64;
 /// See the module.
 pub(crate) struct Seats {
     settings: watch::Receiver<Settings>,
-    taken: Mutex<Taken>,
-}
-
-#[derive(Default)]
-struct Taken {
-    by_client: HashMap<ClientId, usize>,
-    offers: usize,
+    shares: Arc<Shares>,
+    /// Those of all sessions.
+    offers: Mutex<usize>,
 }
 
 /// A session's seat. It is free again when this is dropped.
 pub(crate) struct Seat {
     seats: Arc<Seats>,
-    client: ClientId,
+    _share: Share,
     /// Offers without a final answer that it may have.
     pub(crate) offers: usize,
 }
@@ -45,35 +42,22 @@ pub(crate) struct Seat {
 impl Seats {
     /// As many as the settings say.
     pub(crate) fn new(settings: watch::Receiver<Settings>) -> Arc<Self> {
-        Arc::new(Seats { settings, taken: Mutex::default() })
+        Arc::new(Seats { settings, shares: Shares::new(PER_CLIENT), offers: Mutex::default() })
     }
 
     /// `None` if there is none left, for this client or at all.
     pub(crate) fn take(self: &Arc<Self>, client: ClientId) -> Option<Seat> {
-        let most = self.settings.borrow().max_connections;
-        let mut taken = lock(&self.taken);
-        let all: usize = taken.by_client.values().sum();
-        let own = taken.by_client.get(&client).copied().unwrap_or(0);
-        if all >= most || own >= PER_CLIENT {
-            return None;
-        }
-        let offers = (OFFERS.saturating_sub(taken.offers) / PART).clamp(LEAST, limits::OFFERS);
-        taken.by_client.insert(client, own + 1);
-        taken.offers += offers;
-        Some(Seat { seats: self.clone(), client, offers })
+        let share = self.shares.take(client, self.settings.borrow().max_connections)?;
+        let mut taken = lock(&self.offers);
+        let offers = (OFFERS.saturating_sub(*taken) / PART).clamp(LEAST, limits::OFFERS);
+        *taken += offers;
+        Some(Seat { seats: self.clone(), _share: share, offers })
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut taken = lock(&self.seats.taken);
-        taken.offers -= self.offers;
-        if let Some(own) = taken.by_client.get_mut(&self.client) {
-            *own -= 1;
-            if *own == 0 {
-                taken.by_client.remove(&self.client);
-            }
-        }
+        *lock(&self.seats.offers) -= self.offers;
     }
 }
 

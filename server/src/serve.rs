@@ -23,14 +23,16 @@ use tokio::{
 use crate::{
     Config,
     catalogue::{Catalogue, ClientId, Standing},
-    config::Settings,
+    config::{self, Settings},
     confine::{self, ConfineError, Confinement},
     door::Door,
     giving::Givings,
+    http::{self, Certificate, Web},
     invite, listen, log,
     reload::Reload,
     seats::Seats,
-    session::Sessions,
+    session::{READERS_PER_CLIENT, Sessions},
+    shares::Shares,
     state::{self, State},
     systemd,
 };
@@ -107,11 +109,21 @@ async fn run(
     }
     let addresses = listen::addresses(&listeners)?;
     state.catalogue.set_listen(&addresses)?;
+    let web = match config.web {
+        Some(address) => listen::bind(&[address], address == config::WEB).await?.pop(),
+        None => None,
+    };
+    let web_address = web.as_ref().map(TcpListener::local_addr).transpose()?;
+    state.catalogue.set_web(web_address)?;
     let (stop_now, stop) = watch::channel(false);
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let (change, settings) = watch::channel(fitting(config.settings.clone()));
-    let reload = Reload::of(config.clone(), change)?;
+    let certificate = match config.web {
+        Some(_) => Some(Certificate::load(config.web_files.clone(), &config.state)?),
+        None => None,
+    };
+    let reload = Reload::of(config.clone(), change, certificate.clone())?;
     welcome_first_client(&config, &state, &listeners)?;
 
     let catalogue = Arc::new(state.catalogue);
@@ -119,7 +131,7 @@ async fn run(
         Uploads::open(store, catalogue.clone(), cores).context("cannot go on with what is in staging")?;
     let sweeper = tokio::spawn(sweep(uploads.clone(), catalogue.clone(), settings.clone()));
     let (standings, watcher) = watch_clients(catalogue.clone(), door.clone());
-    let sessions = Sessions {
+    let sessions = Arc::new(Sessions {
         uploads: uploads.clone(),
         catalogue,
         door,
@@ -128,18 +140,29 @@ async fn run(
         name: hostname(),
         seats: Seats::new(settings.clone()),
         shelf: uploads.store().shelf().context("the root cannot be opened")?,
-        readers: Arc::default(),
+        readers: Shares::new(READERS_PER_CLIENT),
         givings: Givings::default(),
         settings: settings.clone(),
         standings,
-    };
+    });
     for address in &addresses {
         // Whoever started this may not be reading.
         let _ = writeln!(std::io::stdout().lock(), "listening on {address}");
     }
+    if let Some(address) = web_address {
+        let _ = writeln!(std::io::stdout().lock(), "listening on https://{address}");
+    }
     confine::tell(&confinement);
     tracing::info!(root = %config.root.display(), identity = %state.identity.fingerprint(), "ready");
-    let running = tokio::spawn(listen::run(listeners, tls, Arc::new(sessions), Door::new(settings), stop));
+    let door = Door::new(settings);
+    let browsers = match (web, certificate) {
+        (Some(listener), Some(certificate)) => {
+            let (config, web) = (certificate.config()?, Web::new(sessions.clone()));
+            Some(tokio::spawn(http::run(listener, config, web, door.clone(), stop.clone())))
+        }
+        _ => None,
+    };
+    let running = tokio::spawn(listen::run(listeners, tls, sessions, door, stop));
     systemd::ready();
     let watched = tokio::spawn(systemd::watched(uploads.clone()));
     tokio::select! {
@@ -153,6 +176,9 @@ async fn run(
     watcher.abort();
     let _ = stop_now.send(true);
     running.await.context("the listeners ended in a panic")?;
+    if let Some(browsers) = browsers {
+        browsers.await.context("the web listener ended in a panic")?;
+    }
     tokio::task::spawn_blocking(move || uploads.close()).await.context("the committer ended in a panic")?;
     watched.abort();
     tracing::info!("stopped");

@@ -24,12 +24,19 @@ use crate::{
     giving::{Givings, Wish},
     listen::{Guest, Handler},
     log::{self, Journal},
-    readers::Readers,
     seats::{Seat, Seats},
+    shares::Shares,
 };
 
 /// Names this program to its peers.
 pub(crate) const AGENT: &str = concat!("ferryd/", env!("CARGO_PKG_VERSION"));
+
+/// Requests for files that are answered at a time; further ones wait. Each takes two threads and some 10 MiB here, for as
+/// long as its client takes its time.
+const READERS: usize = 64;
+
+/// Those of one client: more than a disk is any faster by.
+pub(crate) const READERS_PER_CLIENT: usize = 16;
 
 /// What every session uses.
 pub(crate) struct Sessions {
@@ -44,7 +51,7 @@ pub(crate) struct Sessions {
     pub(crate) seats: Arc<Seats>,
     /// The inbox, for those who read.
     pub(crate) shelf: Shelf,
-    pub(crate) readers: Arc<Readers>,
+    pub(crate) readers: Arc<Shares>,
     pub(crate) givings: Givings,
     /// What every client may do; it changes while the server runs, and is half a second old.
     pub(crate) standings: watch::Receiver<HashMap<ClientId, Standing>>,
@@ -298,29 +305,34 @@ impl Sessions {
         options: Options,
     ) -> Result<(), SessionError> {
         let tick = || if outbox.is_unread() { Err(SessionError::Flooded) } else { Ok(()) };
-        let _place = incoming.meanwhile(tick, self.readers.take(client.id)).await?;
+        let _place = incoming.meanwhile(tick, self.readers.wait(client.id, READERS)).await?;
         let (ledger, journal) = (self.catalogue.clone(), Journal::of(&client.name));
         let (shelf, uploads) = (self.shelf.clone(), self.uploads.clone());
         let share = self.givings.join((client.id, run, id), wish, shelf, ledger, uploads, journal);
         send::give(incoming, outbox, options, share.giving.clone()).await
     }
 
-    fn destination(&self, client: &Client, put: Put, lease: Arc<Lease>, cut: Cut) -> Destination<LocalStore> {
-        let terms = Terms {
+    /// Under which conditions a client puts files.
+    pub(crate) fn terms(&self, client: &Client, put: Put, cut: Cut) -> Terms {
+        Terms {
             client: client.name.clone(),
             folder: client.grant.folder.clone(),
             overwrite: client.grant.overwrite,
             conflict: put.on_conflict,
             dry_run: put.dry_run,
             digest: put.digest,
+            asks_ahead: true,
             max_file: self.settings.borrow().max_file,
             quota: client.grant.quota,
             cut,
             meter: Arc::default(),
-        };
+        }
+    }
+
+    fn destination(&self, client: &Client, put: Put, lease: Arc<Lease>, cut: Cut) -> Destination<LocalStore> {
         Destination {
             uploads: self.uploads.clone(),
-            terms: Arc::new(terms),
+            terms: Arc::new(self.terms(client, put, cut)),
             lease,
             room: self.room.clone(),
             buffers: self.buffers.clone(),

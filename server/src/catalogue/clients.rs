@@ -71,6 +71,42 @@ impl Client {
     }
 }
 
+/// Who is at the other end of a connection, as far as that can be proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Peer {
+    /// What it has shown.
+    pub kind: PeerKind,
+    /// What is kept of that.
+    pub fingerprint: Fingerprint,
+}
+
+/// What a peer is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PeerKind {
+    /// A key, which it has proved to hold.
+    Key,
+    /// The cookie of a browser.
+    Browser,
+    /// A token in a request.
+    Token,
+}
+
+impl From<Fingerprint> for Peer {
+    fn from(fingerprint: Fingerprint) -> Self {
+        Peer { kind: PeerKind::Key, fingerprint }
+    }
+}
+
+impl PeerKind {
+    fn column(self) -> &'static str {
+        match self {
+            PeerKind::Key => "key",
+            PeerKind::Browser => "browser",
+            PeerKind::Token => "token",
+        }
+    }
+}
+
 /// A client with all that is known about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientEntry {
@@ -78,21 +114,35 @@ pub struct ClientEntry {
     pub client: Client,
     /// Its keys. A revoked client loses one that is enrolled anew.
     pub fingerprints: Vec<Fingerprint>,
+    /// Browsers that are signed in as this client.
+    pub browsers: usize,
+    /// Tokens that are good for this client.
+    pub tokens: usize,
     /// When it was enrolled.
     pub enrolled: SystemTime,
 }
 
 impl Catalogue {
-    /// The client that has this key, revoked or not.
-    pub fn client_of(&self, key: Fingerprint) -> Result<Option<Client>, CatalogueError> {
-        self.read("look up a client", |db| by_key(db, key))
+    /// The client that this peer is, revoked or not.
+    pub fn client_of(&self, peer: impl Into<Peer>) -> Result<Option<Client>, CatalogueError> {
+        self.read("look up a client", |db| of_peer(db, peer.into()))
+    }
+
+    /// Forgets what a peer was known by. The client stays, and whatever else it is known by.
+    pub fn forget(&self, peer: impl Into<Peer>) -> Result<(), CatalogueError> {
+        let Peer { kind, fingerprint } = peer.into();
+        self.write("forget a peer", |tx| {
+            tx.prepare_cached("DELETE FROM peers WHERE fingerprint = ?1 AND kind = ?2")?
+                .execute(params![Column(fingerprint), kind.column()])?;
+            Ok(())
+        })
     }
 
     /// Every client, revoked ones too, in the order of their enrolment.
     pub fn clients(&self) -> Result<Vec<ClientEntry>, CatalogueError> {
         self.read("list the clients", |db| {
             let mut statement = db.prepare_cached(concat!(
-                "SELECT c.id, c.name, c.revoked, c.enrolled, p.fingerprint, ",
+                "SELECT c.id, c.name, c.revoked, c.enrolled, p.fingerprint, p.kind, ",
                 grant_columns!(),
                 " FROM clients c JOIN grants g ON g.id = c.grant_id LEFT JOIN peers p ON p.client_id = c.id
                   ORDER BY c.id, p.enrolled, p.fingerprint",
@@ -100,15 +150,25 @@ impl Catalogue {
             let mut rows = statement.query([])?;
             let mut entries: Vec<ClientEntry> = Vec::new();
             while let Some(row) = rows.next()? {
-                let key = row.get::<_, Option<Column<Fingerprint>>>("fingerprint")?.map(|Column(key)| key);
                 let client = from_row(row)?;
-                match entries.last_mut() {
-                    Some(entry) if entry.client.id == client.id => entry.fingerprints.extend(key),
-                    _ => entries.push(ClientEntry {
+                if entries.last().is_none_or(|entry| entry.client.id != client.id) {
+                    let enrolled = row.get::<_, Column<_>>("enrolled")?.0;
+                    entries.push(ClientEntry {
                         client,
-                        fingerprints: key.into_iter().collect(),
-                        enrolled: row.get::<_, Column<_>>("enrolled")?.0,
-                    }),
+                        fingerprints: Vec::new(),
+                        browsers: 0,
+                        tokens: 0,
+                        enrolled,
+                    });
+                }
+                let (key, kind): (Option<Column<Fingerprint>>, Option<String>) =
+                    (row.get("fingerprint")?, row.get("kind")?);
+                if let (Some(entry), Some(Column(key)), Some(kind)) = (entries.last_mut(), key, kind) {
+                    match kind.as_str() {
+                        "browser" => entry.browsers += 1,
+                        "token" => entry.tokens += 1,
+                        _ => entry.fingerprints.push(key),
+                    }
                 }
             }
             Ok(entries)
@@ -168,30 +228,32 @@ pub(super) fn regrant(db: &Connection, client: &Client, grant_id: i64) -> rusqli
     Ok(())
 }
 
-pub(super) fn by_key(db: &Connection, key: Fingerprint) -> rusqlite::Result<Option<Client>> {
+pub(super) fn of_peer(db: &Connection, Peer { kind, fingerprint }: Peer) -> rusqlite::Result<Option<Client>> {
     db.prepare_cached(concat!(
         "SELECT c.id, c.name, c.revoked, ",
         grant_columns!(),
         " FROM peers p JOIN clients c ON c.id = p.client_id JOIN grants g ON g.id = c.grant_id
-          WHERE p.fingerprint = ?1",
+          WHERE p.fingerprint = ?1 AND p.kind = ?2",
     ))?
-    .query_row([Column(key)], from_row)
+    .query_row(params![Column(fingerprint), kind.column()], from_row)
     .optional()
 }
 
-/// Makes a client with one key. A revoked client that had the key loses it.
+/// Makes a client that is known by one thing. A revoked client that was known by it no longer is.
 pub(super) fn insert(
     db: &Connection,
     name: &str,
     grant_id: i64,
-    key: Fingerprint,
+    Peer { kind, fingerprint }: Peer,
     now: SystemTime,
 ) -> rusqlite::Result<()> {
     let id = db
         .prepare_cached("INSERT INTO clients (name, grant_id, enrolled) VALUES (?1, ?2, ?3)")?
         .insert(params![name, grant_id, Column(now)])?;
-    db.prepare_cached("INSERT OR REPLACE INTO peers (fingerprint, client_id, enrolled) VALUES (?1, ?2, ?3)")?
-        .execute(params![Column(key), id, Column(now)])?;
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO peers (fingerprint, client_id, enrolled, kind) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![Column(fingerprint), id, Column(now), kind.column()])?;
     Ok(())
 }
 
@@ -221,7 +283,7 @@ mod tests {
         catalogue
             .write("test", |tx| {
                 let grant = grants::insert(tx, grant)?;
-                insert(tx, name, grant, key(number), at)
+                insert(tx, name, grant, key(number).into(), at)
             })
             .unwrap();
     }
@@ -237,7 +299,7 @@ mod tests {
         enrol(&catalogue, "phone", &narrow, 2, then);
         lock(&catalogue.writer)
             .execute(
-                "INSERT INTO peers SELECT ?1, client_id, enrolled + 1 FROM peers WHERE fingerprint = ?2",
+                "INSERT INTO peers SELECT ?1, client_id, enrolled + 1, kind FROM peers WHERE fingerprint = ?2",
                 [Column(key(3)), Column(key(1))],
             )
             .unwrap();
@@ -252,10 +314,54 @@ mod tests {
         assert_eq!(
             catalogue.clients().unwrap(),
             [
-                ClientEntry { client: laptop, fingerprints: vec![key(1), key(3)], enrolled: then },
-                ClientEntry { client: phone, fingerprints: vec![key(2)], enrolled: then },
+                ClientEntry {
+                    client: laptop,
+                    fingerprints: vec![key(1), key(3)],
+                    browsers: 0,
+                    tokens: 0,
+                    enrolled: then
+                },
+                ClientEntry {
+                    client: phone,
+                    fingerprints: vec![key(2)],
+                    browsers: 0,
+                    tokens: 0,
+                    enrolled: then
+                },
             ]
         );
+    }
+
+    #[test]
+    fn hostile_15_what_one_kind_of_peer_is_known_by_is_nothing_to_another() {
+        let (_folder, catalogue) = fresh();
+        let now = UNIX_EPOCH + Duration::from_secs(1_795_000_000);
+        let peer = |kind| Peer { kind, fingerprint: key(1) };
+        let kinds = [PeerKind::Key, PeerKind::Browser, PeerKind::Token];
+        for kind in kinds {
+            let insert = |tx: &rusqlite::Transaction<'_>| {
+                tx.execute("DELETE FROM peers", [])?;
+                let grant = grants::insert(tx, &Grant::whole())?;
+                insert(tx, kind.column(), grant, peer(kind), now)
+            };
+            catalogue.write("test", insert).unwrap();
+            for other in kinds {
+                let client = catalogue.client_of(peer(other)).unwrap();
+                assert_eq!(
+                    client.map(|client| client.name).as_deref(),
+                    (other == kind).then_some(kind.column())
+                );
+            }
+            let entry = catalogue.clients().unwrap().pop().unwrap();
+            let counted = (entry.fingerprints.len(), entry.browsers, entry.tokens);
+            let expected = (kind == PeerKind::Key, kind == PeerKind::Browser, kind == PeerKind::Token);
+            assert_eq!(counted, (expected.0.into(), expected.1.into(), expected.2.into()));
+        }
+        catalogue.forget(peer(PeerKind::Browser)).unwrap();
+        assert!(catalogue.client_of(peer(PeerKind::Token)).unwrap().is_some());
+        catalogue.forget(peer(PeerKind::Token)).unwrap();
+        assert_eq!(catalogue.client_of(peer(PeerKind::Token)).unwrap(), None);
+        assert_eq!(catalogue.clients().unwrap().len(), kinds.len(), "the clients stay");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use ferry_proto::{Fingerprint, Secret};
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{
-    Catalogue, CatalogueError, Client, Grant, ShutOut, clients, columns,
+    Catalogue, CatalogueError, Client, Grant, Peer, ShutOut, clients, columns,
     columns::Column,
     grants::{self, grant_columns},
     names,
@@ -142,11 +142,12 @@ impl Catalogue {
     pub fn enrol(
         &self,
         secret: &Secret,
-        key: Fingerprint,
+        peer: impl Into<Peer>,
         suggested_name: &str,
         now: SystemTime,
     ) -> Result<Enrolled, EnrolError> {
-        self.write("enrol a client", |tx| present(tx, secret, key, suggested_name, now))?
+        let peer = peer.into();
+        self.write("enrol a client", |tx| present(tx, secret, peer, suggested_name, now))?
     }
 }
 
@@ -204,15 +205,15 @@ struct Invite {
 fn present(
     tx: &Transaction<'_>,
     secret: &Secret,
-    key: Fingerprint,
+    peer: Peer,
     suggested_name: &str,
     now: SystemTime,
 ) -> rusqlite::Result<Result<Enrolled, EnrolError>> {
-    let Some(invite) = find(tx, secret, key)? else { return Ok(Err(EnrolError::Invalid)) };
+    let Some(invite) = find(tx, secret, peer.fingerprint)? else { return Ok(Err(EnrolError::Invalid)) };
     if now >= invite.expires || (invite.uses_left == 0 && !invite.spent) {
         return Ok(Err(EnrolError::Invalid));
     }
-    let known = clients::by_key(tx, key)?.map(|client| (client.shut_out(now), client));
+    let known = clients::of_peer(tx, peer)?.map(|client| (client.shut_out(now), client));
     let known = match (known, invite.spent) {
         (Some((None, client)), true) => return Ok(Ok(Enrolled::known(client))),
         (Some((Some(shut_out), _)), true) => return Ok(Err(EnrolError::ShutOut(shut_out))),
@@ -220,7 +221,7 @@ fn present(
         (Some((None, client)), false) => Some(client),
         (Some((Some(_), _)) | None, false) => None,
     };
-    spend(tx, &invite, key, now)?;
+    spend(tx, &invite, peer.fingerprint, now)?;
     // A grant of its own: clients that came by one invite have separate quotas, and can be changed one by one.
     let grant = grants::copy(tx, invite.grant)?;
     let spent = match known {
@@ -230,11 +231,11 @@ fn present(
         }
         None => {
             let name = names::unique(tx, invite.name.as_deref().unwrap_or(suggested_name))?;
-            clients::insert(tx, &name, grant, key, now)?;
+            clients::insert(tx, &name, grant, peer, now)?;
             Spent::Enrolled
         }
     };
-    let client = clients::by_key(tx, key)?.ok_or_else(|| columns::damaged("client"))?;
+    let client = clients::of_peer(tx, peer)?.ok_or_else(|| columns::damaged("client"))?;
     Ok(Ok(Enrolled { client, spent }))
 }
 

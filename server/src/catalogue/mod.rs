@@ -39,7 +39,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use self::debts::Debts;
 pub use self::{
-    clients::{Client, ClientEntry, ClientId, GrantId, Revoked, ShutOut, Standing},
+    clients::{Client, ClientEntry, ClientId, GrantId, Peer, PeerKind, Revoked, ShutOut, Standing},
     error::CatalogueError,
     grants::Grant,
     history::{Arrival, Span},

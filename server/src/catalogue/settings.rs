@@ -8,23 +8,44 @@ use super::{Catalogue, CatalogueError, columns};
 
 const LISTEN: &str = "listen";
 
+/// Likewise, for browsers.
+const WEB: &str = "web";
+
 impl Catalogue {
     /// Tells where the server listens: the addresses as they were bound, with the real port.
     pub fn set_listen(&self, addresses: &[SocketAddr]) -> Result<(), CatalogueError> {
-        let text: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
-        self.write("note where the server listens", |tx| {
-            tx.prepare_cached("INSERT OR REPLACE INTO settings (key, value) VALUES (?1, ?2)")?
-                .execute(params![LISTEN, text.join(" ")])?;
-            Ok(())
-        })
+        self.set_addresses(LISTEN, addresses)
     }
 
     /// Where the running server listens, or the last one did; empty before the first start.
     pub fn listen(&self) -> Result<Vec<SocketAddr>, CatalogueError> {
+        self.addresses(LISTEN)
+    }
+
+    /// Tells where the server listens for browsers, if it does.
+    pub fn set_web(&self, address: Option<SocketAddr>) -> Result<(), CatalogueError> {
+        self.set_addresses(WEB, address.as_slice())
+    }
+
+    /// Where the running server listens for browsers, or the last one did.
+    pub fn web(&self) -> Result<Option<SocketAddr>, CatalogueError> {
+        Ok(self.addresses(WEB)?.pop())
+    }
+
+    fn set_addresses(&self, key: &str, addresses: &[SocketAddr]) -> Result<(), CatalogueError> {
+        let text: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        self.write("note where the server listens", |tx| {
+            tx.prepare_cached("INSERT OR REPLACE INTO settings (key, value) VALUES (?1, ?2)")?
+                .execute(params![key, text.join(" ")])?;
+            Ok(())
+        })
+    }
+
+    fn addresses(&self, key: &str) -> Result<Vec<SocketAddr>, CatalogueError> {
         self.read("look up where the server listens", |db| {
             let text: Option<String> = db
                 .prepare_cached("SELECT value FROM settings WHERE key = ?1")?
-                .query_row([LISTEN], |row| row.get(0))
+                .query_row([key], |row| row.get(0))
                 .optional()?;
             let addresses = text.unwrap_or_default();
             addresses
@@ -54,6 +75,11 @@ mod tests {
         assert_eq!(catalogue.listen().unwrap(), addresses);
         catalogue.set_listen(&addresses[1..2]).unwrap();
         assert_eq!(catalogue.listen().unwrap(), addresses[1..2]);
+        assert_eq!(catalogue.web().unwrap(), None);
+        catalogue.set_web(Some(addresses[0])).unwrap();
+        assert_eq!(catalogue.web().unwrap(), Some(addresses[0]));
+        catalogue.set_web(None).unwrap();
+        assert_eq!((catalogue.web().unwrap(), catalogue.listen().unwrap().len()), (None, 1));
     }
 
     #[test]

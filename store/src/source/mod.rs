@@ -187,7 +187,7 @@ impl Shelf {
     }
 
     /// What has this name; `None` if nothing has.
-    pub(crate) fn look(&self, path: &RelPath) -> Result<Option<Entry>, StoreError> {
+    pub fn look(&self, path: &RelPath) -> Result<Option<Entry>, StoreError> {
         self.0.look(path.as_bytes())
     }
 
@@ -199,7 +199,7 @@ impl Shelf {
 
 impl Location {
     /// On a shelf.
-    pub(crate) fn on(shelf: &Shelf, path: &RelPath) -> Self {
+    pub fn on(shelf: &Shelf, path: &RelPath) -> Self {
         Location { shelf: Some(shelf.clone()), path: OsStr::from_bytes(path.as_bytes()).into() }
     }
 

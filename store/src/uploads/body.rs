@@ -287,6 +287,16 @@ impl<S: Store> Upload<S> {
         }
     }
 
+    /// The digest of what has come so far; waits until all of that is digested.
+    pub fn digest(&self) -> Result<Digest, Outcome> {
+        Ok(self.hashing.so_far()?.finish())
+    }
+
+    /// Bytes that have come so far, those of earlier tries included.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
     fn check(&mut self, sent: Digest) -> Result<S::Staged, Fault> {
         if self.header.size.is_some_and(|announced| announced != self.length) {
             return Err(Fault::new(Code::SizeMismatch, "the body is shorter than announced"));

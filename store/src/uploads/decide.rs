@@ -145,13 +145,17 @@ impl<S: Store> Shared<S> {
                 return Err(Fault::new(Code::KindConflict, "something that is no file has this name"));
             }
             EntryKind::File(size) if header.size == Some(size) => {
-                let Some(offered) = header.digest else { return Ok(Decision::Answer(Outcome::NeedDigest)) };
-                if let Some(decision) = self.held(target, header, offered, &target.path, &entry)? {
-                    return Ok(decision);
-                }
-                let offered = RowKind::File { size, digests: offered.into() };
-                if !target.may_replace() && holds_damaged(&*self.ledger, &target.path, &entry, &offered)? {
-                    return self.want(target, header, false);
+                if let Some(offered) = header.digest {
+                    if let Some(decision) = self.held(target, header, offered, &target.path, &entry)? {
+                        return Ok(decision);
+                    }
+                    let offered = RowKind::File { size, digests: offered.into() };
+                    if !target.may_replace() && holds_damaged(&*self.ledger, &target.path, &entry, &offered)?
+                    {
+                        return self.want(target, header, false);
+                    }
+                } else if target.terms.asks_ahead {
+                    return Ok(Decision::Answer(Outcome::NeedDigest));
                 }
             }
             EntryKind::Symlink(_) | EntryKind::File(_) => {}
@@ -295,9 +299,12 @@ impl<S: Store> Shared<S> {
             if !matches!(entry.kind, EntryKind::File(size) if Some(size) == header.size) {
                 continue;
             }
-            let Some(offered) = header.digest else { return Ok(Some(Decision::Answer(Outcome::NeedDigest))) };
-            if let Some(decision) = self.held(target, header, offered, &path, &entry)? {
-                return Ok(Some(decision));
+            if let Some(offered) = header.digest {
+                if let Some(decision) = self.held(target, header, offered, &path, &entry)? {
+                    return Ok(Some(decision));
+                }
+            } else if target.terms.asks_ahead {
+                return Ok(Some(Decision::Answer(Outcome::NeedDigest)));
             }
         }
         Ok(None)

@@ -82,6 +82,8 @@ pub struct Terms {
     pub dry_run: bool,
     /// How digests are made.
     pub digest: Algorithm,
+    /// Whether it is asked for a digest before its bytes where that may spare them. Who cannot tell one sends them.
+    pub asks_ahead: bool,
     /// The largest file.
     pub max_file: u64,
     /// Bytes that the client may hold in all; `None` is no limit.

@@ -1,0 +1,206 @@
+//! What is answered: bodies, refusals, and the headers that every answer has.
+
+use std::io;
+
+use ferry_proto::{Code, escape};
+use ferry_store::Outcome;
+use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
+use hyper::{
+    HeaderMap, Response, StatusCode,
+    body::Bytes,
+    header::{self, HeaderName, HeaderValue},
+};
+use serde_json::json;
+
+/// A body that may come bit by bit.
+pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// An answer, or why there is none of that kind.
+pub(super) type Answer = Result<Response<Body>, Refusal>;
+
+/// Why a request is not done.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    code: Code,
+    /// For the people behind the request.
+    detail: String,
+    headers: HeaderMap,
+}
+
+impl Refusal {
+    pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Refusal { status: status(code), code, detail: detail.into(), headers: HeaderMap::new() }
+    }
+
+    /// The same under another status than its code has of itself.
+    pub(super) fn with_status(self, status: StatusCode) -> Self {
+        Refusal { status, ..self }
+    }
+
+    pub(super) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.insert(name, HeaderValue::from_static(value));
+        self
+    }
+
+    /// For a request that cannot be understood.
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Refusal::new(Code::Protocol, detail)
+    }
+
+    pub(super) fn not_found() -> Self {
+        Refusal::new(Code::SourceVanished, "there is nothing of this name").with_status(StatusCode::NOT_FOUND)
+    }
+
+    pub(super) fn method(allowed: &'static str) -> Self {
+        Refusal::new(Code::Unsupported, "this cannot be done with what the URL names")
+            .with_status(StatusCode::METHOD_NOT_ALLOWED)
+            .with_header(header::ALLOW, allowed)
+    }
+
+    pub(super) fn internal() -> Self {
+        Refusal::new(Code::Internal, "the server has failed: its log says why")
+    }
+
+    /// Nobody is waited for who never comes back.
+    pub(super) fn busy(detail: &'static str) -> Self {
+        Refusal::new(Code::Busy, detail).with_header(header::RETRY_AFTER, "1")
+    }
+
+    pub(super) fn code(&self) -> Code {
+        self.code
+    }
+
+    /// As an answer: RFC 9457.
+    pub(super) fn into_response(self) -> Response<Body> {
+        let Refusal { status, code, detail, headers } = self;
+        let object = json!({
+            "status": status.as_u16(),
+            "code": name(code),
+            "title": code.phrase(),
+            "detail": escape::text(&detail).to_string(),
+        });
+        let mut response = Response::new(full(object.to_string()));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        set(&mut response, header::CONTENT_TYPE, "application/problem+json");
+        response
+    }
+}
+
+/// What uploads say of a file that has come to nothing.
+impl From<Outcome> for Refusal {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Failed(code, detail) => Refusal::new(code, detail),
+            _ => Refusal::internal(),
+        }
+    }
+}
+
+/// The protocol's word for it: `not-allowed`.
+fn name(code: Code) -> String {
+    let Code::Other(_) = code else {
+        let mut name = String::new();
+        for letter in format!("{code:?}").chars() {
+            if letter.is_ascii_uppercase() && !name.is_empty() {
+                name.push('-');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        return name;
+    };
+    "other".to_owned()
+}
+
+fn status(code: Code) -> StatusCode {
+    match code {
+        Code::Protocol | Code::BadName | Code::NameUnsupported | Code::SizeMismatch => {
+            StatusCode::BAD_REQUEST
+        }
+        Code::DigestMismatch => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::UnknownClient | Code::Revoked | Code::Expired => StatusCode::UNAUTHORIZED,
+        Code::InvalidInvite | Code::NotAllowed => StatusCode::FORBIDDEN,
+        Code::KindConflict | Code::Exists | Code::TakenOver => StatusCode::CONFLICT,
+        Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::StorageFull | Code::QuotaExceeded => StatusCode::INSUFFICIENT_STORAGE,
+        Code::Busy | Code::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+        Code::Silent => StatusCode::REQUEST_TIMEOUT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// A whole body.
+pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// No body.
+pub(super) fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// An answer without a body.
+pub(super) fn nothing(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// An object that is nobody's to keep.
+pub(super) fn object(object: &serde_json::Value) -> Response<Body> {
+    let mut response = Response::new(full(object.to_string()));
+    set(&mut response, header::CONTENT_TYPE, "application/json");
+    response
+}
+
+/// Sets a header to what is known to be one.
+pub(super) fn set(response: &mut Response<Body>, name: HeaderName, value: &'static str) {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+}
+
+/// Sets a header to what was made of letters that headers may have.
+pub(super) fn put(response: &mut Response<Body>, name: HeaderName, value: &str) {
+    match HeaderValue::from_str(value) {
+        Ok(value) => drop(response.headers_mut().insert(name, value)),
+        Err(_) => tracing::error!(%name, "a header's value cannot be said"),
+    }
+}
+
+/// What a page of this server's may do: nothing but what it is served with. Nothing here is anybody else's to embed, and
+/// nothing that was uploaded is ever run.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; \
+     media-src 'self' blob:; connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'";
+
+/// Sets what every answer has, unless it has it already.
+pub(super) fn seal(mut response: Response<Body>) -> Response<Body> {
+    const ALL: [(HeaderName, &str); 7] = [
+        (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("permissions-policy"), "camera=(), microphone=(), geolocation=()"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in ALL {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_have_names_and_statuses_that_say_whose_fault_it_is() {
+        assert_eq!(name(Code::NotAllowed), "not-allowed");
+        assert_eq!(name(Code::Exists), "exists");
+        assert_eq!(name(Code::Other(4711)), "other");
+        for &code in Code::ALL {
+            assert!(status(code).is_client_error() || status(code).is_server_error(), "{code:?}");
+        }
+    }
+}

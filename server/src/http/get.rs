@@ -1,0 +1,401 @@
+//! `GET /files/PATH`: a file as it lies in the inbox. What was uploaded is never run, whatever it is.
+
+use std::{
+    io::{self, ErrorKind, Read},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use ferry_proto::{Algorithm, Digest, Hasher, RelPath, Timestamp};
+use ferry_store::{
+    EntryKind, Ledger, RowKind, StoreError,
+    source::{Change, Identity, Links, Location, Source, SourceError},
+};
+use hyper::{
+    HeaderMap, Response, StatusCode,
+    body::{Body as HttpBody, Bytes, Frame},
+    header,
+};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::{
+    Web,
+    answer::{self, Answer, Body, Refusal},
+    headers::{REPR_DIGEST, said_digest},
+    media, url,
+};
+use crate::{catalogue::Client, shares::Share};
+
+/// Bytes that are read at a time.
+const PIECE: usize = 256 * 1024;
+
+/// Requests for files that are answered at a time, those of pages and thumbnails included; further ones wait.
+const READERS: usize = 128;
+
+/// What is known of a file before it is read.
+struct Opened {
+    source: Source,
+    /// Where the catalogue knows it as it is.
+    digest: Option<Digest>,
+    modified: Timestamp,
+}
+
+/// Which bytes of a file are wanted.
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted {
+    All,
+    Part {
+        first: u64,
+        last: u64,
+    },
+    /// There are none.
+    Nothing,
+}
+
+/// Gives a file, or a part of it.
+pub(super) async fn get(
+    web: &Web,
+    client: &Client,
+    path: RelPath,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Answer {
+    if !client.grant.get {
+        return Err(Refusal::new(ferry_proto::Code::NotAllowed, "this client may not read files here"));
+    }
+    let share = web.readers.wait(client.id, READERS).await;
+    let (house, folder, name) = (web.house.clone(), client.grant.folder.clone(), path.clone());
+    let opened = spawn_blocking(move || {
+        let whole = match &folder {
+            Some(folder) => folder.join(&name).map_err(|_| Refusal::not_found())?,
+            None => name,
+        };
+        open(&house, &whole)
+    });
+    let Opened { source, digest, modified } = opened.await.map_err(|_| Refusal::internal())??;
+    let size = source.identity().size;
+    let tag = tag(&source.identity(), digest.as_ref());
+    let wanted = match headers.get(header::RANGE).filter(|_| is_same(headers, &tag)) {
+        Some(range) => range.to_str().map_or(Wanted::All, |range| part(range, size)),
+        None => Wanted::All,
+    };
+    let is_known = is_known(headers, &tag);
+    let (status, first, length) = match wanted {
+        _ if is_known => (StatusCode::NOT_MODIFIED, 0, 0),
+        Wanted::All => (StatusCode::OK, 0, size),
+        Wanted::Part { first, last } => (StatusCode::PARTIAL_CONTENT, first, last - first + 1),
+        Wanted::Nothing => (StatusCode::RANGE_NOT_SATISFIABLE, 0, 0),
+    };
+    let mut response = match status {
+        StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
+            // Of a part nothing can be proved, of a whole it can.
+            let proof = digest.filter(|_| status == StatusCode::OK);
+            let mut response = Response::new(Reading::new(source, first, length, proof, share).into());
+            answer::put(&mut response, header::CONTENT_LENGTH, &length.to_string());
+            response
+        }
+        _ => Response::new(answer::empty()),
+    };
+    *response.status_mut() = status;
+    answer::put(&mut response, header::ETAG, &tag);
+    // Anybody may have touched it by the next time, and it is nobody's but this visitor's.
+    answer::set(&mut response, header::CACHE_CONTROL, "private, no-cache");
+    match status {
+        StatusCode::NOT_MODIFIED => return Ok(response),
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            answer::put(&mut response, header::CONTENT_RANGE, &format!("bytes */{size}"));
+            return Ok(response);
+        }
+        StatusCode::PARTIAL_CONTENT => {
+            let range = format!("bytes {first}-{}/{size}", first + length - 1);
+            answer::put(&mut response, header::CONTENT_RANGE, &range);
+        }
+        _ => {}
+    }
+    describe(&mut response, &path, query == Some("download"));
+    answer::set(&mut response, header::ACCEPT_RANGES, "bytes");
+    if let Some(digest) = &digest {
+        answer::put(&mut response, REPR_DIGEST, &said_digest(digest));
+    }
+    if let Some(date) = date(modified) {
+        answer::put(&mut response, header::LAST_MODIFIED, &date);
+    }
+    Ok(response)
+}
+
+/// Opens a file, with what the catalogue knows of it as it is.
+fn open(house: &crate::session::Sessions, path: &RelPath) -> Result<Opened, Refusal> {
+    let entry = house.shelf.look(path).map_err(of_store)?.ok_or_else(Refusal::not_found)?;
+    if !matches!(entry.kind, EntryKind::File(_)) {
+        return Err(Refusal::not_found());
+    }
+    let source = Source::open(&Location::on(&house.shelf, path), Links::Keep).map_err(of_source)?;
+    let row = house.catalogue.find(path).map_err(|error| {
+        tracing::error!(%path, %error, "what is known of a file cannot be looked up");
+        Refusal::internal()
+    })?;
+    let identity = source.identity();
+    let row = row.filter(|row| Identity::of_stamp(&row.stamp) == Some(identity));
+    let modified = row.as_ref().and_then(|row| row.modified).unwrap_or(identity.modified);
+    let digest = match row {
+        Some(row) if row.is_damaged => {
+            return Err(Refusal::new(ferry_proto::Code::StorageFailed, SourceError::Damaged.to_string()));
+        }
+        Some(row) => match row.kind {
+            RowKind::File { digests, .. } => digests.by(Algorithm::Sha256),
+            _ => None,
+        },
+        None => None,
+    };
+    Ok(Opened { source, digest, modified })
+}
+
+fn of_store(error: StoreError) -> Refusal {
+    match error {
+        // A link on the way, or a file where a folder should be.
+        StoreError::NotFound | StoreError::Kind | StoreError::Name => Refusal::not_found(),
+        error => {
+            tracing::warn!(%error, "a file cannot be looked at");
+            Refusal::internal()
+        }
+    }
+}
+
+fn of_source(error: SourceError) -> Refusal {
+    match &error {
+        SourceError::Io(io) if io.kind() == ErrorKind::NotFound => Refusal::not_found(),
+        _ => {
+            tracing::warn!(%error, "a file cannot be read");
+            Refusal::internal()
+        }
+    }
+}
+
+/// What a version is known by: its digest where that is known, else whatever the disk says of it.
+fn tag(identity: &Identity, digest: Option<&Digest>) -> String {
+    match digest {
+        Some(digest) => format!("\"{}\"", digest.hex()),
+        None => {
+            let Identity { inode, size, changed, .. } = identity;
+            format!("W/\"{inode:x}-{size:x}-{:x}.{:x}\"", changed.seconds(), changed.nanos())
+        }
+    }
+}
+
+/// Whether whoever asks has this version.
+pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    let opaque = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+    let given = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    given.flat_map(|value| value.split(',')).any(|value| value.trim() == "*" || opaque(value) == opaque(tag))
+}
+
+/// Whether a range may be of this version: where that is asked, it has to be the very same.
+fn is_same(headers: &HeaderMap, tag: &str) -> bool {
+    headers.get(header::IF_RANGE).is_none_or(|value| value == tag && !tag.starts_with("W/"))
+}
+
+/// Which part a header asks for. One that asks for several, or cannot be read, gets the whole, as it may.
+fn part(range: &str, size: u64) -> Wanted {
+    let Some((first, last)) = range.strip_prefix("bytes=").and_then(|range| range.trim().split_once('-'))
+    else {
+        return Wanted::All;
+    };
+    let number = |text: &str| {
+        let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        // More than can be counted is more than there is.
+        is_number.then(|| text.parse().unwrap_or(u64::MAX))
+    };
+    let bounds = match (first, last) {
+        ("", last) => number(last).map(|length| (size - length.min(size), size.wrapping_sub(1), length == 0)),
+        (first, "") => number(first).map(|first| (first, size.wrapping_sub(1), false)),
+        (first, last) => match (number(first), number(last)) {
+            (Some(first), Some(last)) if first <= last => Some((first, last, false)),
+            _ => None,
+        },
+    };
+    match bounds {
+        None => Wanted::All,
+        Some((first, _, is_empty)) if is_empty || first >= size => Wanted::Nothing,
+        Some((first, last, _)) => Wanted::Part { first, last: last.min(size - 1) },
+    }
+}
+
+/// Says what a file is, and how a browser is to take it. Only what no browser runs is shown in place.
+fn describe(response: &mut Response<Body>, path: &RelPath, is_download: bool) {
+    let media = media::of_name(path.name());
+    answer::set(response, header::CONTENT_TYPE, media.media_type);
+    answer::set(response, header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox");
+    let how = if media.is_shown && !is_download { "inline" } else { "attachment" };
+    let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b" .-_()".contains(b);
+    let plain: String = path.name().iter().map(|b| if is_plain(b) { char::from(*b) } else { '_' }).collect();
+    // RFC 6266: the first form for who does not know the second, which says the name itself.
+    let name = path.with_name(path.name()).ok().and_then(|path| RelPath::new(path.name()).ok());
+    let whole = name.as_ref().map(url::encode).unwrap_or_default();
+    let disposition = format!("{how}; filename=\"{plain}\"; filename*=UTF-8''{whole}");
+    answer::put(response, header::CONTENT_DISPOSITION, &disposition);
+}
+
+fn date(time: Timestamp) -> Option<String> {
+    let time = jiff::Timestamp::from_second(time.seconds()).ok()?;
+    Some(time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
+}
+
+/// A body that is read as it is taken. It holds a thread only while it reads.
+struct Reading {
+    /// Absent while a thread reads, and when all is read.
+    at_rest: Option<Box<State>>,
+    reading: Option<JoinHandle<(Box<State>, io::Result<Bytes>)>>,
+    left: u64,
+    _share: Share,
+}
+
+struct State {
+    source: Source,
+    opened: Identity,
+    left: u64,
+    /// Of a whole file whose digest is known: the digest so far, and what it has to be.
+    proof: Option<(Hasher, Digest)>,
+}
+
+impl Reading {
+    fn new(mut source: Source, first: u64, length: u64, digest: Option<Digest>, share: Share) -> Self {
+        let opened = source.identity();
+        let proof = digest.map(|digest| (digest.algorithm().hasher(), digest));
+        // Nothing is read before it is asked for, so what fails here fails there again.
+        let _ = source.go_to(first);
+        let state = State { source, opened, left: length, proof };
+        Reading { at_rest: Some(Box::new(state)), reading: None, left: length, _share: share }
+    }
+}
+
+impl From<Reading> for Body {
+    fn from(reading: Reading) -> Self {
+        Body::new(reading)
+    }
+}
+
+impl State {
+    fn read(&mut self) -> io::Result<Bytes> {
+        let length = self.left.min(PIECE as u64) as usize;
+        let mut bytes = vec![0; length];
+        self.source.read_exact(&mut bytes)?;
+        self.left -= length as u64;
+        if let Some((hasher, _)) = &mut self.proof {
+            hasher.update(&bytes);
+        }
+        if self.left == 0 {
+            self.prove()?;
+        }
+        Ok(bytes.into())
+    }
+
+    /// That what was read is one version, and the one that was received; else the last piece is kept back, and whoever has the
+    /// others knows that it has no whole.
+    fn prove(&mut self) -> io::Result<()> {
+        if self.source.change_since(&self.opened)? == Change::Changed {
+            return Err(io::Error::other(SourceError::Changed));
+        }
+        let is_proved = self.proof.take().is_none_or(|(hasher, digest)| hasher.finish() == digest);
+        if is_proved { Ok(()) } else { Err(io::Error::other(SourceError::Damaged)) }
+    }
+}
+
+impl HttpBody for Reading {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(mut state) = self.at_rest.take() {
+            if state.left == 0 {
+                return Poll::Ready(None);
+            }
+            self.reading = Some(spawn_blocking(move || {
+                let read = state.read();
+                (state, read)
+            }));
+        }
+        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
+        let done = ready!(Pin::new(reading).poll(context));
+        self.reading = None;
+        let read = done.map_err(io::Error::other).and_then(|(state, read)| {
+            let bytes = read.inspect_err(|error| tracing::warn!(%error, "a file is not given whole"))?;
+            self.left = state.left;
+            self.at_rest = Some(state);
+            Ok(Frame::data(bytes))
+        });
+        Poll::Ready(Some(read))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0 && self.reading.is_none()
+    }
+
+    fn size_hint(&self) -> hyper::body::SizeHint {
+        hyper::body::SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn hostile_09_ranges_are_what_the_rfc_says_and_never_more_than_there_is() {
+        let of_ten = |range| part(range, 10);
+        let some = |first, last| Wanted::Part { first, last };
+        assert_eq!(of_ten("bytes=0-3"), some(0, 3));
+        assert_eq!(of_ten("bytes=3-"), some(3, 9));
+        assert_eq!(of_ten("bytes=-3"), some(7, 9));
+        assert_eq!(of_ten("bytes=-30"), some(0, 9));
+        assert_eq!(of_ten("bytes=9-99999999999999999999999"), some(9, 9));
+        for nothing in ["bytes=10-", "bytes=10-12", "bytes=-0", "bytes=99999999999999999999999-"] {
+            assert_eq!(of_ten(nothing), Wanted::Nothing, "{nothing}");
+        }
+        for all in [
+            "bytes=",
+            "bytes=-",
+            "bytes=3-2",
+            "bytes=a-b",
+            "bytes=0-1,3-4",
+            "bytes=+1-2",
+            "lines=1-2",
+            "bytes=-1-",
+        ] {
+            assert_eq!(of_ten(all), Wanted::All, "{all}");
+        }
+        for range in ["bytes=0-", "bytes=-1", "bytes=0-0"] {
+            assert_eq!(part(range, 0), Wanted::Nothing, "{range}");
+        }
+    }
+
+    #[test]
+    fn a_version_is_known_by_its_tag() {
+        let with = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_NONE_MATCH, HeaderValue::from_static(value));
+            headers.insert(header::IF_RANGE, HeaderValue::from_static(value));
+            headers
+        };
+        for (value, known, same) in [
+            ("\"a\"", true, true),
+            ("\"b\", \"a\"", true, false),
+            ("W/\"a\"", true, false),
+            ("*", true, false),
+            ("\"b\"", false, false),
+            ("a", false, false),
+        ] {
+            assert_eq!(
+                (is_known(&with(value), "\"a\""), is_same(&with(value), "\"a\"")),
+                (known, same),
+                "{value}"
+            );
+        }
+        assert!(!is_same(&with("W/\"a\""), "W/\"a\""), "a weak tag proves nothing of bytes");
+        assert!(is_same(&HeaderMap::new(), "\"a\"") && !is_known(&HeaderMap::new(), "\"a\""));
+    }
+}
