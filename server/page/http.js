@@ -69,8 +69,8 @@ export function refusal(answer) {
     if (status === 429 || (status >= 502 && status <= 504)) return new Fault("unreachable", told);
     // Another connection has the upload; the offset is another; bytes were changed on their way.
     const passing = status === 423 || status === 460 || (status === 409 && !CONFLICTS.has(code));
-    // The upload is gone, or the server has a fault that the next try may not meet.
-    const gone = status === 404 || status === 410 || status === 500;
+    // The upload is gone, the body did not come whole, or the server has a fault that the next try may not meet.
+    const gone = status === 404 || status === 410 || status === 408 || status === 500;
     return new Fault(passing || gone ? "again" : "refused", told);
 }
 
