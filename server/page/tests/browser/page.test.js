@@ -184,7 +184,7 @@ test("after a reload the same file goes on", async () => {
     const film = folder.add("film.mp4", 40_000_000);
     const { page, calm } = await open(browser, url, DESKTOP, { unanswered: true });
     await board(page, link());
-    mock.delay = 100;
+    mock.delay = 1_000;
     await page.locator("#files-input").setInputFiles([film]);
     await page.waitForFunction(() => document.querySelector("#all").value > 0.4);
     await page.reload();
@@ -203,11 +203,12 @@ test("a pause stops, and goes on", async () => {
     const film = folder.add("film.mp4", 40_000_000);
     const { page, calm } = await open(browser, url, DESKTOP, { unanswered: true });
     await board(page, link());
-    mock.delay = 50;
+    mock.delay = 1_000;
     await page.locator("#files-input").setInputFiles([film]);
     await page.waitForFunction(() => document.querySelector("#all").value > 0.3);
     await page.locator("#pause").click();
     await page.waitForFunction(() => document.querySelector("#state").textContent === "Paused");
+    mock.delay = 0;
     await page.locator("#pause").click();
     assert.match(await outcome(page), /1 sent/);
     assertArrived(folder.digests);
