@@ -321,6 +321,7 @@ impl Sessions {
             conflict: put.on_conflict,
             dry_run: put.dry_run,
             digest: put.digest,
+            upload: None,
             asks_ahead: true,
             max_file: self.settings.borrow().max_file,
             quota: client.grant.quota,

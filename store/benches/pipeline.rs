@@ -109,6 +109,7 @@ impl Inbox {
             conflict: Conflict::Replace,
             dry_run: false,
             digest,
+            upload: None,
             asks_ahead: true,
             max_file: limits::FILE,
             quota: None,

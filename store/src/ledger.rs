@@ -172,6 +172,8 @@ pub struct BodyKey {
     pub modified: Option<Timestamp>,
     /// Its digest, when it was known ahead.
     pub digest: Option<Digest>,
+    /// The number of the one upload that it is part of, where nothing else is known that would tell two sources apart.
+    pub upload: Option<u64>,
 }
 
 /// A body under way that is durable up to an offset.
@@ -214,5 +216,6 @@ impl BodyKey {
             && self.path == other.path
             && self.size == other.size
             && self.modified == other.modified
+            && self.upload == other.upload
     }
 }

@@ -70,6 +70,7 @@ fn checkpoint(row: &rusqlite::Row<'_>) -> rusqlite::Result<Option<Checkpoint>> {
                 .and_then(Algorithm::from_number)
                 .zip(digest)
                 .map(|(algorithm, bytes)| Digest::new(algorithm, bytes)),
+            upload: None,
         },
         offset,
         kept: state.and_then(|state| HasherState::from_bytes(offset, &state)).zip(stamp.map(Stamp)),

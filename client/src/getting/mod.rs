@@ -104,6 +104,7 @@ impl Getting {
             conflict: options.on_conflict,
             dry_run: options.dry_run,
             digest: options.digest,
+            upload: None,
             asks_ahead: true,
             max_file: u64::MAX,
             quota: None,

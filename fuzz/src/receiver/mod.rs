@@ -102,6 +102,7 @@ fn connections(script: &Script, folder: Option<&RelPath>, uploads: &Uploads<Stan
             quota: None,
             cut: ferry_store::Cut::default(),
             meter: Arc::default(),
+            upload: None,
             asks_ahead: true,
             max_file: script.max_file,
         });

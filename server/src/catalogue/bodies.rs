@@ -8,7 +8,7 @@ use super::columns::{self, Column, Fields};
 
 /// What [`checkpoint`] takes, and [`save`] writes.
 const COLUMNS: &str =
-    "id, client, path, size, modified, modified_nanos, algorithm, digest, offset, state, stamp, at";
+    "id, client, path, size, modified, modified_nanos, algorithm, digest, upload, offset, state, stamp, at";
 
 /// The checkpoints of a client's bodies for a name.
 pub(super) fn of(db: &Connection, client: &str, path: &RelPath) -> rusqlite::Result<Vec<Checkpoint>> {
@@ -36,8 +36,8 @@ pub(super) fn save(db: &Connection, checkpoint: &Checkpoint) -> rusqlite::Result
     let Checkpoint { id, key, offset, kept, at } = checkpoint;
     db.prepare_cached(&format!(
         "INSERT OR REPLACE INTO bodies ({COLUMNS})
-         VALUES (:id, :client, :path, :size, :modified, :modified_nanos, :algorithm, :digest, :offset, :state,
-                 :stamp, :at)"
+         VALUES (:id, :client, :path, :size, :modified, :modified_nanos, :algorithm, :digest, :upload, :offset,
+                 :state, :stamp, :at)"
     ))?
     .execute(named_params! {
         ":id": Column(*id),
@@ -48,6 +48,7 @@ pub(super) fn save(db: &Connection, checkpoint: &Checkpoint) -> rusqlite::Result
         ":modified_nanos": key.modified.map(|time| time.nanos()),
         ":algorithm": key.digest.map(|digest| digest.algorithm().number()),
         ":digest": key.digest.map(|digest| *digest.bytes()),
+        ":upload": key.upload.map(u64::cast_signed),
         ":offset": Column(*offset),
         ":state": kept.as_ref().map(|(state, _)| state.to_bytes()),
         ":stamp": kept.as_ref().map(|(_, stamp)| &stamp.0),
@@ -71,6 +72,7 @@ fn checkpoint(row: &rusqlite::Row<'_>) -> rusqlite::Result<Checkpoint> {
         size: fields.column()?,
         modified: columns::modified(&mut fields)?,
         digest: columns::digest(&mut fields)?,
+        upload: fields.take::<Option<i64>>()?.map(i64::cast_unsigned),
     };
     let offset = fields.column()?;
     // One that cannot be read costs time only.
@@ -99,6 +101,7 @@ mod tests {
             size: i64::MAX as u64,
             modified: Timestamp::new(-1, 5).ok(),
             digest: Some(Algorithm::Sha256.digest(name.as_bytes())),
+            upload: Some(u64::MAX - 1),
         };
         let at = UNIX_EPOCH + Duration::from_millis(1_795_000_000_123);
         let mut hasher = Algorithm::Sha256.hasher();
@@ -113,7 +116,7 @@ mod tests {
         let (_folder, catalogue) = fresh();
         let full = at(1, "laptop", "a", 32 << 20);
         let mut bare = at(u128::MAX, "laptop", "a", 0);
-        (bare.key.modified, bare.key.digest) = (None, None);
+        (bare.key.modified, bare.key.digest, bare.key.upload) = (None, None, None);
         catalogue.save_checkpoint(&full).unwrap();
         catalogue.save_checkpoint(&bare).unwrap();
         let mut found = catalogue.checkpoints_for("laptop", &path("a")).unwrap();

@@ -24,8 +24,15 @@ impl ClientId {
 }
 
 /// Names a grant for as long as a client, or an invite, has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GrantId(pub(super) i64);
+
+#[cfg(test)]
+impl GrantId {
+    pub(crate) fn for_tests(number: i64) -> Self {
+        GrantId(number)
+    }
+}
 
 /// Whether a session of a client may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::findings;
 
 /// What makes each version out of the one before; the first makes it out of nothing. A step that has been
 /// released never changes: what is to be different goes into a new one at the end.
-pub(super) const STEPS: &[&str] = &[FIRST, ATTRIBUTES, findings::TABLES, PEERS];
+pub(super) const STEPS: &[&str] = &[FIRST, ATTRIBUTES, findings::TABLES, WEB];
 
 /// A database from the future.
 #[derive(Debug, PartialEq, Eq)]
@@ -170,9 +170,10 @@ CREATE TABLE hard_links (
 CREATE INDEX hard_links_stamp ON hard_links (stamp);
 ";
 
-const PEERS: &str = "
+const WEB: &str = "
 ALTER TABLE peers ADD COLUMN kind TEXT NOT NULL DEFAULT 'key'  -- and what that is a digest of, if it is no 'key': the
     CHECK (kind IN ('key', 'browser', 'token'));               -- cookie of a 'browser', or a 'token' in requests
+ALTER TABLE bodies ADD COLUMN upload INTEGER;  -- the number in the URL of an upload that only that URL may go on with
 ";
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use ferry_proto::{Code, escape};
 use ferry_store::Outcome;
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::{
-    HeaderMap, Response, StatusCode,
+    Response, StatusCode,
     body::Bytes,
     header::{self, HeaderName, HeaderValue},
 };
@@ -25,12 +25,13 @@ pub(super) struct Refusal {
     code: Code,
     /// For the people behind the request.
     detail: String,
-    headers: HeaderMap,
+    /// What its status wants to be said beside it.
+    header: Option<(HeaderName, &'static str)>,
 }
 
 impl Refusal {
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Refusal { status: status(code), code, detail: detail.into(), headers: HeaderMap::new() }
+        Refusal { status: status(code), code, detail: detail.into(), header: None }
     }
 
     /// The same under another status than its code has of itself.
@@ -38,9 +39,8 @@ impl Refusal {
         Refusal { status, ..self }
     }
 
-    pub(super) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.headers.insert(name, HeaderValue::from_static(value));
-        self
+    pub(super) fn with_header(self, name: HeaderName, value: &'static str) -> Self {
+        Refusal { header: Some((name, value)), ..self }
     }
 
     /// For a request that cannot be understood.
@@ -73,7 +73,7 @@ impl Refusal {
 
     /// As an answer: RFC 9457.
     pub(super) fn into_response(self) -> Response<Body> {
-        let Refusal { status, code, detail, headers } = self;
+        let Refusal { status, code, detail, header } = self;
         let object = json!({
             "status": status.as_u16(),
             "code": name(code),
@@ -82,7 +82,9 @@ impl Refusal {
         });
         let mut response = Response::new(full(object.to_string()));
         *response.status_mut() = status;
-        *response.headers_mut() = headers;
+        if let Some((name, value)) = header {
+            set(&mut response, name, value);
+        }
         set(&mut response, header::CONTENT_TYPE, "application/problem+json");
         response
     }

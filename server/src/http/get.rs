@@ -235,7 +235,8 @@ fn describe(response: &mut Response<Body>, path: &RelPath, is_download: bool) {
     answer::put(response, header::CONTENT_DISPOSITION, &disposition);
 }
 
-fn date(time: Timestamp) -> Option<String> {
+/// A point in time as HTTP says it.
+pub(super) fn date(time: Timestamp) -> Option<String> {
     let time = jiff::Timestamp::from_second(time.seconds()).ok()?;
     Some(time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
 }

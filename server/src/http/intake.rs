@@ -1,6 +1,7 @@
 //! From the body of a request to [`Uploads`](ferry_store::Uploads): what comes is gathered while what came before is written.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -8,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ferry_proto::{Code, Conflict, Digest, Header, Put, RelPath, limits};
+use ferry_proto::{Algorithm, Code, Conflict, Digest, Hasher, Header, Put, RelPath, limits};
 use ferry_session::{Buffer, Permit, receive::Witness};
 use ferry_store::{Begin, Cut, Lease, LocalStore, Outcome, Reply, Terms, Ticket, Upload};
 use http_body_util::BodyExt;
@@ -17,8 +18,8 @@ use hyper::{
     body::{Bytes, Incoming},
     header,
 };
-use serde_json::json;
 use tokio::{
+    runtime::Handle,
     sync::oneshot,
     task::{JoinHandle, spawn_blocking},
     time::{sleep, timeout},
@@ -37,6 +38,9 @@ const PIECE: usize = 256 * 1024;
 
 /// How long a request waits for another one that has the same body under way, which loses it when it shows no life.
 const BUSY: Duration = Duration::from_secs(20);
+
+/// Bytes that are read on after a refusal.
+const DRAINED: usize = 8 * 1024 * 1024;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(200);
@@ -73,8 +77,26 @@ impl Life {
 pub(super) enum Begun {
     /// There is nothing to send.
     Done(Outcome),
-    /// The body is wanted; how it ended is told here, in the end.
-    Wanted(Box<Ticket>, Reply, oneshot::Receiver<Outcome>),
+    /// The body is wanted.
+    Wanted(Box<Ticket>, Waiting),
+}
+
+/// How a file ends is told here, in the end.
+pub(super) struct Waiting {
+    reply: Reply,
+    outcome: oneshot::Receiver<Outcome>,
+}
+
+impl Waiting {
+    /// It has failed.
+    pub(super) fn fail(self, outcome: Outcome) {
+        self.reply.give(outcome);
+    }
+
+    /// Nobody waits for it any more.
+    pub(super) fn end(self) {
+        self.reply.withdraw();
+    }
 }
 
 /// Why a body did not come whole.
@@ -86,10 +108,10 @@ pub(super) enum Stopped {
 }
 
 impl Offer {
-    /// Web uploads keep both where another file has the name.
-    pub(super) fn new(web: &Web, client: &Client, conflict: Conflict, cut: Cut) -> Self {
-        let put = Put { on_conflict: conflict, dry_run: false, digest: ferry_proto::Algorithm::Sha256 };
-        let terms = Terms { asks_ahead: false, ..web.house.terms(client, put, cut) };
+    /// `upload` is the number of an upload that only its URL may go on with.
+    pub(super) fn new(web: &Web, client: &Client, conflict: Conflict, upload: Option<u64>, cut: Cut) -> Self {
+        let put = Put { on_conflict: conflict, dry_run: false, digest: Algorithm::Sha256 };
+        let terms = Terms { asks_ahead: false, upload, ..web.house.terms(client, put, cut) };
         Offer { terms: Arc::new(terms), life: Life::new(), journal: Arc::new(Journal::of(&client.name)) }
     }
 
@@ -107,7 +129,7 @@ impl Offer {
         loop {
             match begun.map_err(|_| Refusal::internal())? {
                 Begin::Answered => return Ok(Begun::Done(outcome.await.map_err(|_| Refusal::internal())?)),
-                Begin::Send(ticket, reply) => return Ok(Begun::Wanted(ticket, reply, outcome)),
+                Begin::Send(ticket, reply) => return Ok(Begun::Wanted(ticket, Waiting { reply, outcome })),
                 Begin::Busy(_, reply) if since.elapsed() > BUSY => {
                     reply.withdraw();
                     let detail = "another request sends this very file: try again when it has ended";
@@ -146,20 +168,83 @@ impl Offer {
     }
 }
 
-/// Opens a body at an offset.
-pub(super) async fn open(
-    web: &Web,
-    ticket: Box<Ticket>,
-    offset: u64,
-) -> Result<Result<Upload<LocalStore>, Outcome>, Refusal> {
-    let uploads = web.house.uploads.clone();
-    spawn_blocking(move || uploads.open_body(*ticket, offset)).await.map_err(|_| Refusal::internal())
+/// A body that is open, and what else is made of the bytes that come now.
+///
+/// It lets go of the body on a thread for disks, wherever it is dropped.
+pub(super) struct Sink {
+    upload: Option<Box<Upload<LocalStore>>>,
+    /// The digest of this request's bytes alone.
+    pub(super) checksum: Option<Hasher>,
+}
+
+impl Sink {
+    /// Opens a body at an offset.
+    pub(super) async fn open(web: &Web, ticket: Box<Ticket>, offset: u64) -> Result<Self, Refusal> {
+        let uploads = web.house.uploads.clone();
+        let opened = spawn_blocking(move || uploads.open_body(*ticket, offset)).await;
+        let upload = opened.map_err(|_| Refusal::internal())??;
+        Ok(Sink { upload: Some(Box::new(upload)), checksum: None })
+    }
+
+    /// Does something with the body that may take a while.
+    pub(super) async fn with<T: Send + 'static>(
+        mut self,
+        work: impl FnOnce(&mut Upload<LocalStore>) -> Result<T, Outcome> + Send + 'static,
+    ) -> Result<(Self, Result<T, Outcome>), Refusal> {
+        let done = spawn_blocking(move || {
+            let done = self.upload.as_deref_mut().map_or_else(|| Err(lost()), work);
+            (self, done)
+        });
+        done.await.map_err(|_| Refusal::internal())
+    }
+
+    /// Bytes that have come so far.
+    pub(super) fn length(&self) -> u64 {
+        self.upload.as_deref().map_or(0, Upload::length)
+    }
+
+    /// Has a whole body committed, if it has the digest that its sender has said, if any.
+    pub(super) async fn complete(
+        mut self,
+        said: Option<Digest>,
+        waiting: Waiting,
+    ) -> Result<Outcome, Refusal> {
+        let Waiting { reply, outcome } = waiting;
+        let handed_in = spawn_blocking(move || match self.upload.take() {
+            Some(upload) => match said.map_or_else(|| upload.digest(), Ok) {
+                Ok(digest) => upload.complete(digest, reply),
+                Err(failed) => reply.give(failed),
+            },
+            None => reply.give(lost()),
+        });
+        handed_in.await.map_err(|_| Refusal::internal())?;
+        outcome.await.map_err(|_| Refusal::internal())
+    }
+
+    fn append(&mut self, chunk: Chunk) -> Result<(), Outcome> {
+        if let Some(checksum) = &mut self.checksum {
+            checksum.update(chunk.as_ref());
+        }
+        self.upload.as_mut().map_or_else(|| Err(lost()), |upload| upload.append(chunk))
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        if let (Some(upload), Ok(runtime)) = (self.upload.take(), Handle::try_current()) {
+            runtime.spawn_blocking(move || drop(upload));
+        }
+    }
+}
+
+fn lost() -> Outcome {
+    Outcome::Failed(Code::Internal, "the server has lost track of this file".to_owned())
 }
 
 /// Bytes on their way to the disk, and the room that they take.
 struct Chunk {
     bytes: Buffer,
-    _room: Vec<Permit>,
+    room: Vec<Permit>,
 }
 
 impl AsRef<[u8]> for Chunk {
@@ -168,53 +253,58 @@ impl AsRef<[u8]> for Chunk {
     }
 }
 
-type Written = (Upload<LocalStore>, Result<(), Outcome>);
+type Written = (Sink, Result<(), Outcome>);
 
-/// Takes a body in. What has come before it stopped is written in any case.
+/// Takes a body in, until it is whole or `until` comes first. What has come before it stopped is written in any case.
 pub(super) async fn take_in(
     web: &Web,
-    upload: Upload<LocalStore>,
-    mut body: Incoming,
+    sink: Sink,
+    body: &mut Incoming,
     life: &Life,
-) -> Result<(Upload<LocalStore>, Result<(), Stopped>), Refusal> {
-    let (mut free, mut writing): (_, Option<JoinHandle<Written>>) = (Some(upload), None);
+    until: impl Future<Output = ()>,
+) -> Result<(Sink, Result<(), Stopped>), Refusal> {
+    let mut until = pin!(until);
+    let (mut free, mut writing): (_, Option<JoinHandle<Written>>) = (Some(sink), None);
     let (mut gathered, mut came): (Option<Chunk>, Option<Bytes>) = (None, None);
     let (mut is_whole, mut stopped) = (false, None);
     loop {
-        if let Some(mut upload) = free.take() {
+        if let Some(mut sink) = free.take() {
             match gathered.take() {
                 Some(chunk) => {
                     writing = Some(spawn_blocking(move || {
-                        let appended = upload.append(chunk);
-                        (upload, appended)
+                        let appended = sink.append(chunk);
+                        (sink, appended)
                     }));
                 }
-                None if is_whole => return Ok((upload, stopped.map_or(Ok(()), Err))),
-                None => free = Some(upload),
+                None if is_whole && came.is_none() => return Ok((sink, stopped.map_or(Ok(()), Err))),
+                None => free = Some(sink),
             }
         }
         let has_room = gathered.as_ref().is_none_or(|chunk| chunk.bytes.len() < PIECE);
         tokio::select! {
             biased;
-            written = async { writing.as_mut().expect("the branch is disabled without one").await }, if writing.is_some() => {
+            written = async { writing.as_mut().expect("the branch is disabled without one").await },
+                if writing.is_some() =>
+            {
                 writing = None;
-                let (upload, appended) = written.map_err(|_| Refusal::internal())?;
+                let (sink, appended) = written.map_err(|_| Refusal::internal())?;
                 if let Err(outcome) = appended {
-                    return Ok((upload, Err(Stopped::Failed(outcome))));
+                    return Ok((sink, Err(Stopped::Failed(outcome))));
                 }
-                free = Some(upload);
+                free = Some(sink);
             }
             // Its bytes are here already; nobody waits for those that others have not sent yet.
             permit = web.house.room.take(came.as_ref().map_or(0, Bytes::len)), if came.is_some() => {
                 if let Some(bytes) = came.take() {
                     let chunk = gathered.get_or_insert_with(|| Chunk {
                         bytes: web.house.buffers.take_empty(PIECE),
-                        _room: Vec::new(),
+                        room: Vec::new(),
                     });
                     chunk.bytes.extend_from_slice(&bytes);
-                    chunk._room.push(permit);
+                    chunk.room.push(permit);
                 }
             }
+            () = &mut until, if !is_whole => (is_whole, stopped) = (true, Some(Stopped::Cut)),
             frame = timeout(limits::UNREAD, body.frame()), if came.is_none() && has_room && !is_whole => {
                 match frame {
                     Ok(Some(Ok(frame))) => {
@@ -229,46 +319,54 @@ pub(super) async fn take_in(
     }
 }
 
-/// Has a whole body committed, if it has the digest that its sender has said, if any.
-pub(super) async fn complete(
-    upload: Upload<LocalStore>,
-    said: Option<Digest>,
-    reply: Reply,
-    outcome: oneshot::Receiver<Outcome>,
-) -> Result<Outcome, Refusal> {
-    let handed_in = spawn_blocking(move || match said.map_or_else(|| upload.digest(), Ok) {
-        Ok(digest) => upload.complete(digest, reply),
-        Err(failed) => reply.give(failed),
-    });
-    handed_in.await.map_err(|_| Refusal::internal())?;
-    outcome.await.map_err(|_| Refusal::internal())
+/// Reads on for a while after a refusal, so that the reason is not lost to a reset.
+pub(super) async fn drain(body: &mut Incoming) {
+    let mut left = DRAINED;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Whoever has more to say than that hears of a reset.
+    let _ = timeout(limits::GOODBYE_DRAIN, reading).await;
 }
 
-/// What is said of an upload that has ended: its receipt, or why there is none.
-pub(super) fn receipt(outcome: Outcome, offered: &RelPath, size: u64) -> Result<Response<Body>, Refusal> {
-    let (status, word, digest, size, name) = match outcome {
-        Outcome::Stored(digest, size, name) => (StatusCode::CREATED, "sent", digest, size, name),
-        Outcome::Held(digest, name) => (StatusCode::OK, "held", digest, size, name),
-        failed => return Err(failed.into()),
-    };
-    let digest = digest.ok_or_else(Refusal::internal)?;
-    let name = name.as_ref().unwrap_or(offered);
-    let location = format!("/files/{}", url::encode(name));
-    let mut response = answer::object(&json!({
-        "status": word,
-        "name": name.to_string(),
-        "location": location,
-        "bytes": size,
-        "digest": format!("sha256:{}", digest.hex()),
-    }));
-    *response.status_mut() = status;
-    answer::put(&mut response, FERRY_STATUS, word);
-    answer::put(&mut response, REPR_DIGEST, &said_digest(&digest));
-    answer::put(&mut response, header::CONTENT_LOCATION, &location);
-    if status == StatusCode::CREATED {
-        answer::put(&mut response, header::LOCATION, &location);
+/// The proof that a file has arrived.
+#[derive(Clone)]
+pub(super) struct Receipt {
+    /// `sent` or `held`.
+    pub(super) status: &'static str,
+    pub(super) digest: Digest,
+    /// The name that it has.
+    pub(super) name: RelPath,
+}
+
+impl Receipt {
+    /// Of an upload that has ended well; else why it has not.
+    pub(super) fn of(outcome: Outcome, offered: &RelPath) -> Result<Self, Refusal> {
+        let (status, digest, name) = match outcome {
+            Outcome::Stored(digest, _, name) => ("sent", digest, name),
+            Outcome::Held(digest, name) => ("held", digest, name),
+            failed => return Err(failed.into()),
+        };
+        let digest = digest.ok_or_else(Refusal::internal)?;
+        Ok(Receipt { status, digest, name: name.unwrap_or_else(|| offered.clone()) })
     }
-    Ok(response)
+
+    /// Where the file is now.
+    pub(super) fn location(&self) -> String {
+        format!("/files/{}", url::encode(&self.name))
+    }
+
+    /// Says all of it in headers.
+    pub(super) fn put_into(&self, response: &mut Response<Body>) {
+        answer::put(response, FERRY_STATUS, self.status);
+        answer::put(response, REPR_DIGEST, &said_digest(&self.digest));
+        answer::put(response, header::CONTENT_LOCATION, &self.location());
+    }
 }
 
 /// What is said to somebody whose body did not come whole. Mostly nobody hears it.

@@ -16,15 +16,20 @@ mod media;
 mod page;
 mod patience;
 mod put;
+mod tus;
 mod url;
 mod visitor;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use ferry_proto::Code;
-use ferry_store::Cut;
+use ferry_store::{Cut, lock};
 use http_body_util::{BodyExt, Limited};
-use hyper::{Method, Request, Response, body::Incoming, http::request::Parts};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming, header, http::request::Parts};
 use tokio::time::timeout;
 
 use self::{
@@ -34,7 +39,7 @@ use self::{
 };
 pub(crate) use self::{certificate::Certificate, listen::run};
 use crate::{
-    catalogue::{ClientId, Standing},
+    catalogue::{ClientId, GrantId, Standing},
     session::Sessions,
     shares::Shares,
 };
@@ -51,40 +56,75 @@ const OBJECT: usize = 1024 * 1024;
 /// How long such a request takes to come whole, at 100 kB/s.
 const OBJECT_TIME: Duration = Duration::from_secs(10);
 
+/// How often uploads are looked for that nobody goes on with.
+const LOOK: Duration = Duration::from_secs(60);
+
 /// What every request uses.
 pub(crate) struct Web {
     house: Arc<Sessions>,
     /// Connections.
     seats: Arc<Shares>,
     readers: Arc<Shares>,
+    uploads: tus::Desk,
+    /// Ends what was begun under a grant, by whichever request.
+    cuts: Mutex<HashMap<GrantId, Cut>>,
 }
 
 impl Web {
     pub(crate) fn new(house: Arc<Sessions>) -> Arc<Self> {
-        Arc::new(Web { house, seats: Shares::new(CONNECTIONS), readers: Shares::new(READS) })
+        let (seats, readers) = (Shares::new(CONNECTIONS), Shares::new(READS));
+        let web =
+            Arc::new(Web { house, seats, readers, uploads: tus::Desk::default(), cuts: Mutex::default() });
+        let tidied = Arc::downgrade(&web);
+        tokio::spawn(async move {
+            let mut looks = tokio::time::interval(LOOK);
+            while let Some(web) = tidied.upgrade() {
+                web.uploads.let_go_of_idle();
+                drop(web);
+                looks.tick().await;
+            }
+        });
+        web
     }
 
-    /// Answers one request.
+    /// Answers one request. It is done to its end even where the connection ends first: what has come of a body stays.
     async fn answer(
         self: Arc<Self>,
         request: Request<Incoming>,
         connection: Arc<Connection>,
     ) -> Response<Body> {
-        let (parts, body) = request.into_parts();
-        let (method, address) = (parts.method.clone(), connection.address);
-        let answered = self.of_anybody(&parts, body, &connection).await;
-        answer::seal(answered.unwrap_or_else(|refusal| {
-            tracing::debug!(%address, %method, code = %refusal.code(), "a web request was refused");
-            refusal.into_response()
+        let (parts, mut body) = request.into_parts();
+        let answered = tokio::spawn(async move {
+            let answered = self.of_anybody(&parts, &mut body, &connection).await;
+            let response = answered.unwrap_or_else(Refusal::into_response);
+            let status = response.status();
+            if status.is_client_error() || status.is_server_error() {
+                let (address, method) = (connection.address, &parts.method);
+                tracing::debug!(%address, %method, %status, "a web request was refused");
+                // Who waits for leave to send is not given it.
+                if !parts.headers.contains_key(header::EXPECT) {
+                    intake::drain(&mut body).await;
+                }
+            }
+            response
+        });
+        answer::seal(answered.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a web request ended in a panic");
+            Refusal::internal().into_response()
         }))
     }
 
     /// What anybody may ask for, whom nobody knows.
-    async fn of_anybody(&self, parts: &Parts, body: Incoming, connection: &Connection) -> Answer {
+    async fn of_anybody(&self, parts: &Parts, body: &mut Incoming, connection: &Connection) -> Answer {
         let headers = &parts.headers;
         let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
         match parts.uri.path() {
             "/" if is_read => page::part("index.html", headers),
+            "/uploads" | "/uploads/" if parts.method == Method::OPTIONS => Ok(tus::options(self)),
+            // No fault, and browsers would tell their owners of one.
+            "/session" if parts.method == Method::GET && !visitor::says_who(headers) => {
+                Ok(answer::nothing(StatusCode::NO_CONTENT))
+            }
             "/session" if parts.method == Method::POST => {
                 visitor::sign_in(self, headers, &object(body).await?).await
             }
@@ -96,7 +136,7 @@ impl Web {
     }
 
     /// What takes somebody who is known, and may be here until the end.
-    async fn of_somebody(&self, parts: &Parts, body: Incoming, connection: &Connection) -> Answer {
+    async fn of_somebody(&self, parts: &Parts, body: &mut Incoming, connection: &Connection) -> Answer {
         let visitor = Visitor::of(self, &parts.method, &parts.headers).await?;
         if !connection.is_of(visitor.client.id, self) {
             return Err(Refusal::busy(
@@ -108,7 +148,7 @@ impl Web {
         let changed = |now: &HashMap<ClientId, Standing>| {
             now.get(&id).copied().filter(|now| now.shut_out.is_some() || now.grant > grant)
         };
-        let cut = Cut::default();
+        let cut = lock(&self.cuts).entry(grant).or_default().clone();
         tokio::select! {
             biased;
             Ok(now) = standings.wait_for(|now| changed(now).is_some()) => {
@@ -122,7 +162,7 @@ impl Web {
         }
     }
 
-    async fn route(&self, parts: &Parts, body: Incoming, visitor: &Visitor, cut: &Cut) -> Answer {
+    async fn route(&self, parts: &Parts, body: &mut Incoming, visitor: &Visitor, cut: &Cut) -> Answer {
         let (method, headers, client) = (&parts.method, &parts.headers, &visitor.client);
         let path = parts.uri.path();
         let (first, rest) = path[1..].split_at(path[1..].find('/').unwrap_or(path.len() - 1));
@@ -148,13 +188,14 @@ impl Web {
                     _ => Err(Refusal::method("GET, HEAD, PUT")),
                 }
             }
+            "uploads" => tus::uploads(self, client, parts, rest, body, cut.clone()).await,
             _ => Err(Refusal::not_found()),
         }
     }
 }
 
 /// The body of a request that is an object, if it is short and comes in time.
-async fn object(body: Incoming) -> Result<Vec<u8>, Refusal> {
+async fn object(body: &mut Incoming) -> Result<Vec<u8>, Refusal> {
     let whole = timeout(OBJECT_TIME, Limited::new(body, OBJECT).collect()).await;
     let too_much = |_| Refusal::new(Code::TooLarge, "the request is too long, or did not come whole");
     Ok(whole.map_err(|_| intake::cut())?.map_err(too_much)?.to_bytes().into())

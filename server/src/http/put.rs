@@ -1,14 +1,17 @@
 //! `PUT /files/PATH`: the body is the file, and the answer its receipt.
 
-use ferry_proto::{Code, Conflict, Header, Kind, RelPath};
-use ferry_store::Cut;
+use std::future::pending;
+
+use ferry_proto::{Code, Conflict, Digest, Header, Kind, RelPath};
+use ferry_store::{Cut, Outcome};
 use hyper::{HeaderMap, StatusCode, body::Incoming, header};
+use serde_json::json;
 
 use super::{
     Web,
-    answer::{Answer, Refusal},
+    answer::{self, Answer, Refusal},
     headers,
-    intake::{self, Begun, Offer, Stopped},
+    intake::{self, Begun, Offer, Receipt, Sink, Stopped},
 };
 use crate::catalogue::Client;
 
@@ -18,7 +21,7 @@ pub(super) async fn put(
     client: &Client,
     path: RelPath,
     headers: &HeaderMap,
-    body: Incoming,
+    body: &mut Incoming,
     cut: Cut,
 ) -> Answer {
     if !client.grant.put {
@@ -32,40 +35,61 @@ pub(super) async fn put(
     let size = length(headers)?;
     let only_if_new = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value == "*");
     let conflict = if only_if_new { Conflict::Fail } else { Conflict::KeepBoth };
-    let offer = Offer::new(web, client, conflict, cut);
+    let offer = Offer::new(web, client, conflict, None, cut);
     let header = Header { size, digest: said, ..Header::new(path.clone(), Kind::File) };
-    let exists = |refusal: Refusal| match refusal.code() {
+    let stored = store(web, &offer, header, said, body).await;
+    let outcome = stored.map_err(|refusal| match refusal.code() {
         Code::Exists if only_if_new => refusal.with_status(StatusCode::PRECONDITION_FAILED),
         _ => refusal,
+    })?;
+    let receipt = Receipt::of(outcome, &path)?;
+    let mut response = answer::object(&json!({
+        "status": receipt.status,
+        "name": receipt.name.to_string(),
+        "location": receipt.location(),
+        "digest": format!("sha256:{}", receipt.digest.hex()),
+    }));
+    receipt.put_into(&mut response);
+    if receipt.status == "sent" {
+        *response.status_mut() = StatusCode::CREATED;
+        answer::put(&mut response, header::LOCATION, &receipt.location());
+    }
+    Ok(response)
+}
+
+async fn store(
+    web: &Web,
+    offer: &Offer,
+    header: Header,
+    said: Option<Digest>,
+    body: &mut Incoming,
+) -> Result<Outcome, Refusal> {
+    let (ticket, waiting) = match offer.begin(web, header).await? {
+        Begun::Done(failed @ Outcome::Failed(..)) => return Err(failed.into()),
+        Begun::Done(outcome) => return Ok(outcome),
+        Begun::Wanted(ticket, waiting) => (ticket, waiting),
     };
-    let (ticket, reply, outcome) = match offer.begin(web, header).await? {
-        Begun::Done(outcome) => {
-            return intake::receipt(outcome, &path, size.unwrap_or_default()).map_err(exists);
-        }
-        Begun::Wanted(ticket, reply, outcome) => (ticket, reply, outcome),
-    };
-    let upload = match intake::open(web, ticket, 0).await? {
-        Ok(upload) => upload,
-        Err(failed) => {
-            reply.give(failed.clone());
-            return Err(failed.into());
+    let sink = match Sink::open(web, ticket, 0).await {
+        Ok(sink) => sink,
+        Err(refusal) => {
+            waiting.end();
+            return Err(refusal);
         }
     };
-    let (upload, taken) = intake::take_in(web, upload, body, offer.life()).await?;
-    let outcome = match taken {
-        Ok(()) => intake::complete(upload, said, reply, outcome).await?,
-        Err(Stopped::Failed(failed)) => {
-            reply.give(failed.clone());
-            failed
+    match intake::take_in(web, sink, body, offer.life(), pending()).await? {
+        (sink, Ok(())) => match sink.complete(said, waiting).await? {
+            failed @ Outcome::Failed(..) => Err(failed.into()),
+            outcome => Ok(outcome),
+        },
+        (_, Err(Stopped::Failed(failed))) => {
+            waiting.fail(failed.clone());
+            Err(failed.into())
         }
-        Err(Stopped::Cut) => {
-            reply.withdraw();
-            // What it leaves is removed, which is disk work.
-            let _ = tokio::task::spawn_blocking(move || drop(upload)).await;
-            return Err(intake::cut());
+        (_, Err(Stopped::Cut)) => {
+            waiting.end();
+            Err(intake::cut())
         }
-    };
-    intake::receipt(outcome, &path, size.unwrap_or_default()).map_err(exists)
+    }
 }
 
 /// The bytes of a body, if they were said. What was said twice, or is no number, the HTTP library has refused.

@@ -111,6 +111,11 @@ impl Visitor {
     }
 }
 
+/// Whether a request has anything that could tell who is behind it.
+pub(super) fn says_who(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::AUTHORIZATION) || Cookie::of(headers).is_some()
+}
+
 fn known(client: Client, peer: Peer) -> Result<Visitor, Refusal> {
     match client.shut_out(SystemTime::now()) {
         None => Ok(Visitor { client, peer }),

@@ -83,6 +83,12 @@ impl Ticket {
         Ok(Some(Ticket { target, header: header.clone(), is_free: false, ownership: Some(ownership), begun }))
     }
 
+    /// Its body can be rolled back, even where nobody else could go on with it.
+    pub fn with_marks(self) -> Self {
+        // What is fleeting has no name that it could be opened by again.
+        Ticket { is_free: false, ..self }
+    }
+
     /// The header that it was offered with.
     pub fn header(&self) -> &Header {
         &self.header
@@ -97,6 +103,12 @@ impl Ticket {
     pub fn prefix(&self) -> Option<Digest> {
         self.begun.as_ref().map(|begun| begun.hasher.so_far())
     }
+}
+
+/// How far a body had come, and its digest.
+pub struct Mark {
+    length: u64,
+    hasher: Hasher,
 }
 
 /// A body that arrives. Dropping it leaves what can be gone on with and removes what cannot.
@@ -261,6 +273,46 @@ impl<S: Store> Upload<S> {
             let staged = store.reopen(id, offset).step("open a body again", &self.target.path)?;
             save(&**ledger, ownership, &staged, offset, state)
         })
+    }
+
+    /// What can be rolled back to.
+    pub fn mark(&self) -> Result<Mark, Outcome> {
+        Ok(Mark { length: self.length, hasher: self.hashing.so_far()? })
+    }
+
+    /// Takes back what has come since a mark of this body, whose ticket has them.
+    pub fn roll_back(&mut self, mark: Mark) -> Result<(), Outcome> {
+        let Mark { length, hasher } = mark;
+        let Some(staged) = self.staged.take() else {
+            return Err(Fault::new(Code::Cancelled, "the body was given up").into());
+        };
+        let id = staged.id();
+        drop(staged);
+        let Shared { store, ledger, hashers, .. } = &*self.shared;
+        let state = hasher.state(length);
+        let staged = hold(self.ownership.as_ref(), || {
+            let staged = store.reopen(id, length).step("open a body again", &self.target.path)?;
+            // A checkpoint of bytes that are gone is none.
+            if let (Some(ownership), Some(saved)) = (&self.ownership, &mut self.saved)
+                && saved.0 > length
+            {
+                save(&**ledger, ownership, &staged, length, state.clone())?;
+                *saved = (length, state);
+            }
+            Ok(staged)
+        });
+        match staged {
+            Ok(staged) => {
+                self.staged = Some(staged);
+                self.length = length;
+                self.hashing = hashers.hashing(hasher, self.header.size, self.target.terms.meter.clone());
+                Ok(())
+            }
+            Err(fault) => {
+                self.shared.discard(self.ownership.as_ref(), id);
+                Err(fault.into())
+            }
+        }
     }
 
     /// Hands the body to the committer if it has the announced size and the sender's digest; the reply is called

@@ -31,7 +31,7 @@ use std::{
 use ferry_proto::{Algorithm, Code, Conflict, Digest, RelPath};
 
 pub use self::{
-    body::{Ticket, Upload},
+    body::{Mark, Ticket, Upload},
     decide::Busy,
     lessons::Lesson,
     owners::Lease,
@@ -82,6 +82,9 @@ pub struct Terms {
     pub dry_run: bool,
     /// How digests are made.
     pub digest: Algorithm,
+    /// The number of the one upload that a body under these terms is part of. Without it whatever agrees in all else is gone
+    /// on with, because whoever sends it compares what is there; with it only what was begun under the same number.
+    pub upload: Option<u64>,
     /// Whether it is asked for a digest before its bytes where that may spare them. Who cannot tell one sends them.
     pub asks_ahead: bool,
     /// The largest file.

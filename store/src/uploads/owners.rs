@@ -226,7 +226,7 @@ mod tests {
 
     fn key() -> BodyKey {
         let path = RelPath::new("large").unwrap();
-        BodyKey { client: "one".to_owned(), path, size: 1, modified: None, digest: None }
+        BodyKey { client: "one".to_owned(), path, size: 1, modified: None, digest: None, upload: None }
     }
 
     fn claim(owners: &Arc<Owners>, asked: Option<Question>) -> Claimed {

@@ -104,6 +104,7 @@ impl Target {
             size: header.size?,
             modified: header.modified,
             digest: header.digest,
+            upload: self.terms.upload,
         })
     }
 

@@ -290,6 +290,7 @@ impl Client {
             conflict: Conflict::Replace,
             dry_run: false,
             digest: Algorithm::Sha256,
+            upload: None,
             asks_ahead: true,
             max_file: limits::FILE,
             quota: None,

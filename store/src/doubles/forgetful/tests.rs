@@ -213,7 +213,14 @@ fn a_call_at_which_the_power_goes_is_done_or_not_and_later_ones_fail() {
 
 #[test]
 fn what_the_ledger_has_written_stays() {
-    let key = BodyKey { client: "anna".into(), path: key("name"), size: 9, modified: None, digest: None };
+    let key = BodyKey {
+        client: "anna".into(),
+        path: key("name"),
+        size: 9,
+        modified: None,
+        digest: None,
+        upload: None,
+    };
     let checkpoint =
         Checkpoint { id: StageId(1), key, offset: 5, kept: None, at: std::time::SystemTime::now() };
     for machine in (0..SEEDS).map(machine) {
