@@ -29,6 +29,26 @@ macro_rules! parts {
 const PARTS: &[Part] = parts! {
     "index.html": "text/html; charset=utf-8",
     "page.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+    "choosing.js": "text/javascript; charset=utf-8",
+    "fault.js": "text/javascript; charset=utf-8",
+    "hasher.js": "text/javascript; charset=utf-8",
+    "hashing.js": "text/javascript; charset=utf-8",
+    "http.js": "text/javascript; charset=utf-8",
+    "known.js": "text/javascript; charset=utf-8",
+    "memory.js": "text/javascript; charset=utf-8",
+    "pace.js": "text/javascript; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "queue.js": "text/javascript; charset=utf-8",
+    "rows.js": "text/javascript; charset=utf-8",
+    "session.js": "text/javascript; charset=utf-8",
+    "sha256.js": "text/javascript; charset=utf-8",
+    "shown.js": "text/javascript; charset=utf-8",
+    "tus.js": "text/javascript; charset=utf-8",
+    "upload.js": "text/javascript; charset=utf-8",
+    "view.js": "text/javascript; charset=utf-8",
+    "vigil.js": "text/javascript; charset=utf-8",
+    "words.js": "text/javascript; charset=utf-8",
 };
 
 /// `GET /` and `GET /page/NAME`. What has a new version has another tag, so browsers ask each time and are rarely sent it.

@@ -1,0 +1,143 @@
+// Puts it together: who is in, what is to be sent, and what is seen of it.
+//
+// The address says which view is open (`#/send`), or brings an invite (`#invite=…`), which does not stay there.
+
+import { fromInput, fromTransfer, into } from "./choosing.js";
+import { Fault } from "./fault.js";
+import { Hashers } from "./hashing.js";
+import { Known } from "./known.js";
+import { Memory } from "./memory.js";
+import { Queue } from "./queue.js";
+import * as session from "./session.js";
+import * as tus from "./tus.js";
+import { Uploads } from "./upload.js";
+import { View } from "./view.js";
+import { watchOver } from "./vigil.js";
+import { choose, speak } from "./words.js";
+
+const words = speak(choose(navigator.languages));
+const memory = new Memory(localStorage);
+const known = new Known(session.known, () => queue.waiting());
+const uploads = new Uploads({ tus, hashers: new Hashers(), known, memory });
+
+const queue = new Queue({
+    send,
+    cancel: (item) => uploads.cancel(item),
+    changed: () => {
+        view.queue(queue);
+        vigil.look();
+    },
+});
+
+/** Who is in: what `GET /session` says, or null. */
+let aboard = null;
+let invite = null;
+
+const view = new View(words, {
+    again: () => location.reload(),
+    join,
+    use: () => view.join(session.deviceName()),
+    keep() {
+        forgetInvite();
+        enter(aboard);
+    },
+    async signOut() {
+        queue.pause();
+        await session.close().catch(() => {});
+        memory.clear();
+        aboard = null;
+        view.gate(words.signedOut);
+    },
+    chosen: (list) => add(fromInput(list)),
+    dropped,
+    pause: (wanted) => (wanted ? queue.pause() : queue.resume()),
+    retry: (item) => queue.retry(item),
+    retryAll: () => queue.retryAll(),
+    remove: (item) => queue.remove(item),
+    tidy: () => queue.tidy(),
+});
+
+const vigil = watchOver(queue);
+
+addEventListener("hashchange", arrive);
+await arrive();
+
+/** The page was opened, or its address has changed. */
+async function arrive() {
+    const brought = session.inviteIn(location.hash);
+    if (!brought && aboard) return route();
+    invite = brought;
+    if (!aboard) {
+        view.asking();
+        try {
+            aboard = await session.current();
+        } catch {
+            return view.gate(words.unreachable, true);
+        }
+    }
+    if (aboard && invite && !queue.over) view.choice(aboard);
+    else if (invite) view.join(session.deviceName());
+    else if (aboard) enter(aboard);
+    else view.gate();
+}
+
+/** An invite is accepted. Nothing of it stays in the page or its address once there is a session. */
+async function join(name) {
+    view.joining();
+    const changes = aboard !== null && !queue.over;
+    try {
+        aboard = await session.open(invite, name || session.deviceName());
+    } catch (fault) {
+        const notice = fault.kind === "refused" ? words.inviteSpent : words.unreachable;
+        return view.join(name, notice);
+    }
+    forgetInvite();
+    if (changes) {
+        // What was chosen for one place does not go to another.
+        memory.clear();
+        return location.reload();
+    }
+    enter(aboard);
+}
+
+function enter(who) {
+    route();
+    view.aboard(who);
+    queue.wake();
+}
+
+/** One view is there so far. */
+function route() {
+    if (location.hash !== "#/send") history.replaceState(null, "", "#/send");
+}
+
+function forgetInvite() {
+    invite = null;
+    history.replaceState(null, "", "#/send");
+}
+
+async function dropped(transfer) {
+    let unread = 0;
+    let found = 0;
+    const taken = (files) => {
+        found += files.length;
+        view.looking(found);
+        add(files);
+    };
+    await fromTransfer(transfer, taken, () => unread++);
+    view.looking(null);
+    if (unread > 0) view.unread(unread);
+}
+
+/** What is too large is not even announced: a server that hangs up on a body cannot say why. */
+async function send(item, report, signal) {
+    const { max_file } = aboard;
+    if (max_file && item.file.size > max_file) throw new Fault("refused", { detail: words.tooLarge(words.size(max_file)) });
+    return uploads.send(item, report, signal);
+}
+
+function add(files) {
+    if (files.length === 0) return;
+    const added = queue.add(into(view.folder(), files));
+    view.announce(added > 0 ? words.announceAdded(added) : words.announceNothing);
+}

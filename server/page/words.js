@@ -1,0 +1,223 @@
+// All that the page says, in English and in Chinese, and how numbers, sizes and times are written there.
+
+const en = {
+    title: "ferry",
+    send: "Send",
+    views: "Views",
+    gateTitle: "Files go ashore here",
+    gateText: "This is a ferry server: it takes in photos, files and folders, and proves that they arrived. To get in you need an invite link from whoever runs it.",
+    gateHow: "They make one with",
+    gateScan: "Scan the code with your phone, or open the link.",
+    joinTitle: "Come aboard",
+    joinText: (host) => `This invite lets this device send files to ${host}.`,
+    joinName: "What this device is called there",
+    join: "Connect",
+    joining: "Connecting …",
+    switchTitle: "A second invite",
+    switchText: (name, server) => `This browser is connected to ${server} as ${name} already. The link that was opened holds another invite.`,
+    switchWarn: "Use it only if it comes from somebody you trust: what you send from then on goes where it says.",
+    keep: (name) => `Stay ${name}`,
+    switch: "Use the new invite",
+    inviteSpent: "This invite cannot be used: it was used already, has expired, or was never made here. Ask for a new one.",
+    unreachable: "The server does not answer.",
+    tryAgain: "Try again",
+    connecting: "Asking the server …",
+    aboard: (name) => `Connected as ${name}`,
+    ashore: (folder) => `into the folder ${folder}`,
+    upTo: (size) => `files up to ${size}`,
+    roomLeft: (size) => `room for ${size}`,
+    untilThen: (date) => `until ${date}`,
+    signOut: "Sign out",
+    signedOut: "Signed out. An invite link lets this browser in again.",
+    mayNot: "This device may not send files to the server: its grant does not include it.",
+    sendTo: (server) => `Send to ${server}`,
+    promise: "Each file is checked, byte for byte: “arrived” means that the server has the same SHA-256, safely on its disk.",
+    choose: "Choose photos or files",
+    chooseFolder: "Choose a folder",
+    orDrop: "or drop files and folders anywhere on this page",
+    dropNow: "Let go to send",
+    folder: "Into the folder",
+    folderHint: "for example Holiday 2026; empty for none",
+    looking: (n) => `Looking through folders: ${n} ${plural("en", n, "file", "files")} so far`,
+    summary: "All files",
+    files: "Files",
+    ofFiles: (done, all, n) => `${done} of ${all} ${plural("en", n, "file", "files")}`,
+    ofBytes: (done, all) => `${done} of ${all}`,
+    left: (time) => `${time} left`,
+    perSecond: (size) => `${size}/s`,
+    pause: "Pause",
+    resume: "Go on",
+    retryAll: "Retry failed",
+    retryNamed: (name) => `Try ${name} again`,
+    removeNamed: (name) => `Remove ${name}`,
+    tidy: "Clear arrived",
+    waiting: "Waiting",
+    checking: "Reading",
+    checkingFor: (percent) => `Reading, ${percent}`,
+    sending: "Sending",
+    storing: "Being stored",
+    arrived: "Arrived, verified",
+    heldNothingSent: "Already there, nothing sent",
+    failed: "Failed",
+    failedFor: (why) => `Failed: ${why}`,
+    nextTry: (time) => `Next try in ${time}`,
+    digestOf: (digest) => `SHA-256 ${digest}`,
+    storedAs: (name) => `Arrived as ${name}`,
+    unreadable: "The file cannot be read. It was changed or moved after it was chosen; choose it again.",
+    differs: "The server has other bytes than this file. Do not delete it here.",
+    lost: "The server answered, but did not finish. Try again.",
+    broken: "This page has a fault.",
+    tooLarge: (size) => `Larger than the ${size} that the server takes.`,
+    paused: "Paused",
+    offline: "No connection. Nothing is lost: it goes on by itself.",
+    offlineFor: (time) => `No connection. Nothing is lost: next try in ${time}.`,
+    busy: (time) => `The server is busy: next try in ${time}.`,
+    over: "The session is over: it was revoked or has expired. Open a new invite link in this tab, and what is left goes on.",
+    stay: "Keep this page open until everything has arrived.",
+    announceAdded: (n) => `${n} ${plural("en", n, "file", "files")} added`,
+    announceNothing: "These files are in the list already.",
+    allThere: "Everything has arrived",
+    someFailed: (n) => `${n} ${plural("en", n, "file has", "files have")} not arrived`,
+    told: (sent, held, failed, bytes, time, rate) =>
+        [
+            `${sent} sent${bytes ? ` (${bytes})` : ""}`,
+            `${held} already there`,
+            `${failed} failed`,
+            rate ? `${time}, ${rate}` : time,
+        ].join(" · "),
+    unreadFolders: (n) => `${n} ${plural("en", n, "item", "items")} could not be read`,
+};
+
+const zh = {
+    title: "ferry",
+    send: "发送",
+    views: "页面",
+    gateTitle: "文件由此上岸",
+    gateText: "这是一台 ferry 服务器：它接收照片、文件和文件夹，并证明它们已完整送达。进入需要服务器主人给您的邀请链接。",
+    gateHow: "邀请链接由此命令生成",
+    gateScan: "用手机扫描二维码，或直接打开链接。",
+    joinTitle: "欢迎登船",
+    joinText: (host) => `此邀请允许本设备向 ${host} 发送文件。`,
+    joinName: "本设备在服务器上的名称",
+    join: "连接",
+    joining: "正在连接……",
+    switchTitle: "又一个邀请",
+    switchText: (name, server) => `此浏览器已作为 ${name} 连接到 ${server}。刚打开的链接中是另一个邀请。`,
+    switchWarn: "仅当它来自您信任的人时才使用：此后发送的文件会去往它指定的位置。",
+    keep: (name) => `继续作为 ${name}`,
+    switch: "使用新邀请",
+    inviteSpent: "此邀请无法使用：它已被使用、已过期，或不是由这台服务器生成的。请索取新的邀请。",
+    unreachable: "服务器没有响应。",
+    tryAgain: "重试",
+    connecting: "正在询问服务器……",
+    aboard: (name) => `已作为 ${name} 连接`,
+    ashore: (folder) => `存入文件夹 ${folder}`,
+    upTo: (size) => `单个文件不超过 ${size}`,
+    roomLeft: (size) => `剩余空间 ${size}`,
+    untilThen: (date) => `有效至 ${date}`,
+    signOut: "退出",
+    signedOut: "已退出。打开邀请链接可再次进入。",
+    mayNot: "本设备无权向服务器发送文件：其授权不包含此项。",
+    sendTo: (server) => `发送到 ${server}`,
+    promise: "每个文件都会逐字节核对：“已送达”表示服务器上的 SHA-256 与本机一致，并已安全写入磁盘。",
+    choose: "选择照片或文件",
+    chooseFolder: "选择文件夹",
+    orDrop: "或将文件和文件夹拖放到本页任意位置",
+    dropNow: "松开即可发送",
+    folder: "存入文件夹",
+    folderHint: "例如 2026假期；可留空",
+    looking: (n) => `正在查看文件夹：已找到 ${n} 个文件`,
+    summary: "全部文件",
+    files: "文件",
+    ofFiles: (done, all) => `${done} / ${all} 个文件`,
+    ofBytes: (done, all) => `${done} / ${all}`,
+    left: (time) => `剩余 ${time}`,
+    perSecond: (size) => `${size}/秒`,
+    pause: "暂停",
+    resume: "继续",
+    retryAll: "重试失败项",
+    retryNamed: (name) => `重试 ${name}`,
+    removeNamed: (name) => `移除 ${name}`,
+    tidy: "清除已送达",
+    waiting: "等待中",
+    checking: "读取中",
+    checkingFor: (percent) => `读取中 ${percent}`,
+    sending: "发送中",
+    storing: "存储中",
+    arrived: "已送达，校验一致",
+    heldNothingSent: "服务器已有，无需发送",
+    failed: "失败",
+    failedFor: (why) => `失败：${why}`,
+    nextTry: (time) => `${time}后重试`,
+    digestOf: (digest) => `SHA-256 ${digest}`,
+    storedAs: (name) => `已存为 ${name}`,
+    unreadable: "无法读取此文件：选择之后它被更改或移动了。请重新选择。",
+    differs: "服务器上的内容与此文件不同。请勿删除本地文件。",
+    lost: "服务器有响应，但没有完成。请重试。",
+    broken: "本页面出现故障。",
+    tooLarge: (size) => `超过服务器允许的 ${size}。`,
+    paused: "已暂停",
+    offline: "没有连接。不会丢失任何内容，稍后自动继续。",
+    offlineFor: (time) => `没有连接。不会丢失任何内容，${time}后重试。`,
+    busy: (time) => `服务器繁忙，${time}后重试。`,
+    over: "会话已结束：已被撤销或已过期。请在此标签页中打开新的邀请链接，剩余文件将继续发送。",
+    stay: "请保持此页面打开，直到全部送达。",
+    announceAdded: (n) => `已添加 ${n} 个文件`,
+    announceNothing: "这些文件已在列表中。",
+    allThere: "全部已送达",
+    someFailed: (n) => `${n} 个文件未送达`,
+    told: (sent, held, failed, bytes, time, rate) =>
+        [`发送 ${sent} 个${bytes ? `（${bytes}）` : ""}`, `已存在 ${held} 个`, `失败 ${failed} 个`, rate ? `用时 ${time}，${rate}` : `用时 ${time}`].join(" · "),
+    unreadFolders: (n) => `${n} 项无法读取`,
+};
+
+export const languages = { en, "zh-Hans": zh };
+
+/** The first language of the browser's that is spoken here. */
+export function choose(wanted) {
+    for (const tag of wanted) {
+        if (/^zh\b/i.test(tag)) return "zh-Hans";
+        if (/^en\b/i.test(tag)) return "en";
+    }
+    return "en";
+}
+
+/** The words of a language, and with them the ways in which it writes figures. */
+export function speak(language) {
+    const format = (options) => new Intl.NumberFormat(language, options);
+    const unit = (name) => format({ style: "unit", unit: name, unitDisplay: "short", maximumFractionDigits: 0 });
+    // Powers of 1000, as the programs write them.
+    const sizes = ["B", "kB", "MB", "GB", "TB"];
+    const digits = [format({ maximumFractionDigits: 0 }), format({ maximumFractionDigits: 1 })];
+    const times = { hour: unit("hour"), minute: unit("minute"), second: unit("second") };
+    const number = format({});
+    const percent = format({ style: "percent" });
+    const date = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+    return {
+        ...languages[language],
+        language,
+        number: (n) => number.format(n),
+        /** Never 100 % before it is all. */
+        percent: (part) => percent.format(part < 1 ? Math.min(part, 0.99) : 1),
+        size(bytes) {
+            let i = 0;
+            // 999.6 kB would be written as 1,000 kB.
+            while (bytes >= 999.5 && i < sizes.length - 1) [bytes, i] = [bytes / 1000, i + 1];
+            return `${digits[bytes < 99.95 && i > 0 ? 1 : 0].format(bytes)} ${sizes[i]}`;
+        },
+        /** Two figures at most: nobody wants to know the seconds of an hour. */
+        time(seconds) {
+            const s = Math.max(0, Math.round(seconds));
+            if (s < 60) return times.second.format(s);
+            if (s < 600 && s % 60) return `${times.minute.format(Math.floor(s / 60))} ${times.second.format(s % 60)}`;
+            const m = Math.round(s / 60);
+            if (m < 60) return times.minute.format(m);
+            return m % 60 ? `${times.hour.format(Math.floor(m / 60))} ${times.minute.format(m % 60)}` : times.hour.format(m / 60);
+        },
+        date: (time) => date.format(new Date(time)),
+    };
+}
+
+function plural(language, n, one, other) {
+    return new Intl.PluralRules(language).select(n) === "one" ? one : other;
+}
