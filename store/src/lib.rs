@@ -38,4 +38,7 @@ pub use lock::lock;
 pub use meter::{Meter, Part};
 pub use revision::{Amiss, Change, Finding, Recorded, Register, Revision};
 pub use store::{Entry, EntryKind, Meta, Results, StageId, Staged, Stamp, Store};
-pub use uploads::{Begin, Busy, Cut, Lease, Lesson, Outcome, Reply, Terms, Ticket, Upload, Uploads, scrub};
+pub use uploads::{
+    Begin, Busy, Cut, Figures, Histogram, Lease, Lesson, Outcome, Reply, Terms, Ticket, Unready, Upload,
+    Uploads, scrub,
+};
