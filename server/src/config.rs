@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -56,6 +56,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Whether the addresses are this program's own choice, so that IPv4 alone will do where there is no IPv6.
     pub listen_is_default: bool,
+    /// Where to tell how the server is, if anywhere.
+    pub metrics: Option<SocketAddr>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which log lines are written.
@@ -135,6 +137,7 @@ struct File {
     state: Option<PathBuf>,
     #[serde(default)]
     listen: Vec<SocketAddr>,
+    metrics: Option<String>,
     retain_staging: Option<String>,
     max_connections: Option<usize>,
     max_file: Option<String>,
@@ -183,6 +186,7 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
     let state = place.state.or(file.state).unwrap_or_else(|| root.join(".ferry"));
     let serve = serve.unwrap_or(ServeArgs {
         listen: Vec::new(),
+        metrics: None,
         retain_staging: None,
         max_connections: None,
         max_file: None,
@@ -194,6 +198,7 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
     if listen_is_default {
         listen.push(SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)));
     }
+    let metrics = serve.metrics.or(file.metrics).map(|text| address_here(&text, "metrics")).transpose()?;
     let mut settings = Settings::default();
     if let Some(text) = serve.retain_staging.or(file.retain_staging) {
         settings.retain_staging = duration(&text, "retain-staging")?;
@@ -214,6 +219,7 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
         no_confine: serve.no_confine.or(file.no_confine).unwrap_or_default(),
         listen,
         listen_is_default,
+        metrics,
         log_format: serve.log_format.or(file.log_format).unwrap_or_default(),
         log_level: log_level()?,
         settings,
@@ -283,6 +289,14 @@ pub(crate) fn with_port(host: &str, port: u16) -> String {
         _ if has_port => host.to_owned(),
         _ => format!("{host}:{port}"),
     }
+}
+
+/// An address, or a port of this machine alone.
+fn address_here(text: &str, flag: &str) -> anyhow::Result<SocketAddr> {
+    let port = text.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    port.or_else(|_| text.parse())
+        .ok()
+        .with_context(|| format!("--{flag} {}: neither a port nor an address with one", escape::text(text)))
 }
 
 fn duration(text: &str, flag: &str) -> anyhow::Result<Duration> {

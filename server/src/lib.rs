@@ -8,6 +8,7 @@ pub mod config;
 mod confine;
 mod door;
 mod giving;
+mod health;
 mod identity;
 mod invite;
 mod listen;

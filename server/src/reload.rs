@@ -61,6 +61,7 @@ impl Reload {
             ("state", now.state == started.state),
             ("no-confine", now.no_confine == started.no_confine),
             ("listen", now.listen == started.listen),
+            ("metrics", now.metrics == started.metrics),
             ("log-format", now.log_format == started.log_format),
         ] {
             if !is_same {

@@ -27,6 +27,7 @@ use crate::{
     confine::{self, ConfineError, Confinement},
     door::Door,
     giving::Givings,
+    health::{self, Counts, Health},
     invite, listen, log,
     reload::Reload,
     seats::Seats,
@@ -107,6 +108,7 @@ async fn run(
     }
     let addresses = listen::addresses(&listeners)?;
     state.catalogue.set_listen(&addresses)?;
+    let metrics = config.metrics.map(health::bind).transpose()?;
     let (stop_now, stop) = watch::channel(false);
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
@@ -119,27 +121,44 @@ async fn run(
         Uploads::open(store, catalogue.clone(), cores).context("cannot go on with what is in staging")?;
     let sweeper = tokio::spawn(sweep(uploads.clone(), catalogue.clone(), settings.clone()));
     let (standings, watcher) = watch_clients(catalogue.clone(), door.clone());
+    let (room, seats) = (Room::new(ROOM), Seats::new(settings.clone()));
+    let (counts, waiting_room) = (Arc::<Counts>::default(), Door::new(settings.clone()));
+    let told_at = metrics.as_ref().map(health::page).transpose()?;
+    if let Some(listener) = metrics {
+        let health = Health {
+            root: config.root.clone(),
+            uploads: uploads.clone(),
+            catalogue: catalogue.clone(),
+            room: room.clone(),
+            seats: seats.clone(),
+            door: waiting_room.clone(),
+            counts: counts.clone(),
+            stop: stop.clone(),
+        };
+        health::start(listener, health)?;
+    }
     let sessions = Sessions {
         uploads: uploads.clone(),
         catalogue,
         door,
-        room: Room::new(ROOM),
+        room,
         buffers: Buffers::default(),
         name: hostname(),
-        seats: Seats::new(settings.clone()),
+        seats,
         shelf: uploads.store().shelf().context("the root cannot be opened")?,
         readers: Arc::default(),
         givings: Givings::default(),
-        settings: settings.clone(),
+        settings,
         standings,
+        counts: counts.clone(),
     };
-    for address in &addresses {
+    for address in addresses.iter().map(ToString::to_string).chain(told_at) {
         // Whoever started this may not be reading.
         let _ = writeln!(std::io::stdout().lock(), "listening on {address}");
     }
     confine::tell(&confinement);
     tracing::info!(root = %config.root.display(), identity = %state.identity.fingerprint(), "ready");
-    let running = tokio::spawn(listen::run(listeners, tls, Arc::new(sessions), Door::new(settings), stop));
+    let running = tokio::spawn(listen::run(listeners, tls, Arc::new(sessions), waiting_room, counts, stop));
     systemd::ready();
     let watched = tokio::spawn(systemd::watched(uploads.clone()));
     tokio::select! {
