@@ -11,10 +11,10 @@ use std::{
 };
 
 use rusqlite::Connection;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
-    Client, GIVE_UP, Peer, Server, assert_same_file, bare, eventually, noise, run, set_mode,
+    Client, GIVE_UP, Peer, Server, assert_same_file, bare, eventually, may_trace, noise, run, set_mode,
     without_privileges, write,
 };
 
@@ -425,6 +425,33 @@ fn hostile_20_a_committer_that_stands_still_is_told_and_its_end_too() {
     catalogue.execute_batch("ROLLBACK").unwrap();
     is_well(&server);
     sending.wait().code(0);
+}
+
+#[test]
+fn hostile_19_a_disk_that_hangs_is_told_in_time() {
+    if !may_trace() {
+        return;
+    }
+    // Who asks for the space where the catalogue is waits for a minute, which is much longer than anybody is told to.
+    let hanging = [
+        "sh",
+        "-c",
+        "exec strace -D -f -o /dev/null -e trace=statfs -e inject=statfs:delay_enter=60000000 \"$@\"",
+        "sh",
+    ];
+    let server = Server::setup().args(METRICS).wrapped(&hanging).start();
+    let (status, body) = health(&server);
+    assert_eq!((status, body.contains("does not answer in time")), (503, true), "{body}");
+    // What needs no disk is told.
+    let numbers = Numbers::of(&server);
+    assert_eq!((numbers.at("ferryd_healthy"), numbers.at("ferryd_sessions_open")), (0.0, 0.0));
+    assert!(!numbers.0.contains_key("ferryd_disk_free_bytes"));
+    drop(Client::paired(&server));
+    // Else the server's end would wait for the minute, too.
+    let status = fs::read_to_string(server.process("status")).unwrap();
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:")?.trim().parse().ok());
+    kill_process(tracer.and_then(Pid::from_raw).unwrap(), Signal::KILL).unwrap();
+    is_well(&server);
 }
 
 #[test]
