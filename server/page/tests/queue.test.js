@@ -175,12 +175,13 @@ test("a server that is busy is left alone for as long as it says", async () => {
 test("a file that breaks every connection does not stand in the way of the others", async () => {
     const { clock, queue, sending } = rig();
     queue.add(files(6));
+    for (const { fails } of [...sending.values()]) fails("unreachable");
+    await clock.pass(2_000);
     for (let round = 0; round < 100 && queue.totals().sent < 5; round++) {
-        for (const { item, sent, fails } of [...sending.values()]) item.name === "0.jpg" ? fails("unreachable") : sent();
+        for (const { item, sent, fails } of [...sending.values()]) item.name === "2.jpg" ? fails("unreachable") : sent();
         await clock.pass(40_000);
     }
     assert.equal(queue.totals().sent, 5);
-    assert.equal(queue.totals().failed, 0);
 });
 
 test("a pause stops what is under way and begins nothing; afterwards it goes on where it was", async () => {
