@@ -63,6 +63,8 @@ export class Queue {
     /** When the first of the current files began, and the last one ended. */
     began = null;
     ended = null;
+    /** Bytes that have left since then. */
+    moved = 0;
     pace = new Pace();
 
     constructor({ send, cancel = async () => {}, clock = CLOCK, random = Math.random, changed = () => {} }) {
@@ -184,6 +186,7 @@ export class Queue {
 
     #beginAnew() {
         this.began = this.ended = null;
+        this.moved = 0;
         this.pace = new Pace();
     }
 
@@ -257,8 +260,10 @@ export class Queue {
             // The first word of a try is where it goes on from: nothing has been sent for that.
             if (item.reported && done > item.done) {
                 const now = this.#clock.now();
-                this.pace.add(now, done - item.done);
-                item.pace.add(now, done - item.done);
+                const moved = done - item.done;
+                this.moved += moved;
+                this.pace.add(now, moved);
+                item.pace.add(now, moved);
             }
             item.reported = true;
             item.done = done;

@@ -128,7 +128,7 @@ class Row {
         this.#told = told;
         this.element.className = `row ${state}`;
         this.said.textContent = said;
-        this.said.title = state === "failed" ? said : item.digest ? this.#words.digestOf(item.digest) : "";
+        this.said.title = state === "failed" ? said : item.receipt ? this.#words.digestOf(item.receipt.digest) : "";
         this.bar.hidden = bar === null;
         if (bar !== null) this.bar.value = bar;
         this.retry.hidden = state !== "failed";

@@ -19,6 +19,7 @@ export class View {
     #queue = null;
     #drawn = -Infinity;
     #drawing = false;
+    #tick = 0;
     #lookingFor = 0;
     /** Which state was told aloud last. */
     #said = "";
@@ -122,7 +123,8 @@ export class View {
         const name = this.#words.title;
         document.title = totals.unfinished > 0 ? `${this.#words.percent(part(totals))} · ${name}` : name;
         // Times that run down are drawn without anything else happening.
-        if (totals.unfinished > 0 && !queue.paused && !queue.over) setTimeout(() => this.queue(queue), 1_000);
+        clearTimeout(this.#tick);
+        if (totals.unfinished > 0 && !queue.paused && !queue.over) this.#tick = setTimeout(() => this.queue(queue), 1_000);
     }
 
     #sum(queue, totals, now) {
@@ -138,10 +140,10 @@ export class View {
         $("state").textContent = state;
         $("state").hidden = finished;
         $("state").classList.toggle("bad", bad);
-        $("who").classList.toggle("over", queue.over !== null);
+        $("who").classList.toggle("over", bad);
 
         const outcome = finished && totals.files > 0;
-        const rate = totals.seconds > 0 && totals.sentBytes > 0 ? words.perSecond(words.size(totals.sentBytes / totals.seconds)) : null;
+        const rate = totals.seconds > 0 && queue.moved > 0 ? words.perSecond(words.size(queue.moved / totals.seconds)) : null;
         const told = words.told(totals.sent, totals.held, totals.failed, totals.sentBytes ? words.size(totals.sentBytes) : null, words.time(Math.max(1, totals.seconds)), rate);
         const verdict = totals.failed > 0 ? words.someFailed(totals.failed) : words.allThere;
         $("verdict").textContent = verdict;

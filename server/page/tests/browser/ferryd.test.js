@@ -27,7 +27,7 @@ class Ferryd {
     web = "127.0.0.1:0";
 
     async start() {
-        const args = ["serve", "--root", this.root, "--listen", "127.0.0.1:0", "--web", this.web, "--no-announce"];
+        const args = ["serve", "--root", this.root, "--listen", "127.0.0.1:0", "--web", this.web];
         this.process = spawn(FERRYD, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, RUST_BACKTRACE: "1" } });
         this.log = "";
         this.process.stderr.on("data", (data) => (this.log += data));
@@ -115,9 +115,8 @@ test("promise_3_a_film_goes_on_from_its_checkpoint_after_a_restart_and_a_reload"
     await page.locator("#files-input").setInputFiles([film]);
     await page.waitForFunction(() => document.querySelector("#all").value > 0.5);
     await ferryd.kill();
-    await page.reload();
     await ferryd.start();
-    await page.goto(ferryd.url);
+    await page.reload();
     await page.locator("#sending").waitFor();
     const offsets = [];
     page.on("request", (request) => {
@@ -215,7 +214,7 @@ test("hostile_05_names_are_text_on_the_page_and_verbatim_on_the_disk", async () 
     const names = ["<img src=x onerror=alert(1)>.jpg", "\u202egpj.exe", "a\nb.txt", "100%.jpg", "%2e%2e%2fx", "?#&=+ é 照片.jpg", "..."];
     for (const name of names) folder.add(name, 500);
     const { page, calm, shot } = await open(browser, ferryd.url);
-    await board(page, ferryd.invite("--path", "up load", "--name", "<b>x</b>"));
+    await board(page, ferryd.invite("--path", "up load"));
     // A browser makes what it likes of a line feed in a file's name; the page takes it as it comes.
     await page.evaluate(async (files) => {
         const transfer = new DataTransfer();

@@ -134,6 +134,8 @@ test("photos and a folder that are dropped arrive, and their digests agree", asy
     await page.waitForFunction(() => document.querySelector("#count").textContent.includes("251"));
     assert.match(await outcome(page), /Everything has arrived[^]*251 sent/);
     assertArrived(folder.digests);
+    const begun = mock.asked.filter((line) => line === "POST /uploads").length;
+    assert.equal(begun, 251, "a photo is one request");
     await shot("done");
     assert.equal(await page.title(), "ferry");
 
