@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Makes the sample files in testdata/photos and testdata/awkward.
+"""Makes the sample files in testdata/photos, testdata/pictures and testdata/awkward.
 
 Run it from the top of the repository:
 
     pip install pillow
     python3 testdata/generate.py
 
-It deletes those two folders and builds them again. It needs a file system
+It deletes those folders and builds them again. It needs a file system
 that takes any byte but "/" and NUL in a name, so Linux. Running it twice gives
 the same bytes; another Pillow version may encode the pictures differently.
 README.md says what each file is for.
@@ -17,12 +17,15 @@ import math
 import os
 import random
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 HERE = Path(__file__).resolve().parent
 PHOTOS = HERE / "photos"
+PICTURES = HERE / "pictures"
 AWKWARD = HERE / "awkward"
 SEED = 20240316
 
@@ -170,6 +173,177 @@ def make_sunrise(path):
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=120, loop=0)
 
 
+# --- pictures that say much, or lie -------------------------------------------
+
+BYTES, TEXT, SHORT, LONG, FRACTION = 1, 2, 3, 4, 5
+
+
+def directory(entries, at, following=0):
+    """A TIFF directory at an offset: {tag: (kind, value)}, with what does not fit behind it."""
+    head, tail = struct.pack(">H", len(entries)), b""
+    behind = at + 2 + 12 * len(entries) + 4
+    for tag, (kind, value) in sorted(entries.items()):
+        if kind == TEXT:
+            data = value if isinstance(value, bytes) else value.encode() + b"\0"
+            count = len(data)
+        elif kind == FRACTION:
+            data, count = struct.pack(">II", *value), 1
+        else:
+            data, count = struct.pack(">H" if kind == SHORT else ">I", value), 1
+        if len(data) > 4:
+            place = struct.pack(">I", behind + len(tail))
+            tail += data + b"\0" * (len(data) % 2)
+        else:
+            place = data.ljust(4, b"\0")
+        head += struct.pack(">HHI", tag, kind, count) + place
+    return head + struct.pack(">I", following) + tail
+
+
+def exif_block(first, inner=None, preview=None):
+    """EXIF as TIFF: what is said of the picture, of how it was taken, and a small JPEG."""
+    first = dict(first)
+    if inner:
+        first[EXIF_IFD] = (LONG, 0)
+    at_inner = 8 + len(directory(first, 8))
+    inner_bytes = directory(inner, at_inner) if inner else b""
+    at_behind = at_inner + len(inner_bytes)
+    if inner:
+        first[EXIF_IFD] = (LONG, at_inner)
+    behind = b""
+    if preview:
+        entries = {0x0103: (SHORT, 6), 0x0201: (LONG, 0), 0x0202: (LONG, len(preview))}
+        length = len(directory(entries, at_behind))
+        entries[0x0201] = (LONG, at_behind + length)
+        behind = directory(entries, at_behind) + preview
+    start = b"MM\0*" + struct.pack(">I", 8)
+    return start + directory(first, 8, at_behind if preview else 0) + inner_bytes + behind
+
+
+def jpeg(image, **options):
+    out = io.BytesIO()
+    image.save(out, "JPEG", **{"quality": 85, **options})
+    return out.getvalue()
+
+
+def with_exif(data, block):
+    """A JPEG with this EXIF in front of everything else."""
+    segment = b"Exif\0\0" + block
+    return data[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + data[2:]
+
+
+def chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def heif(block):
+    """No picture, but the boxes of one, with this EXIF."""
+
+    def box(name, data):
+        return struct.pack(">I", len(data) + 8) + name + data
+
+    kind = box(b"ftyp", b"heic\0\0\0\0mif1heic")
+    item = struct.pack(">I", 0) + block
+
+    def meta(offset):
+        info = box(b"infe", struct.pack(">IHH", 2 << 24, 7, 0) + b"Exif\0")
+        infos = box(b"iinf", struct.pack(">IH", 0, 1) + info)
+        place = struct.pack(">IBBH", 1 << 24, 0x44, 0, 1) + struct.pack(">HHHHII", 7, 0, 0, 1, offset, len(item))
+        return box(b"meta", struct.pack(">I", 0) + infos + box(b"iloc", place))
+
+    return kind + meta(len(kind) + len(meta(0)) + 8) + box(b"mdat", item)
+
+
+CAMERA = {MAKE: (TEXT, "Ferry"), MODEL: (TEXT, "Sample Camera II"), ORIENTATION: (SHORT, 1)}
+TAKEN = {
+    0x829A: (FRACTION, (1, 250)),
+    0x829D: (FRACTION, (28, 10)),
+    0x8827: (SHORT, 400),
+    DATETIME_ORIGINAL: (TEXT, "2024:06:30 23:59:58"),
+    0x9011: (TEXT, "+02:00"),
+    0x9291: (TEXT, "25"),
+    0x920A: (FRACTION, (350, 10)),
+    0xA405: (SHORT, 52),
+    0xA434: (TEXT, "FE 35mm F2.8"),
+}
+
+
+def make_pictures():
+    def write_picture(name, data):
+        (PICTURES / name).write_bytes(data)
+
+    def converted(image, mode, name, **options):
+        out = io.BytesIO()
+        image.convert(mode).save(out, name, **options)
+        return out.getvalue()
+
+    scene = landscape(600, 400, (70, 130, 200), (225, 235, 245), (0.85, 0.2), (40, 90, 60), SEED + 20)
+    red = Image.new("RGB", (160, 120), (200, 30, 30))
+    small = Image.new("RGB", (160, 120), (0, 0, 0))
+    small.paste(scene.resize((160, 106)), (0, 7))
+
+    # Facts, and a preview with bars, as cameras make it whose pictures have other proportions than 4:3.
+    write_picture("camera.jpg", with_exif(jpeg(scene), exif_block(CAMERA, TAKEN, jpeg(small))))
+    # The preview shows something else, so that a test can tell which of the two was taken.
+    turned = {**CAMERA, ORIENTATION: (SHORT, 6)}
+    tall = scene.resize((400, 300))
+    write_picture("preview-red.jpg", with_exif(jpeg(tall), exif_block(turned, TAKEN, jpeg(red))))
+    # Somebody has cut the picture, and not its preview.
+    write_picture("preview-stale.jpg", with_exif(jpeg(scene), exif_block(CAMERA, TAKEN, jpeg(red))))
+    write_picture("preview-broken.jpg", with_exif(jpeg(scene), exif_block(CAMERA, TAKEN, jpeg(small)[:900])))
+
+    # Text that acts on terminals and pages, and numbers that are none.
+    odd = {
+        MAKE: (TEXT, b"\x1b[31mred\x1b[0m\r\n\x07<b>\0"),
+        MODEL: (TEXT, "\u202egpj\u200f <script>alert(1)</script>" + "x" * 500),
+        ORIENTATION: (SHORT, 99),
+    }
+    numbers = {
+        0x829A: (FRACTION, (1, 0)),
+        0x829D: (FRACTION, (0, 0)),
+        DATETIME_ORIGINAL: (TEXT, "2024:99:99 ../../.."),
+        0xA434: (TEXT, b"\xff\xfe\xfd\xfclens\0"),
+    }
+    write_picture("hostile-text.jpg", with_exif(jpeg(red), exif_block(odd, numbers)))
+
+    block = exif_block(CAMERA, TAKEN)
+    card = orientation_card(1)
+    write_picture("exif.png", converted(card, "RGB", "PNG", exif=b"Exif\0\0" + block))
+    write_picture("exif.webp", converted(card, "RGB", "WEBP", exif=b"Exif\0\0" + block, quality=80))
+    write_picture("exif.heic", heif(block))
+    write_picture("exif.dng", block)
+
+    # Other colours than red, green and blue in eight bits.
+    write_picture("grey.jpg", jpeg(card.convert("L")))
+    write_picture("cmyk.jpg", jpeg(card.convert("CMYK")))
+    write_picture("grey-16.png", converted(card.convert("L").point(lambda v: v * 257, "I"), "I;16", "PNG"))
+    write_picture("palette.png", converted(card.quantize(32, dither=Image.Dither.NONE), "P", "PNG"))
+    grey = card.convert("L").convert("LA")
+    grey.putalpha(128)
+    write_picture("grey-alpha.png", converted(grey, "LA", "PNG"))
+    clear = Image.new("RGBA", (64, 64), (255, 0, 0, 0))
+    write_picture("clear.png", converted(clear, "RGBA", "PNG"))
+    write_picture("clear.webp", converted(clear, "RGBA", "WEBP", lossless=True))
+    blink = [Image.new("RGB", (64, 48), colour) for colour in ((0, 160, 0), (160, 0, 0))]
+    out = io.BytesIO()
+    blink[0].save(out, "WEBP", save_all=True, append_images=blink[1:], duration=100)
+    write_picture("animated.webp", out.getvalue())
+    write_picture("restarts.jpg", jpeg(card, restart_marker_blocks=4))
+    write_picture("progressive.jpg", jpeg(card, progressive=True))
+
+    # A few bytes that say that they are enormous.
+    data = jpeg(red)
+    at = data.index(b"\xff\xc0")
+    write_picture("huge.jpg", data[: at + 5] + b"\xff\xff\xff\xff" + data[at + 9 :])
+    head = struct.pack(">IIBBBBB", 2**31 - 1, 2**31 - 1, 16, 6, 0, 0, 0)
+    write_picture("huge.png", b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 9999)) + chunk(b"IEND", b""))
+    # Zeros that are many more than the picture has.
+    head = struct.pack(">IIBBBBB", 64, 64, 8, 2, 0, 0, 0)
+    bomb = zlib.compress(b"\0" * 8_000_000, 9)
+    write_picture("bomb.png", b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", bomb) + chunk(b"IEND", b""))
+    write_picture("huge.gif", b"GIF89a\xff\xff\xff\xff\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\xff\xff\xff\xff\0\x02\x02D\x01\0;")
+    write_picture("huge.webp", b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0" + b"\xff" * 6)
+
+
 # --- awkward names and sizes -----------------------------------------------
 
 WORDS = "anchor bay buoy cable cargo deck dock ferry harbour hull island keel ladder pier rope sail tide wave".split()
@@ -247,11 +421,12 @@ def make_awkward():
 
 def main():
     os.umask(0o022)
-    for folder in (PHOTOS, AWKWARD):
+    for folder in (PHOTOS, PICTURES, AWKWARD):
         if folder.exists():
             shutil.rmtree(folder)
         folder.mkdir()
     make_photos()
+    make_pictures()
     make_awkward()
 
 

@@ -1,0 +1,86 @@
+//! Whether a picture is whole.
+
+use std::io::{BufRead, Seek};
+
+use crate::{
+    Flaw, Kind, Limits,
+    decode::{self, Wanted},
+    reading::Reading,
+};
+
+/// Decodes a picture whole, to find out whether that can be done. What is cut off is always found; what is damaged in its
+/// middle only where the decoder notices, because in most kinds any bytes are a picture of something.
+///
+/// # Errors
+/// [`Flaw::CutOff`] and [`Flaw::Damaged`] if it is ill. With any other it is not known: with [`Flaw::Unknown`] it is of a
+/// kind, or coded in a way, that cannot be decoded here, with [`Flaw::TooLarge`] and [`Flaw::TooSlow`] the limits do not
+/// allow a look, and with [`Flaw::Unreadable`] it could not be read.
+pub fn check(reader: impl BufRead + Seek, limits: &Limits<'_>) -> Result<(), Flaw> {
+    let mut reader = Reading::new(reader, u64::MAX, limits);
+    let kind = Kind::of(&reader.beginning(Kind::BEGINNING)?).ok_or(Flaw::Unknown)?;
+    // Decoders stop when they have the last pixel, and some before.
+    let ended = match kind {
+        Kind::Png => png_ends(&mut reader),
+        Kind::Webp => webp_ends(&mut reader),
+        Kind::Gif => gif_ends(&mut reader),
+        _ => Ok(()),
+    };
+    ended.map_err(|flaw| reader.failure().unwrap_or(flaw))?;
+    reader.beginning(0)?;
+    // Of a JPEG the smallest picture will do, for which all of it is read just as well.
+    decode::decode(&mut reader, kind, Wanted { edge: 1, whole: true }, limits)?;
+    reader.beginning(0)?;
+    decode::decode_frames(&mut reader, kind, limits)
+}
+
+/// Goes to the last chunk.
+fn png_ends<R: BufRead + Seek>(reader: &mut Reading<'_, R>) -> Result<(), Flaw> {
+    reader.skip(8)?;
+    loop {
+        let length = u32::from_be_bytes(reader.array()?);
+        let is_last = reader.array::<4>()? == *b"IEND";
+        reader.skip(length.into())?;
+        reader.array::<4>()?;
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+fn webp_ends<R: BufRead + Seek>(reader: &mut Reading<'_, R>) -> Result<(), Flaw> {
+    reader.skip(4)?;
+    let length = u64::from(u32::from_le_bytes(reader.array()?));
+    if reader.length()? < length + 8 { Err(Flaw::CutOff) } else { Ok(()) }
+}
+
+/// Goes through the blocks to the one that says that it is the last.
+fn gif_ends<R: BufRead + Seek>(reader: &mut Reading<'_, R>) -> Result<(), Flaw> {
+    reader.skip(10)?;
+    let [flags, _, _] = reader.array()?;
+    skip_colours(reader, flags)?;
+    loop {
+        match reader.array()? {
+            [b';'] => return Ok(()),
+            // An extension, and what kind of one.
+            [b'!'] => reader.skip(1)?,
+            [b','] => {
+                let [.., flags] = reader.array::<9>()?;
+                skip_colours(reader, flags)?;
+                // Bits of a code.
+                reader.skip(1)?;
+            }
+            _ => return Err(Flaw::damaged("a block of no known kind")),
+        }
+        loop {
+            match reader.array()? {
+                [0] => break,
+                [length] => reader.skip(length.into())?,
+            }
+        }
+    }
+}
+
+fn skip_colours<R: BufRead + Seek>(reader: &mut Reading<'_, R>, flags: u8) -> Result<(), Flaw> {
+    let colours = if flags & 0x80 == 0 { 0 } else { 2 << (flags & 7) };
+    reader.skip(colours * 3)
+}
