@@ -75,24 +75,28 @@ export class Queue {
         this.#changed = changed;
     }
 
-    /** Takes chosen files (`{ name, file }`). One that is here already is not taken twice; if it had failed, it is tried again. */
+    /**
+     * Takes chosen files (`{ name, file }`), and answers with their number. One that is here already is not taken twice; if it
+     * had failed, or was changed since, it is tried anew.
+     */
     add(files) {
         let added = 0;
         if (this.#finished()) this.#beginAnew();
+        const changed = this.items.filter(({ state, fault }) => state === "failed" && fault.kind === "unreadable");
+        const byName = new Map(changed.map((item) => [item.name, item]));
         for (const { name, file } of files) {
             const key = keyOf({ name, file });
-            const known = this.#byKey.get(key);
-            if (known) {
-                if (known.state === "failed") {
-                    known.file = file;
-                    this.retry(known);
-                    added++;
-                }
-                continue;
-            }
+            const known = this.#byKey.get(key) ?? byName.get(name);
+            if (known && known.state !== "failed") continue;
             const item = new Item(++this.#last, name, file);
+            if (known) {
+                this.#byKey.delete(keyOf(known));
+                byName.delete(name);
+                this.items[this.items.indexOf(known)] = item;
+            } else {
+                this.items.push(item);
+            }
             this.#byKey.set(key, item);
-            this.items.push(item);
             this.#waiting.push(item);
             added++;
         }

@@ -82,6 +82,23 @@ test("what is chosen twice is sent once, and what has failed is tried again when
     assert.equal(queue.totals().failed, 0);
 });
 
+test("a file that was changed takes its own place when it is chosen again", async () => {
+    const { queue, sending } = rig();
+    queue.add([file("a"), file("b")]);
+    sending.get("a").fails("unreadable");
+    await settled();
+    assert.equal(queue.add([file("a", 200, 2)]), 1);
+    assert.deepEqual(queue.items.map(({ name, state, file }) => [name, state, file.size]), [
+        ["a", "working", 200],
+        ["b", "working", 100],
+    ]);
+    // One that was refused is still to be sent, and another of its name is another.
+    sending.get("b").fails("refused");
+    await settled();
+    queue.add([file("b", 200, 2)]);
+    assert.equal(queue.items.length, 3);
+});
+
 test("a refusal is told and not repeated, and the others go on", async () => {
     const { clock, queue, sending, started } = rig();
     queue.add(files(4));

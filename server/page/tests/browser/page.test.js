@@ -217,6 +217,46 @@ test("a pause stops, and goes on", async () => {
     await calm();
 });
 
+test("when the Wi-Fi is gone nothing is lost, and when it is back it goes on at once", async () => {
+    const paths = [...Array(10).keys()].map((i) => folder.add(`IMG_${i}.jpg`, 100_000));
+    paths.push(folder.add("film.mp4", 30_000_000));
+    const { page, context, calm } = await open(browser, url, DESKTOP, { unanswered: true });
+    await board(page, link());
+    mock.delay = 500;
+    await page.locator("#files-input").setInputFiles(paths);
+    await page.waitForFunction(() => document.querySelector("#all").value > 0);
+    await context.setOffline(true);
+    await page.locator("#state.bad").waitFor();
+    mock.delay = 0;
+    await context.setOffline(false);
+    assert.match(await outcome(page), /11 sent/);
+    assertArrived(folder.digests);
+    await calm();
+});
+
+test("a file that is changed while it is sent is a failure by name, and choosing it again sends the new one", async () => {
+    const film = folder.add("film.mp4", 30_000_000);
+    const photo = folder.add("a.jpg", 1_000);
+    const { page, calm } = await open(browser, url, DESKTOP, { unanswered: true });
+    await board(page, link());
+    mock.interfere = (request) => {
+        // At the second of four slices; the third may have been read ahead.
+        if (Number(request.headers["upload-offset"]) > 0) {
+            mock.interfere = () => false;
+            folder.add("film.mp4", 29_000_000);
+        }
+        return false;
+    };
+    await page.locator("#files-input").setInputFiles([film, photo]);
+    assert.match(await outcome(page), /1 file has not arrived[^]*1 sent/);
+    assert.match(await page.locator("#list").innerText(), /film\.mp4\s+Failed: The file cannot be read\. It was changed/);
+    assert.deepEqual([...mock.files.keys()], ["a.jpg"]);
+    await page.locator("#files-input").setInputFiles([film]);
+    await page.waitForFunction(() => document.querySelector("#verdict").textContent === "Everything has arrived");
+    assertArrived(folder.digests);
+    await calm();
+});
+
 test("a session that ends stops everything, and a new invite in the same tab goes on", async () => {
     const paths = [...Array(20).keys()].map((i) => folder.add(`IMG_${i}.jpg`, 20_000));
     const { page, calm, shot } = await open(browser, url, DESKTOP, { unanswered: true });
