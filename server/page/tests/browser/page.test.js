@@ -26,6 +26,14 @@ afterEach(() => {
 
 const link = () => `${url}/#invite=welcome`;
 
+/** Lets nothing more come of a film that has so many bytes, until the function that it gives back is called. */
+function holdAfter(bytes) {
+    let release;
+    const held = new Promise((done) => (release = done));
+    mock.hold = ({ headers }) => (Number(headers["upload-offset"]) > bytes ? held : null);
+    return release;
+}
+
 function assertArrived(digests) {
     assert.deepEqual(Object.fromEntries([...mock.files].map(([name, { digest }]) => [name, digest])), Object.fromEntries(digests));
 }
@@ -186,12 +194,12 @@ test("after a reload the same file goes on", async () => {
     const film = folder.add("film.mp4", 40_000_000);
     const { page, calm } = await open(browser, url, DESKTOP, { unanswered: true });
     await board(page, link());
-    mock.delay = 1_000;
+    const release = holdAfter(16_000_000);
     await page.locator("#files-input").setInputFiles([film]);
     await page.waitForFunction(() => document.querySelector("#all").value > 0.4);
     await page.reload();
     await page.locator("#sending").waitFor();
-    mock.delay = 0;
+    release();
     const before = mock.received;
     await page.locator("#files-input").setInputFiles([film]);
     await outcome(page);
@@ -205,12 +213,12 @@ test("a pause stops, and goes on", async () => {
     const film = folder.add("film.mp4", 40_000_000);
     const { page, calm } = await open(browser, url, DESKTOP, { unanswered: true });
     await board(page, link());
-    mock.delay = 1_000;
+    const release = holdAfter(16_000_000);
     await page.locator("#files-input").setInputFiles([film]);
-    await page.waitForFunction(() => document.querySelector("#all").value > 0.3);
+    await page.waitForFunction(() => document.querySelector("#all").value > 0.4);
     await page.locator("#pause").click();
     await page.waitForFunction(() => document.querySelector("#state").textContent === "Paused");
-    mock.delay = 0;
+    release();
     await page.locator("#pause").click();
     assert.match(await outcome(page), /1 sent/);
     assertArrived(folder.digests);
