@@ -144,7 +144,7 @@ test("what is there is recognised, and what has its name without being it is kep
     // Another photo of the same name, as cameras make them.
     const other = new Folder();
     await page.locator("#files-input").setInputFiles([other.add("a.jpg", 100_000)]);
-    await outcome(page);
+    await page.waitForFunction(() => document.querySelector("#told").textContent.includes("发送 1"));
     assert.equal(ferryd.files().size, 3);
     assert.equal(ferryd.files().get("a (2).jpg"), other.digests.get("a.jpg"));
     other.remove();
