@@ -7,6 +7,7 @@ mod clients;
 pub mod config;
 mod confine;
 mod door;
+mod gallery;
 mod giving;
 mod http;
 mod identity;

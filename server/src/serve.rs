@@ -26,6 +26,7 @@ use crate::{
     config::{self, Settings},
     confine::{self, ConfineError, Confinement},
     door::Door,
+    gallery::Gallery,
     giving::Givings,
     http::{self, Certificate, Web},
     invite, listen, log,
@@ -157,7 +158,14 @@ async fn run(
     let door = Door::new(settings);
     let browsers = match (web, certificate) {
         (Some(listener), Some(certificate)) => {
-            let (config, web) = (certificate.config()?, Web::new(sessions.clone()));
+            let gallery = Gallery::open(
+                uploads.clone(),
+                sessions.shelf.clone(),
+                sessions.catalogue.clone(),
+                &config.state,
+            );
+            let gallery = Arc::new(gallery.context("what is known of pictures cannot be kept")?);
+            let (config, web) = (certificate.config()?, Web::new(sessions.clone(), gallery));
             Some(tokio::spawn(http::run(listener, config, web, door.clone(), stop.clone())))
         }
         _ => None,

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use ferry_proto::RelPath;
 use ferry_store::RowKind;
-use rusqlite::{Connection, named_params};
+use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::{
     Catalogue, CatalogueError,
@@ -64,6 +64,15 @@ impl Span {
 }
 
 impl Catalogue {
+    /// When what a name holds now came, and from whom.
+    pub fn arrival_of(&self, path: &RelPath) -> Result<Option<(SystemTime, String)>, CatalogueError> {
+        self.read("look up when a file came", |db| {
+            db.prepare_cached("SELECT since, client FROM files WHERE path = ?1 AND until IS NULL")?
+                .query_row([Column(path)], |row| Ok((row.get::<_, Column<_>>(0)?.0, row.get(1)?)))
+                .optional()
+        })
+    }
+
     /// Goes through what arrived since then, a page at a time, and ends where `tell` says so. Rows that come meanwhile
     /// are told, too.
     pub fn arrivals<E: From<CatalogueError>>(

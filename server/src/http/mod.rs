@@ -7,6 +7,7 @@
 
 mod answer;
 mod certificate;
+mod gallery;
 mod get;
 mod headers;
 mod intake;
@@ -22,15 +23,15 @@ mod visitor;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, Weak},
     time::Duration,
 };
 
-use ferry_proto::Code;
+use ferry_proto::{Code, RelPath};
 use ferry_store::{Cut, lock};
 use http_body_util::{BodyExt, Limited};
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header, http::request::Parts};
-use tokio::time::timeout;
+use tokio::{task::AbortHandle, time::timeout};
 
 use self::{
     answer::{Answer, Body, Refusal},
@@ -40,6 +41,7 @@ use self::{
 pub(crate) use self::{certificate::Certificate, listen::run};
 use crate::{
     catalogue::{ClientId, GrantId, Standing},
+    gallery::Gallery,
     session::Sessions,
     shares::Shares,
 };
@@ -59,6 +61,9 @@ const OBJECT_TIME: Duration = Duration::from_secs(10);
 /// How often uploads are looked for that nobody goes on with.
 const LOOK: Duration = Duration::from_secs(60);
 
+/// Of so many looks, one is at small pictures, too.
+const PICTURES: u64 = 60;
+
 /// What every request uses.
 pub(crate) struct Web {
     house: Arc<Sessions>,
@@ -66,24 +71,17 @@ pub(crate) struct Web {
     seats: Arc<Shares>,
     readers: Arc<Shares>,
     uploads: tus::Desk,
+    gallery: Arc<Gallery>,
     /// Ends what was begun under a grant, by whichever request.
     cuts: Mutex<HashMap<GrantId, Cut>>,
 }
 
 impl Web {
-    pub(crate) fn new(house: Arc<Sessions>) -> Arc<Self> {
+    pub(crate) fn new(house: Arc<Sessions>, gallery: Arc<Gallery>) -> Arc<Self> {
         let (seats, readers) = (Shares::new(CONNECTIONS), Shares::new(READS));
-        let web =
-            Arc::new(Web { house, seats, readers, uploads: tus::Desk::default(), cuts: Mutex::default() });
-        let tidied = Arc::downgrade(&web);
-        tokio::spawn(async move {
-            let mut looks = tokio::time::interval(LOOK);
-            while let Some(web) = tidied.upgrade() {
-                web.uploads.let_go_of_idle();
-                drop(web);
-                looks.tick().await;
-            }
-        });
+        let (uploads, cuts) = (tus::Desk::default(), Mutex::default());
+        let web = Arc::new(Web { house, seats, readers, uploads, gallery, cuts });
+        tokio::spawn(tidy(Arc::downgrade(&web)));
         web
     }
 
@@ -94,6 +92,7 @@ impl Web {
         connection: Arc<Connection>,
     ) -> Response<Body> {
         let (parts, mut body) = request.into_parts();
+        let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
         let answered = tokio::spawn(async move {
             let answered = self.of_anybody(&parts, &mut body, &connection).await;
             let response = answered.unwrap_or_else(Refusal::into_response);
@@ -108,6 +107,8 @@ impl Web {
             }
             response
         });
+        // What is only read for somebody who has gone is not.
+        let _ended = is_read.then(|| Aborted(answered.abort_handle()));
         answer::seal(answered.await.unwrap_or_else(|error| {
             tracing::error!(%error, "a web request ended in a panic");
             Refusal::internal().into_response()
@@ -177,9 +178,7 @@ impl Web {
                 _ => Err(Refusal::method("POST")),
             },
             "files" => {
-                let path =
-                    url::decode(rest).map_err(|error| Refusal::new(Code::BadName, error.to_string()))?;
-                let path = path.ok_or_else(Refusal::not_found)?;
+                let path = path_of(rest)?.ok_or_else(Refusal::not_found)?;
                 match *method {
                     Method::GET | Method::HEAD => {
                         get::get(self, client, path, headers, parts.uri.query()).await
@@ -188,10 +187,53 @@ impl Web {
                     _ => Err(Refusal::method("GET, HEAD, PUT")),
                 }
             }
+            "list" => match *method {
+                Method::GET => gallery::list(self, client, path_of(rest)?).await,
+                _ => Err(Refusal::method("GET")),
+            },
+            "thumbs" | "facts" => {
+                let path = path_of(rest)?.ok_or_else(Refusal::not_found)?;
+                match *method {
+                    Method::GET if first == "facts" => gallery::facts(self, client, path).await,
+                    Method::GET => gallery::thumbnail(self, client, path, headers, parts.uri.query()).await,
+                    _ => Err(Refusal::method("GET")),
+                }
+            }
             "uploads" => tus::uploads(self, client, parts, rest, body, cut.clone()).await,
             _ => Err(Refusal::not_found()),
         }
     }
+}
+
+/// Ends a task when it is dropped.
+struct Aborted(AbortHandle);
+
+impl Drop for Aborted {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Lets go of what nobody goes on with, for as long as there is a server.
+async fn tidy(web: Weak<Web>) {
+    let mut looks = tokio::time::interval(LOOK);
+    for look in 0_u64.. {
+        looks.tick().await;
+        let Some(web) = web.upgrade() else { return };
+        web.uploads.let_go_of_idle();
+        if look % PICTURES == 0 {
+            let gallery = web.gallery.clone();
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = gallery.tidy() {
+                    tracing::warn!(%error, "small pictures that are too many cannot be removed");
+                }
+            });
+        }
+    }
+}
+
+fn path_of(rest: &str) -> Result<Option<RelPath>, Refusal> {
+    url::decode(rest).map_err(|error| Refusal::new(Code::BadName, error.to_string()))
 }
 
 /// The body of a request that is an object, if it is short and comes in time.

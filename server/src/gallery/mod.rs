@@ -1,0 +1,335 @@
+//! What is known of pictures in the inbox, for those who look at them: what they say of themselves, and small ones of them.
+//!
+//! All of it is made from the files when it is asked for, and kept in a database of its own (`cache`) by what is in the
+//! files, so that a file may have another name or time and nothing is made again. Whoever removes that database loses time.
+
+mod cache;
+mod look;
+
+use std::{
+    io::BufReader,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use ferry_pictures::{Flaw, Limits};
+use ferry_proto::{Algorithm, RelPath};
+use ferry_store::{
+    Entry, EntryKind, Ledger, LocalStore, Row, RowKind, Store, StoreError, Uploads,
+    source::{Change, Identity, Links, Location, Shelf, Source, SourceError},
+};
+use tokio::sync::Semaphore;
+
+use self::cache::Cache;
+pub(crate) use self::look::Look;
+use crate::catalogue::{Catalogue, CatalogueError};
+
+/// The longer edge of a small picture, in pixels: what a phone shows of a third of its width.
+const EDGE: u32 = 400;
+
+/// How long making one may take. A large picture takes a second.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a listing looks into pictures that nobody has looked into before.
+const LOOKING: Duration = Duration::from_millis(700);
+
+/// Entries of one listing: a page that shows them still has room in a phone.
+const ENTRIES: usize = 50_000;
+
+/// Rows that are looked up at a time.
+const ROWS: usize = 256;
+
+/// Pictures that are made small at a time: each takes a core, and memory for all of its pixels.
+const AT_ONCE: usize = 2;
+
+/// See the module.
+pub(crate) struct Gallery {
+    uploads: Uploads<LocalStore>,
+    shelf: Shelf,
+    catalogue: Arc<Catalogue>,
+    cache: Cache,
+    makers: Semaphore,
+}
+
+/// What a folder holds.
+pub(crate) struct Listing {
+    /// The names of folders in it.
+    pub(crate) folders: Vec<Vec<u8>>,
+    pub(crate) files: Vec<Listed>,
+    /// Not everything has been looked into.
+    pub(crate) is_looking: bool,
+    /// There is more than is listed.
+    pub(crate) has_more: bool,
+}
+
+/// A file in a listing.
+pub(crate) struct Listed {
+    pub(crate) name: Vec<u8>,
+    pub(crate) entry: Entry,
+    pub(crate) size: u64,
+    pub(crate) key: Key,
+    /// Present if it was looked into.
+    pub(crate) look: Option<Look>,
+}
+
+/// What a file's content is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key([u8; 32]);
+
+/// What is known of one file.
+pub(crate) struct File {
+    pub(crate) look: Option<Look>,
+    pub(crate) row: Option<Row>,
+    pub(crate) identity: Identity,
+}
+
+/// Why something cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GalleryError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("what is known of files cannot be looked up: {0}")]
+    Catalogue(#[from] ferry_store::LedgerError),
+    #[error("what is known of pictures cannot be kept: {0}")]
+    Cache(#[from] rusqlite::Error),
+}
+
+impl Key {
+    fn of(entry: &ferry_store::Stamp, row: Option<&Row>) -> Self {
+        let digest = row.and_then(|row| match &row.kind {
+            RowKind::File { digests, .. } => digests.by(Algorithm::Sha256),
+            _ => None,
+        });
+        let by_stamp = || Algorithm::Sha256.digest(&[b"stamp", &entry.0[..]].concat());
+        Key(*digest.unwrap_or_else(by_stamp).bytes())
+    }
+
+    /// Enough of it to tell a file's versions apart.
+    pub(crate) fn version(&self) -> String {
+        self.0[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl Gallery {
+    /// With what is kept in this folder.
+    pub(crate) fn open(
+        uploads: Uploads<LocalStore>,
+        shelf: Shelf,
+        catalogue: Arc<Catalogue>,
+        state: &Path,
+    ) -> rusqlite::Result<Self> {
+        let cache = Cache::open(&state.join("pictures.db"))?;
+        Ok(Gallery { uploads, shelf, catalogue, cache, makers: Semaphore::new(AT_ONCE) })
+    }
+
+    /// What a folder holds; with `looks` it is looked into pictures, too. Newest first.
+    pub(crate) fn list(&self, folder: Option<&RelPath>, looks: bool) -> Result<Listing, GalleryError> {
+        let mut entries = self.uploads.store().list(folder)?;
+        let has_more = entries.len() > ENTRIES;
+        entries.truncate(ENTRIES);
+        let (mut folders, mut files) = (Vec::new(), Vec::new());
+        for (name, entry) in entries {
+            let path = match folder {
+                Some(folder) => folder.join(&name),
+                None => RelPath::new(&name),
+            };
+            // What no client can name is not there for it.
+            let Ok(path) = path else { continue };
+            match entry.kind {
+                EntryKind::Folder => folders.push(name),
+                EntryKind::File(size) => files.push((path, name, entry, size)),
+                EntryKind::Symlink(_) | EntryKind::Other => {}
+            }
+        }
+        folders.sort();
+        let mut listed = Vec::with_capacity(files.len());
+        for chunk in files.chunks(ROWS) {
+            let paths: Vec<_> = chunk.iter().map(|(path, ..)| path.clone()).collect();
+            let rows = self.catalogue.find_each(&paths)?;
+            for ((_, name, entry, size), row) in chunk.iter().zip(rows) {
+                let row = row.filter(|row| row.stamp == entry.stamp);
+                let key = Key::of(&entry.stamp, row.as_ref());
+                listed.push(Listed {
+                    name: name.clone(),
+                    entry: entry.clone(),
+                    size: *size,
+                    key,
+                    look: None,
+                });
+            }
+        }
+        let is_looking = looks && self.look_into(&mut listed, folder)?;
+        listed.sort_by_cached_key(|file| std::cmp::Reverse((file.when(), file.name.clone())));
+        Ok(Listing { folders, files: listed, is_looking, has_more })
+    }
+
+    /// Whether there is more to look into than there was time for.
+    fn look_into(&self, files: &mut [Listed], folder: Option<&RelPath>) -> Result<bool, GalleryError> {
+        let mut pictures: Vec<_> = files.iter_mut().filter(|file| look::may_be_picture(&file.name)).collect();
+        let keys: Vec<_> = pictures.iter().map(|file| file.key).collect();
+        for (file, look) in pictures.iter_mut().zip(self.cache.looks(&keys)?) {
+            file.look = look;
+        }
+        let since = Instant::now();
+        let (mut fresh, mut is_looking) = (Vec::new(), false);
+        for file in pictures.iter_mut().filter(|file| file.look.is_none()) {
+            if since.elapsed() > LOOKING {
+                is_looking = true;
+                break;
+            }
+            let path = match folder {
+                Some(folder) => folder.join(&file.name),
+                None => RelPath::new(&file.name),
+            };
+            let Ok(source) = path.map_err(SourceError::from).and_then(|path| self.source(&path)) else {
+                continue;
+            };
+            // It is another one by now.
+            if Some(source.identity()) != Identity::of_stamp(&file.entry.stamp) {
+                continue;
+            }
+            let look = Look::of(BufReader::new(source.into_file()));
+            fresh.push((file.key, look.clone()));
+            file.look = Some(look);
+        }
+        self.cache.keep_looks(&fresh)?;
+        Ok(is_looking)
+    }
+
+    fn source(&self, path: &RelPath) -> Result<Source, SourceError> {
+        Source::open(&Location::on(&self.shelf, path), Links::Keep)
+    }
+
+    /// Opens a file, with its row if that is of this version, and its key.
+    fn open_file(&self, path: &RelPath) -> Result<(Source, Option<Row>, Key), GalleryError> {
+        match self.shelf.look(path)? {
+            Some(Entry { kind: EntryKind::File(_), .. }) => {}
+            _ => return Err(StoreError::NotFound.into()),
+        }
+        let source = self.source(path)?;
+        let row = self.catalogue.find(path)?;
+        let row = row.filter(|row| Identity::of_stamp(&row.stamp) == Some(source.identity()));
+        let key = Key::of(&source.stamp(), row.as_ref());
+        Ok((source, row, key))
+    }
+
+    /// All that is known of a file.
+    pub(crate) fn file(&self, path: &RelPath) -> Result<File, GalleryError> {
+        let (source, row, key) = self.open_file(path)?;
+        let identity = source.identity();
+        if !look::may_be_picture(path.name()) {
+            return Ok(File { look: None, row, identity });
+        }
+        let look = match self.cache.looks(&[key])?.pop().flatten() {
+            Some(look) => look,
+            None => {
+                let look = Look::of(BufReader::new(source.into_file()));
+                self.cache.keep_looks(&[(key, look.clone())])?;
+                look
+            }
+        };
+        Ok(File { look: Some(look), row, identity })
+    }
+
+    /// When a file came, and from whom, if it is what came.
+    pub(crate) fn receipt(
+        &self,
+        path: &RelPath,
+    ) -> Result<Option<(std::time::SystemTime, String)>, CatalogueError> {
+        self.catalogue.arrival_of(path)
+    }
+
+    /// A small picture of a file, and its version; `None` where there is none. Whoever does not wait for it any more does not
+    /// have it made.
+    pub(crate) async fn thumbnail(
+        self: &Arc<Self>,
+        path: RelPath,
+    ) -> Result<Option<(Vec<u8>, String)>, GalleryError> {
+        let gallery = self.clone();
+        let name = path.clone();
+        let kept = on_disk(move || {
+            let (_, _, key) = gallery.open_file(&name)?;
+            Ok((key, gallery.cache.thumbnail(&key)?))
+        });
+        if let (key, Some(jpeg)) = kept.await? {
+            return Ok((!jpeg.is_empty()).then(|| (jpeg, key.version())));
+        }
+        let Ok(_maker) = self.makers.acquire().await else { return Ok(None) };
+        let is_unwanted = Unwanted::default();
+        let (gallery, flag) = (self.clone(), is_unwanted.0.clone());
+        on_disk(move || gallery.make(&path, &flag)).await
+    }
+
+    fn make(
+        &self,
+        path: &RelPath,
+        is_unwanted: &AtomicBool,
+    ) -> Result<Option<(Vec<u8>, String)>, GalleryError> {
+        let (source, _, key) = self.open_file(path)?;
+        if let Some(jpeg) = self.cache.thumbnail(&key)? {
+            return Ok((!jpeg.is_empty()).then(|| (jpeg, key.version())));
+        }
+        let (since, opened) = (Instant::now(), source.identity());
+        let is_over = || is_unwanted.load(Ordering::Relaxed) || since.elapsed() > PATIENCE;
+        let limits = Limits { is_over: &is_over, ..Limits::THUMBNAIL };
+        let file = source.into_file();
+        let made = ferry_pictures::thumbnail(BufReader::new(&file), EDGE, &limits);
+        let now = file.metadata().map_err(SourceError::from)?;
+        if opened.change(&Identity::of(&now)) != Change::None {
+            return Err(SourceError::Changed.into());
+        }
+        match made {
+            Ok(jpeg) => {
+                self.cache.keep_thumbnail(&key, &jpeg)?;
+                Ok(Some((jpeg, key.version())))
+            }
+            // Nobody waits, or the disk is at fault: another time it may be better.
+            Err(Flaw::TooSlow) if is_unwanted.load(Ordering::Relaxed) => Ok(None),
+            Err(Flaw::Unreadable(error)) => Err(SourceError::Io(error).into()),
+            Err(flaw) => {
+                tracing::debug!(%path, %flaw, "there is no thumbnail");
+                self.cache.keep_thumbnail(&key, &[])?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Forgets small pictures that are too many. To be called now and then.
+    pub(crate) fn tidy(&self) -> rusqlite::Result<()> {
+        self.cache.tidy()
+    }
+}
+
+impl Listed {
+    /// When it was taken, or else when it was last modified: letters that sort by time.
+    fn when(&self) -> String {
+        let taken = self.look.as_ref().and_then(|look| look.taken.clone());
+        taken.unwrap_or_else(|| {
+            let modified = jiff::Timestamp::from_second(self.entry.modified.seconds()).unwrap_or_default();
+            modified.strftime("%Y-%m-%dT%H:%M:%S").to_string()
+        })
+    }
+}
+
+/// Says, when it is dropped, that nobody waits any more.
+#[derive(Default)]
+struct Unwanted(Arc<AtomicBool>);
+
+impl Drop for Unwanted {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, GalleryError> + Send + 'static,
+) -> Result<T, GalleryError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panic| Err(SourceError::Io(std::io::Error::other(panic)).into()))
+}

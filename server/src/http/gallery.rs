@@ -1,0 +1,197 @@
+//! What the page shows of a folder: `GET /list`, `/thumbs` and `/facts`.
+
+use ferry_proto::{Algorithm, Code, RelPath, escape};
+use ferry_store::{RowKind, StoreError, source::SourceError};
+use hyper::{HeaderMap, Response, StatusCode, header};
+use serde::Serialize;
+use serde_json::json;
+use tokio::task::spawn_blocking;
+
+use super::{
+    Web,
+    answer::{self, Answer, Refusal},
+    get::is_known,
+    media, url,
+};
+use crate::{
+    catalogue::Client,
+    clients::rfc3339,
+    gallery::{GalleryError, Listed, Listing, Look},
+};
+
+/// Requests that look at folders and pictures at a time, of all clients together.
+const LOOKERS: usize = 64;
+
+impl From<GalleryError> for Refusal {
+    fn from(error: GalleryError) -> Self {
+        match error {
+            GalleryError::Store(StoreError::NotFound | StoreError::Kind | StoreError::Name) => {
+                Refusal::not_found()
+            }
+            GalleryError::Source(SourceError::Io(io)) if io.kind() == std::io::ErrorKind::NotFound => {
+                Refusal::not_found()
+            }
+            error => {
+                tracing::warn!(%error, "a folder or picture cannot be shown");
+                Refusal::internal()
+            }
+        }
+    }
+}
+
+/// A file, as it is listed.
+#[derive(Serialize)]
+struct File<'a> {
+    name: String,
+    url: String,
+    size: u64,
+    modified: i64,
+    kind: &'static str,
+    version: String,
+    taken: Option<&'a str>,
+    width: Option<u32>,
+    height: Option<u32>,
+}
+
+impl<'a> File<'a> {
+    fn of(listed: &'a Listed) -> Self {
+        let Listed { name, entry, size, key, look } = listed;
+        let (name, url) = said(name);
+        File {
+            kind: kind(listed.name.as_slice(), look.as_ref()),
+            name,
+            url,
+            size: *size,
+            modified: milliseconds(entry.modified),
+            version: key.version(),
+            taken: look.as_ref().and_then(|look| look.taken.as_deref()),
+            width: look.as_ref().and_then(|look| look.width),
+            height: look.as_ref().and_then(|look| look.height),
+        }
+    }
+}
+
+/// A name for people, and for a URL.
+fn said(name: &[u8]) -> (String, String) {
+    let text = escape::bytes(name).to_string();
+    let url = RelPath::new(name).map(|path| url::encode(&path)).unwrap_or_default();
+    (text, url)
+}
+
+fn kind(name: &[u8], look: Option<&Look>) -> &'static str {
+    match look {
+        Some(look) if look.is_decoded => return "picture",
+        Some(look) if look.media_type.is_some() => return "image",
+        _ => {}
+    }
+    match media::of_name(name).media_type.split('/').next() {
+        // It has not been looked into yet, or is none.
+        Some("image") if look.is_none() => "picture",
+        Some("video") => "video",
+        Some("audio") => "audio",
+        _ => "other",
+    }
+}
+
+fn milliseconds(time: ferry_proto::Timestamp) -> i64 {
+    time.seconds().saturating_mul(1000).saturating_add(i64::from(time.nanos() / 1_000_000))
+}
+
+/// Where a client's path is in the inbox.
+fn whole(client: &Client, path: Option<RelPath>) -> Result<Option<RelPath>, Refusal> {
+    match (&client.grant.folder, path) {
+        (Some(folder), Some(path)) => folder.join(&path).map(Some).map_err(|_| Refusal::not_found()),
+        (Some(folder), None) => Ok(Some(folder.clone())),
+        (None, path) => Ok(path),
+    }
+}
+
+/// `GET /list/PATH`: what a folder holds, newest first.
+pub(super) async fn list(web: &Web, client: &Client, path: Option<RelPath>) -> Answer {
+    let grant = &client.grant;
+    if !grant.list && !grant.get {
+        return Err(Refusal::new(Code::NotAllowed, "this client may not list files here"));
+    }
+    let (folder, looks) = (whole(client, path)?, grant.get);
+    let _share = web.readers.wait(client.id, LOOKERS).await;
+    let gallery = web.gallery.clone();
+    let told = spawn_blocking(move || {
+        let Listing { folders, files, is_looking, has_more } = gallery.list(folder.as_ref(), looks)?;
+        let folders = folders.iter().map(|name| {
+            let (name, url) = said(name);
+            json!({ "name": name, "url": url })
+        });
+        let (folders, files): (Vec<_>, Vec<_>) = (folders.collect(), files.iter().map(File::of).collect());
+        Ok::<_, Refusal>(
+            json!({ "folders": folders, "files": files, "looking": is_looking, "more": has_more }),
+        )
+    });
+    Ok(answer::object(&told.await.map_err(|_| Refusal::internal())??))
+}
+
+/// `GET /thumbs/PATH`: a small picture.
+pub(super) async fn thumbnail(
+    web: &Web,
+    client: &Client,
+    path: RelPath,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Answer {
+    refuse_reading(client)?;
+    let Some(path) = whole(client, Some(path))? else { return Err(Refusal::not_found()) };
+    let _share = web.readers.wait(client.id, LOOKERS).await;
+    let (jpeg, version) = web.gallery.thumbnail(path).await?.ok_or_else(Refusal::not_found)?;
+    let tag = format!("\"{version}\"");
+    let mut response = match is_known(headers, &tag) {
+        true => answer::nothing(StatusCode::NOT_MODIFIED),
+        false => Response::new(answer::full(jpeg)),
+    };
+    answer::set(&mut response, header::CONTENT_TYPE, "image/jpeg");
+    answer::put(&mut response, header::ETAG, &tag);
+    let is_of_version = query.and_then(|query| query.strip_prefix("v=")) == Some(&version);
+    let kept = if is_of_version { "private, max-age=31536000, immutable" } else { "private, no-cache" };
+    answer::set(&mut response, header::CACHE_CONTROL, kept);
+    Ok(response)
+}
+
+fn refuse_reading(client: &Client) -> Result<(), Refusal> {
+    match client.grant.get {
+        true => Ok(()),
+        false => Err(Refusal::new(Code::NotAllowed, "this client may not read files here")),
+    }
+}
+
+/// `GET /facts/PATH`: all that is known of a file.
+pub(super) async fn facts(web: &Web, client: &Client, path: RelPath) -> Answer {
+    refuse_reading(client)?;
+    let Some(path) = whole(client, Some(path))? else { return Err(Refusal::not_found()) };
+    let _share = web.readers.wait(client.id, LOOKERS).await;
+    let gallery = web.gallery.clone();
+    let told = spawn_blocking(move || {
+        let file = gallery.file(&path)?;
+        let digest = file.row.as_ref().and_then(|row| match &row.kind {
+            RowKind::File { digests, .. } if !row.is_damaged => digests.by(Algorithm::Sha256),
+            _ => None,
+        });
+        let arrival = digest.and_then(|_| gallery.receipt(&path).ok().flatten());
+        let (received, from) = arrival.unzip();
+        let modified = file.row.as_ref().and_then(|row| row.modified).unwrap_or(file.identity.modified);
+        let mut told = json!(file.look.clone().unwrap_or_default());
+        let (name, _) = said(path.name());
+        let more = json!({
+            "name": name,
+            "kind": kind(path.name(), file.look.as_ref()),
+            "size": file.identity.size,
+            "modified": milliseconds(modified),
+            "digest": digest.map(|digest| format!("sha256:{}", digest.hex())),
+            "received": received.map(rfc3339),
+            "from": from,
+        });
+        if let (Some(told), serde_json::Value::Object(more)) = (told.as_object_mut(), more) {
+            told.remove("is_decoded");
+            told.extend(more);
+        }
+        Ok::<_, Refusal>(told)
+    });
+    Ok(answer::object(&told.await.map_err(|_| Refusal::internal())??))
+}
