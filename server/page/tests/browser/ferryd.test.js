@@ -184,6 +184,7 @@ test("hostile_15_a_page_of_somebody_else_changes_nothing", async () => {
     // A form of another page, in the same browser. It may not even show this one within its own.
     const evil = await context.newPage();
     await evil.setContent(`<iframe src="${ferryd.url}/"></iframe><form method="post" action="${ferryd.url}/uploads" target="_self"><button>free photos</button></form>`);
+    assert.equal(await evil.frames()[1].locator("main").count(), 0, "it is in nobody's frame");
     const answered = evil.waitForResponse((response) => response.url().endsWith("/uploads"));
     await evil.locator("button").click();
     assert.ok((await answered).status() >= 400);

@@ -195,9 +195,12 @@ test("after a reload the same file goes on", async () => {
     const { page, calm } = await open(browser, url, DESKTOP, { unanswered: true });
     await board(page, link());
     const release = holdAfter(16_000_000);
+    const dialogs = [];
+    page.on("dialog", (dialog) => dialogs.push(dialog.type()));
     await page.locator("#files-input").setInputFiles([film]);
     await page.waitForFunction(() => document.querySelector("#all").value > 0.4);
     await page.reload();
+    assert.deepEqual(dialogs, ["beforeunload"], "it asks before it goes");
     await page.locator("#sending").waitFor();
     release();
     const before = mock.received;
@@ -206,6 +209,8 @@ test("after a reload the same file goes on", async () => {
     assertArrived(folder.digests);
     assert.ok(before > 8_000_000, `${before} bytes had arrived`);
     assert.equal(mock.received, 40_000_000, "no byte came twice");
+    await page.reload();
+    assert.equal(dialogs.length, 1, "it does not when everything has arrived");
     await calm();
 });
 
