@@ -116,6 +116,9 @@ pub(crate) struct ServeArgs {
     /// The key of that certificate, in PEM
     #[arg(long, value_name = "FILE", env = "FERRYD_WEB_KEY")]
     pub(crate) web_key: Option<PathBuf>,
+    /// Tell how the server is, by HTTP on this address: /healthz and /metrics. A port alone is one of this machine only
+    #[arg(long, value_name = "ADDR", env = "FERRYD_METRICS")]
+    pub(crate) metrics: Option<String>,
     /// How long an unfinished upload that nobody goes on with is kept [default: 7d]
     #[arg(long, value_name = "TIME", env = "FERRYD_RETAIN_STAGING")]
     pub(crate) retain_staging: Option<String>,

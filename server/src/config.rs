@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
@@ -63,6 +63,8 @@ pub struct Config {
     pub web: Option<SocketAddr>,
     /// What browsers see of this server, if that is not to be a certificate of its own.
     pub web_files: Option<WebFiles>,
+    /// Where to tell how the server is, if anywhere.
+    pub metrics: Option<SocketAddr>,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which log lines are written.
@@ -156,6 +158,7 @@ struct File {
     web: Option<Web>,
     web_certificate: Option<PathBuf>,
     web_key: Option<PathBuf>,
+    metrics: Option<String>,
     retain_staging: Option<String>,
     max_connections: Option<usize>,
     max_file: Option<String>,
@@ -215,6 +218,7 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
         web: None,
         web_certificate: None,
         web_key: None,
+        metrics: None,
         retain_staging: None,
         max_connections: None,
         max_file: None,
@@ -237,6 +241,7 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
         (None, None) => None,
         _ => bail!("--web-certificate and --web-key belong together"),
     };
+    let metrics = serve.metrics.or(file.metrics).map(|text| address_here(&text, "metrics")).transpose()?;
     let mut settings = Settings::default();
     if let Some(text) = serve.retain_staging.or(file.retain_staging) {
         settings.retain_staging = duration(&text, "retain-staging")?;
@@ -259,6 +264,7 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
         listen_is_default,
         web,
         web_files,
+        metrics,
         log_format: serve.log_format.or(file.log_format).unwrap_or_default(),
         log_level: log_level()?,
         settings,
@@ -329,6 +335,14 @@ pub(crate) fn with_port(host: &str, port: u16) -> String {
         _ if has_port => host.to_owned(),
         _ => format!("{host}:{port}"),
     }
+}
+
+/// An address, or a port of this machine alone.
+fn address_here(text: &str, flag: &str) -> anyhow::Result<SocketAddr> {
+    let port = text.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    port.or_else(|_| text.parse())
+        .ok()
+        .with_context(|| format!("--{flag} {}: neither a port nor an address with one", escape::text(text)))
 }
 
 fn duration(text: &str, flag: &str) -> anyhow::Result<Duration> {

@@ -46,6 +46,11 @@ impl Door {
         Arc::new(Door { settings, waiting: Mutex::default() })
     }
 
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        lock(&self.waiting).len()
+    }
+
     /// Takes a place, if need be that of the peer which has waited longest: of the same address, if that has too many,
     /// else of all. Returns whether somebody had to go.
     pub(crate) fn enter(self: &Arc<Self>, address: SocketAddr) -> (Place, bool) {
@@ -128,6 +133,7 @@ mod tests {
         let door = Door::new(room_for(2));
         let (first, _) = door.enter(address("127.0.0.1"));
         let (second, crowded) = door.enter(address("192.0.2.1"));
+        assert_eq!(door.waiting(), 2);
         assert!(!crowded && !was_told(&first));
         let (third, crowded) = door.enter(address("192.0.2.2"));
         assert!(crowded && was_told(&first) && !was_told(&second) && !was_told(&third));

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ferry_proto::{
-    Algorithm, Attributes, Code, Digest, HasherState, Missing, PathError, RelPath, RunId, Wants,
+    Algorithm, Attributes, Code, Digest, HasherState, Kind, Missing, PathError, RelPath, RunId, Wants,
 };
 use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task, source_failure};
 use ferry_store::{
@@ -224,8 +224,12 @@ impl Manifest for Giving {
 
     fn settle(&self, task: Task, fate: Fate) {
         let path = task.path();
+        let kind = match &task.origin {
+            Origin::Tree(item) => &item.kind,
+            Origin::Stream(..) => &Kind::File,
+        };
         match &fate {
-            Fate::Sent { digest, bytes, .. } => self.journal.gave(path, *bytes, digest.as_ref()),
+            Fate::Sent { digest, bytes, .. } => self.journal.gave(kind, path, *bytes, digest.as_ref()),
             Fate::Failed { code: Code::NotChosen, .. } => {}
             Fate::Failed { code, detail } => self.journal.could_not_give(path, *code, detail),
             Fate::Held { .. } | Fate::WouldSend { .. } => {}
@@ -288,5 +292,7 @@ impl Manifest for Giving {
 
     fn begun(&self, _: &Task, _: u64, _: bool) {}
 
-    fn advanced(&self, _: &Task, _: u64) {}
+    fn advanced(&self, _: &Task, bytes: u64) {
+        self.journal.gives(bytes);
+    }
 }

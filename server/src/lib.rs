@@ -9,6 +9,7 @@ mod confine;
 mod door;
 mod gallery;
 mod giving;
+mod health;
 mod http;
 mod identity;
 mod invite;

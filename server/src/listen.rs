@@ -18,6 +18,7 @@ use tokio::{
 
 use crate::{
     door::{Door, Place},
+    health::Counts,
     log,
 };
 
@@ -79,11 +80,13 @@ pub(crate) async fn run(
     tls: Arc<tls::ServerConfig>,
     handler: Arc<impl Handler>,
     door: Arc<Door>,
+    counts: Arc<Counts>,
     stop: watch::Receiver<bool>,
 ) {
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        accepting.spawn(accept(listener, tls.clone(), handler.clone(), door.clone(), stop.clone()));
+        let (tls, handler, door) = (tls.clone(), handler.clone(), door.clone());
+        accepting.spawn(accept(listener, tls, handler, door, counts.clone(), stop.clone()));
     }
     while accepting.join_next().await.is_some() {}
 }
@@ -93,9 +96,11 @@ async fn accept(
     tls: Arc<tls::ServerConfig>,
     handler: Arc<impl Handler>,
     door: Arc<Door>,
+    counts: Arc<Counts>,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut sessions = JoinSet::new();
+    let accepting = counts.accepts();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -109,20 +114,24 @@ async fn accept(
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
+                counts.accept_has_failed();
                 tracing::warn!(%error, "a connection cannot be accepted");
                 tokio::time::sleep(BREATH).await;
                 continue;
             }
         };
+        counts.accepted.one();
         let (place, is_crowded) = door.enter(address);
         if is_crowded {
+            counts.crowded_out.one();
             tracing::debug!(%address, "too many peers are waiting: the oldest makes way");
         }
-        let (tls, handler, stop) = (tls.clone(), handler.clone(), stop.clone());
+        let (tls, handler, counts, stop) = (tls.clone(), handler.clone(), counts.clone(), stop.clone());
         let guest = Guest { address, place };
-        sessions.spawn(async move { handshake(stream, guest, tls, &*handler, stop).await });
+        sessions.spawn(async move { handshake(stream, guest, tls, &*handler, &counts, stop).await });
     }
     drop(listener);
+    drop(accepting);
     let ended = async {
         while let Some(ended) = sessions.join_next().await {
             report(ended);
@@ -146,6 +155,7 @@ async fn handshake(
     guest: Guest,
     tls: Arc<tls::ServerConfig>,
     handler: &impl Handler,
+    counts: &Counts,
     stop: watch::Receiver<bool>,
 ) {
     // Small answers leave at once; the writer packs what belongs together.
@@ -161,6 +171,9 @@ async fn handshake(
             let (incoming, outbox) = ferry_session::open(stream);
             handler.handle(incoming, outbox, key, guest, stop).await;
         }
-        Err(error) => log::STRANGERS.line(|| tracing::info!(%address, %error, "handshake failed")),
+        Err(error) => {
+            counts.failed_handshakes.one();
+            log::STRANGERS.line(|| tracing::info!(%address, %error, "handshake failed"));
+        }
     }
 }

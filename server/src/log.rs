@@ -2,16 +2,16 @@
 
 use std::{
     io::IsTerminal,
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use ferry_proto::{Code, Digest, Header, RelPath, escape};
+use ferry_proto::{Code, Digest, Header, Kind, RelPath, escape};
 use ferry_session::receive::Witness;
 use ferry_store::lock;
 use tracing_subscriber::{filter::LevelFilter, fmt};
 
-use crate::cli::LogFormat;
+use crate::{cli::LogFormat, health::Counts};
 
 /// Starts writing log lines.
 pub(crate) fn start(format: LogFormat, level: LevelFilter) {
@@ -78,30 +78,45 @@ impl Drop for Few {
     }
 }
 
-/// Writes what a client's files come to.
+/// Writes what a client's files come to, and counts it.
 pub(crate) struct Journal {
     client: String,
+    counts: Arc<Counts>,
     failures: Few,
 }
 
 impl Journal {
     /// Of one request.
-    pub(crate) fn of(client: &str) -> Self {
-        Journal { client: client.to_owned(), failures: Few::new(FAILURES, "files that failed") }
+    pub(crate) fn of(client: &str, counts: &Arc<Counts>) -> Self {
+        let failures = Few::new(FAILURES, "files that failed");
+        Journal { client: client.to_owned(), counts: counts.clone(), failures }
+    }
+}
+
+impl Journal {
+    /// Bytes of a body have come.
+    pub(crate) fn came(&self, bytes: u64) {
+        self.counts.received_bytes.add(bytes);
     }
 }
 
 /// Of files that the client has asked for.
 impl Journal {
-    pub(crate) fn gave(&self, path: &RelPath, bytes: u64, digest: Option<&Digest>) {
+    pub(crate) fn gave(&self, kind: &Kind, path: &RelPath, bytes: u64, digest: Option<&Digest>) {
         let client = &self.client;
+        self.counts.given.one(kind);
         match digest {
             Some(digest) => tracing::info!(%client, file = %path, bytes, %digest, "gave"),
             None => tracing::debug!(%client, entry = %path, "gave"),
         }
     }
 
+    pub(crate) fn gives(&self, bytes: u64) {
+        self.counts.given_bytes.add(bytes);
+    }
+
     pub(crate) fn could_not_give(&self, path: &RelPath, code: Code, detail: &str) {
+        self.counts.not_given.one(code);
         let (client, detail) = (&self.client, escape::text(detail));
         self.failures.line(|| tracing::warn!(%client, file = %path, %code, %detail, "not given"));
     }
@@ -112,7 +127,8 @@ impl Witness for Journal {
         self.failed(header, code, "given up by its sender");
     }
 
-    fn stored(&self, _: &Header, path: &RelPath, bytes: u64, digest: Option<&Digest>, took: Duration) {
+    fn stored(&self, header: &Header, path: &RelPath, bytes: u64, digest: Option<&Digest>, took: Duration) {
+        self.counts.received.one(&header.kind);
         let client = &self.client;
         let ms = took.as_millis() as u64;
         match digest {
@@ -122,11 +138,17 @@ impl Witness for Journal {
         }
     }
 
-    fn held(&self, _: &Header, path: &RelPath, _: Option<&Digest>) {
+    fn held(&self, header: &Header, path: &RelPath, _: Option<&Digest>) {
+        self.counts.held.one(&header.kind);
         tracing::debug!(client = %self.client, file = %path, "held");
     }
 
+    fn advanced(&self, _: &Header, bytes: u64) {
+        self.came(bytes);
+    }
+
     fn failed(&self, header: &Header, code: Code, detail: &str) {
+        self.counts.not_received.one(code);
         let path = &header.path;
         let (client, detail) = (&self.client, escape::text(detail));
         self.failures.line(|| tracing::warn!(%client, file = %path, %code, %detail, "failed"));

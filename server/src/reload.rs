@@ -72,6 +72,7 @@ impl Reload {
             ("listen", now.listen == started.listen),
             ("web", now.web == started.web),
             ("web-certificate", now.web_files == started.web_files),
+            ("metrics", now.metrics == started.metrics),
             ("log-format", now.log_format == started.log_format),
         ] {
             if !is_same {

@@ -45,6 +45,11 @@ impl Seats {
         Arc::new(Seats { settings, shares: Shares::new(PER_CLIENT), offers: Mutex::default() })
     }
 
+    /// How many are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.shares.taken()
+    }
+
     /// `None` if there is none left, for this client or at all.
     pub(crate) fn take(self: &Arc<Self>, client: ClientId) -> Option<Seat> {
         let share = self.shares.take(client, self.settings.borrow().max_connections)?;
@@ -72,6 +77,7 @@ mod tests {
         let mut taken: Vec<_> =
             (0..PER_CLIENT).map(|_| seats.take(one).expect("a seat of its own")).collect();
         assert!(seats.take(one).is_none());
+        assert_eq!(seats.taken(), PER_CLIENT);
         taken.push(seats.take(other).expect("a seat of another client"));
         assert_eq!(taken[0].offers, limits::OFFERS, "the first has a full window");
         let all: usize = taken.iter().map(|seat| seat.offers).sum();

@@ -28,6 +28,7 @@ use crate::{
     door::Door,
     gallery::Gallery,
     giving::Givings,
+    health::{self, Counts, Health},
     http::{self, Certificate, Web},
     invite, listen, log,
     reload::Reload,
@@ -116,6 +117,7 @@ async fn run(
     };
     let web_address = web.as_ref().map(TcpListener::local_addr).transpose()?;
     state.catalogue.set_web(web_address)?;
+    let metrics = config.metrics.map(health::bind).transpose()?;
     let (stop_now, stop) = watch::channel(false);
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
@@ -132,30 +134,44 @@ async fn run(
         Uploads::open(store, catalogue.clone(), cores).context("cannot go on with what is in staging")?;
     let sweeper = tokio::spawn(sweep(uploads.clone(), catalogue.clone(), settings.clone()));
     let (standings, watcher) = watch_clients(catalogue.clone(), door.clone());
+    let (room, seats) = (Room::new(ROOM), Seats::new(settings.clone()));
+    let (counts, waiting_room) = (Arc::<Counts>::default(), Door::new(settings.clone()));
+    let told_at = metrics.as_ref().map(health::page).transpose()?;
+    if let Some(listener) = metrics {
+        let health = Health {
+            root: config.root.clone(),
+            uploads: uploads.clone(),
+            catalogue: catalogue.clone(),
+            room: room.clone(),
+            seats: seats.clone(),
+            door: waiting_room.clone(),
+            counts: counts.clone(),
+            stop: stop.clone(),
+        };
+        health::start(listener, health)?;
+    }
     let sessions = Arc::new(Sessions {
         uploads: uploads.clone(),
         catalogue,
         door,
-        room: Room::new(ROOM),
+        room,
         buffers: Buffers::default(),
         name: hostname(),
-        seats: Seats::new(settings.clone()),
+        seats,
         shelf: uploads.store().shelf().context("the root cannot be opened")?,
         readers: Shares::new(READERS_PER_CLIENT),
         givings: Givings::default(),
-        settings: settings.clone(),
+        settings,
         standings,
+        counts: counts.clone(),
     });
-    for address in &addresses {
+    let web_told = web_address.map(|address| format!("https://{address}"));
+    for address in addresses.iter().map(ToString::to_string).chain(web_told).chain(told_at) {
         // Whoever started this may not be reading.
         let _ = writeln!(std::io::stdout().lock(), "listening on {address}");
     }
-    if let Some(address) = web_address {
-        let _ = writeln!(std::io::stdout().lock(), "listening on https://{address}");
-    }
     confine::tell(&confinement);
     tracing::info!(root = %config.root.display(), identity = %state.identity.fingerprint(), "ready");
-    let door = Door::new(settings);
     let browsers = match (web, certificate) {
         (Some(listener), Some(certificate)) => {
             let gallery = Gallery::open(
@@ -166,11 +182,11 @@ async fn run(
             );
             let gallery = Arc::new(gallery.context("what is known of pictures cannot be kept")?);
             let (config, web) = (certificate.config()?, Web::new(sessions.clone(), gallery));
-            Some(tokio::spawn(http::run(listener, config, web, door.clone(), stop.clone())))
+            Some(tokio::spawn(http::run(listener, config, web, waiting_room.clone(), stop.clone())))
         }
         _ => None,
     };
-    let running = tokio::spawn(listen::run(listeners, tls, sessions, door, stop));
+    let running = tokio::spawn(listen::run(listeners, tls, sessions, waiting_room, counts, stop));
     systemd::ready();
     let watched = tokio::spawn(systemd::watched(uploads.clone()));
     tokio::select! {

@@ -22,6 +22,7 @@ use crate::{
     clients,
     config::Settings,
     giving::{Givings, Wish},
+    health::{Counts, End},
     listen::{Guest, Handler},
     log::{self, Journal},
     seats::{Seat, Seats},
@@ -55,6 +56,7 @@ pub(crate) struct Sessions {
     pub(crate) givings: Givings,
     /// What every client may do; it changes while the server runs, and is half a second old.
     pub(crate) standings: watch::Receiver<HashMap<ClientId, Standing>>,
+    pub(crate) counts: Arc<Counts>,
 }
 
 /// Why a peer is not let in, in words for it.
@@ -108,10 +110,12 @@ impl Handler for Sessions {
                 return greet::part(incoming, outbox, &error).await;
             }
             Err(NotIn::Refused(Refusal(code, sentence))) => {
+                self.counts.refusals.one(code);
                 log::STRANGERS.line(|| tracing::warn!(%address, %key, %code, "refused"));
                 return greet::farewell(incoming, outbox, code, sentence).await;
             }
         };
+        self.counts.sessions.one();
         let agent = escape::text(&hello.agent);
         tracing::info!(client = %client.name, %address, %agent, "connected");
         let mut standings = self.standings.clone();
@@ -140,17 +144,24 @@ impl Handler for Sessions {
         let result = match ended {
             Ok(result) => result,
             Err(Refusal(code, sentence)) => {
+                self.counts.end(End::Cut);
+                self.counts.refusals.one(code);
                 tracing::info!(client = %client.name, %address, %code, "cut");
                 return greet::farewell(incoming, outbox, code, sentence).await;
             }
         };
         match result {
-            Ok(()) => tracing::info!(client = %client.name, %address, "finished"),
+            Ok(()) => {
+                self.counts.end(End::Finished);
+                tracing::info!(client = %client.name, %address, "finished");
+            }
             Err(error) if error.is_lost_connection() => {
+                self.counts.end(End::Lost);
                 tracing::info!(client = %client.name, %address, %error, "connection lost");
                 greet::part(incoming, outbox, &error).await;
             }
             Err(error) => {
+                self.counts.end(End::Fault);
                 tracing::warn!(client = %client.name, %address, %error, "session ended");
                 greet::part(incoming, outbox, &error).await;
             }
@@ -290,6 +301,7 @@ impl Sessions {
                 Verb::Unknown(_) => (Code::Unsupported, "this server does not know that request"),
             };
             rejected = true;
+            self.counts.refusals.one(code);
             outbox.say(Rejected { id, code, detail: detail.to_owned() })?;
         }
     }
@@ -306,7 +318,7 @@ impl Sessions {
     ) -> Result<(), SessionError> {
         let tick = || if outbox.is_unread() { Err(SessionError::Flooded) } else { Ok(()) };
         let _place = incoming.meanwhile(tick, self.readers.wait(client.id, READERS)).await?;
-        let (ledger, journal) = (self.catalogue.clone(), Journal::of(&client.name));
+        let (ledger, journal) = (self.catalogue.clone(), Journal::of(&client.name, &self.counts));
         let (shelf, uploads) = (self.shelf.clone(), self.uploads.clone());
         let share = self.givings.join((client.id, run, id), wish, shelf, ledger, uploads, journal);
         send::give(incoming, outbox, options, share.giving.clone()).await
@@ -338,7 +350,7 @@ impl Sessions {
             room: self.room.clone(),
             buffers: self.buffers.clone(),
             pace: Arc::new(Unlimited),
-            witness: Arc::new(Journal::of(&client.name)),
+            witness: Arc::new(Journal::of(&client.name, &self.counts)),
         }
     }
 

@@ -43,7 +43,12 @@ impl Shares {
         Some(Share { shares: self.clone(), client })
     }
 
-    /// The same, when there is one.
+    /// How many are taken.
+    pub(crate) fn taken(&self) -> usize {
+        lock(&self.by_client).values().sum()
+    }
+
+    /// The same as [`Shares::take`], when there is a place.
     pub(crate) async fn wait(self: &Arc<Self>, client: ClientId, in_all: usize) -> Share {
         loop {
             let mut freed = pin!(self.freed.notified());

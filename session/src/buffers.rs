@@ -93,6 +93,12 @@ impl Room {
         Room { free: Arc::new(Semaphore::new(grains)), grains }
     }
 
+    /// Bytes that there is room for, and those of them that are taken.
+    pub fn size_and_taken(&self) -> (usize, usize) {
+        let taken = self.grains.saturating_sub(self.free.available_permits());
+        (self.grains * GRAIN, taken * GRAIN)
+    }
+
     /// Waits for room for something of this size; what is larger than the whole gets all of it.
     pub async fn take(&self, length: usize) -> Permit {
         let grains = length.div_ceil(GRAIN).clamp(1, self.grains);

@@ -39,5 +39,6 @@ pub use meter::{Meter, Part};
 pub use revision::{Amiss, Change, Finding, Recorded, Register, Revision};
 pub use store::{Entry, EntryKind, Meta, Results, StageId, Staged, Stamp, Store};
 pub use uploads::{
-    Begin, Busy, Cut, Lease, Lesson, Mark, Outcome, Reply, Terms, Ticket, Upload, Uploads, scrub,
+    Begin, Busy, Cut, Figures, Histogram, Lease, Lesson, Mark, Outcome, Reply, Terms, Ticket, Unready,
+    Upload, Uploads, scrub,
 };

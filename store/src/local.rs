@@ -143,6 +143,24 @@ impl LocalStore {
         Ok(())
     }
 
+    /// Bytes that can still be written, and bytes of the whole file system.
+    pub fn space(&self) -> Result<(u64, u64), StoreError> {
+        let disk = fs::fstatvfs(&self.root)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        Ok((bytes(disk.f_bavail), bytes(disk.f_blocks)))
+    }
+
+    /// Whether this path still leads to the folder that was opened by it. If not, what is saved from now on is not found
+    /// there: it was removed, moved away, or covered by a disk that was mounted since.
+    pub fn is_at(&self, root: &Path) -> Result<bool, StoreError> {
+        let ours = fs::fstat(&self.root)?;
+        match fs::stat(root) {
+            Ok(there) => Ok((there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(other) => Err(other.into()),
+        }
+    }
+
     fn apply(&self, file: impl AsFd, meta: &Meta, file_type: FileType) -> Result<Option<String>, StoreError> {
         match self.restores {
             true => restore(file, meta),
@@ -423,8 +441,7 @@ impl Store for LocalStore {
     }
 
     fn free_space(&self) -> Option<u64> {
-        let free = fs::fstatvfs(&self.root).ok()?;
-        Some(free.f_bavail.saturating_mul(free.f_frsize))
+        Some(self.space().ok()?.0)
     }
 }
 

@@ -5,7 +5,7 @@
 //! - 1, 2: by the ways in that exist: the native protocol, and the command line of `ferry`;
 //! - 6: by one race; the others need a store that can be stopped in the middle, and are in `store/tests`;
 //! - 11: nothing is decompressed, and no thumbnails are made;
-//! - 12: there is neither QUIC nor HTTP;
+//! - 12: there is no QUIC; the one HTTP listener, of `--metrics`, has no streams and takes no bodies;
 //! - 14: no peer can set a timeout of the server's; what is slow for other reasons is tested;
 //! - 18: servers do not announce themselves;
 //! - 19: a clock that jumps back is not tried: setting the clock would disturb everything else on the machine;
@@ -26,6 +26,7 @@ mod fidelity;
 mod getting;
 mod grants;
 mod hard_links;
+mod health;
 mod holding;
 mod hostile_giver;
 mod hostile_names;

@@ -31,6 +31,12 @@ pub(super) fn all(db: &Connection) -> rusqlite::Result<Vec<Checkpoint>> {
     db.prepare_cached(&format!("SELECT {COLUMNS} FROM bodies"))?.query_map([], checkpoint)?.collect()
 }
 
+/// How many there are, and the bytes up to there.
+pub(super) fn sum(db: &Connection) -> rusqlite::Result<(u64, u64)> {
+    db.prepare_cached("SELECT count(*), coalesce(sum(offset), 0) FROM bodies")?
+        .query_row([], |row| Ok((row.get::<_, Column<_>>(0)?.0, row.get::<_, Column<_>>(1)?.0)))
+}
+
 /// Writes a body's checkpoint in the place of its older one.
 pub(super) fn save(db: &Connection, checkpoint: &Checkpoint) -> rusqlite::Result<()> {
     let Checkpoint { id, key, offset, kept, at } = checkpoint;

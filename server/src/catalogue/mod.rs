@@ -27,7 +27,10 @@ mod settings;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -58,6 +61,8 @@ pub struct Catalogue {
     /// A connection of its own: in WAL mode it sees the last committed state while the other one is busy writing.
     reader: Mutex<Connection>,
     debts: Debts,
+    /// Transactions that have failed since it was opened.
+    failures: AtomicU64,
 }
 
 impl Catalogue {
@@ -73,12 +78,23 @@ impl Catalogue {
         let reader = connection::connect(path)?;
         reader.pragma_update(None, "query_only", true).map_err(failed)?;
         let debts = Debts::beside(path);
-        Ok(Catalogue { path: path.to_owned(), writer: Mutex::new(writer), reader: Mutex::new(reader), debts })
+        let (writer, reader) = (Mutex::new(writer), Mutex::new(reader));
+        Ok(Catalogue { path: path.to_owned(), writer, reader, debts, failures: AtomicU64::new(0) })
     }
 
     /// Whether names of the inbox hold files, as far as is known here.
     pub fn has_files(&self) -> Result<bool, CatalogueError> {
         self.read("look for files", files::any)
+    }
+
+    /// Bodies with a checkpoint, and their bytes up to there.
+    pub fn resumable(&self) -> Result<(u64, u64), CatalogueError> {
+        self.read("add up bodies", bodies::sum)
+    }
+
+    /// How often it could not be read or written since it was opened.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
     }
 
     /// Forgets what names held before `older_than` and invites that had expired by then; what names hold now stays.
@@ -108,7 +124,7 @@ impl Catalogue {
             tx.commit()?;
             Ok(value)
         });
-        done.map_err(|error| CatalogueError::new(&self.path, operation, error))
+        done.map_err(|error| self.failed(operation, error))
     }
 
     /// One statement that reads; it never waits for a writer.
@@ -117,7 +133,12 @@ impl Catalogue {
         operation: &'static str,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, CatalogueError> {
-        work(&lock(&self.reader)).map_err(|error| CatalogueError::new(&self.path, operation, error))
+        work(&lock(&self.reader)).map_err(|error| self.failed(operation, error))
+    }
+
+    fn failed(&self, operation: &'static str, error: rusqlite::Error) -> CatalogueError {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        CatalogueError::new(&self.path, operation, error)
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use ferry_proto::{Algorithm, Digest, Hasher, RelPath, Timestamp};
+use ferry_proto::{Algorithm, Code, Digest, Hasher, Kind, RelPath, Timestamp};
 use ferry_store::{
     EntryKind, Ledger, RowKind, StoreError,
     source::{Change, Identity, Links, Location, Source, SourceError},
@@ -24,7 +24,7 @@ use super::{
     headers::{REPR_DIGEST, said_digest},
     media, url,
 };
-use crate::{catalogue::Client, shares::Share};
+use crate::{catalogue::Client, log::Journal, shares::Share};
 
 /// Bytes that are read at a time.
 const PIECE: usize = 256 * 1024;
@@ -61,7 +61,7 @@ pub(super) async fn get(
     query: Option<&str>,
 ) -> Answer {
     if !client.grant.get {
-        return Err(Refusal::new(ferry_proto::Code::NotAllowed, "this client may not read files here"));
+        return Err(Refusal::new(Code::NotAllowed, "this client may not read files here"));
     }
     let share = web.readers.wait(client.id, READERS).await;
     let (house, folder, name) = (web.house.clone(), client.grant.folder.clone(), path.clone());
@@ -90,7 +90,9 @@ pub(super) async fn get(
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
             // Of a part nothing can be proved, of a whole it can.
             let proof = digest.filter(|_| status == StatusCode::OK);
-            let mut response = Response::new(Reading::new(source, first, length, proof, share).into());
+            let journal = Journal::of(&client.name, &web.house.counts);
+            let reading = Reading::new(source, first, length, proof, (journal, path.clone()), share);
+            let mut response = Response::new(Body::new(reading));
             answer::put(&mut response, header::CONTENT_LENGTH, &length.to_string());
             response
         }
@@ -139,7 +141,7 @@ fn open(house: &crate::session::Sessions, path: &RelPath) -> Result<Opened, Refu
     let modified = row.as_ref().and_then(|row| row.modified).unwrap_or(identity.modified);
     let digest = match row {
         Some(row) if row.is_damaged => {
-            return Err(Refusal::new(ferry_proto::Code::StorageFailed, SourceError::Damaged.to_string()));
+            return Err(Refusal::new(Code::StorageFailed, SourceError::Damaged.to_string()));
         }
         Some(row) => match row.kind {
             RowKind::File { digests, .. } => digests.by(Algorithm::Sha256),
@@ -247,6 +249,8 @@ struct Reading {
     at_rest: Option<Box<State>>,
     reading: Option<JoinHandle<(Box<State>, io::Result<Bytes>)>>,
     left: u64,
+    /// Whom it is given to, and what.
+    journal: (Journal, RelPath),
     _share: Share,
 }
 
@@ -259,19 +263,20 @@ struct State {
 }
 
 impl Reading {
-    fn new(mut source: Source, first: u64, length: u64, digest: Option<Digest>, share: Share) -> Self {
+    fn new(
+        mut source: Source,
+        first: u64,
+        length: u64,
+        digest: Option<Digest>,
+        journal: (Journal, RelPath),
+        share: Share,
+    ) -> Self {
         let opened = source.identity();
         let proof = digest.map(|digest| (digest.algorithm().hasher(), digest));
         // Nothing is read before it is asked for, so what fails here fails there again.
         let _ = source.go_to(first);
         let state = State { source, opened, left: length, proof };
-        Reading { at_rest: Some(Box::new(state)), reading: None, left: length, _share: share }
-    }
-}
-
-impl From<Reading> for Body {
-    fn from(reading: Reading) -> Self {
-        Body::new(reading)
+        Reading { at_rest: Some(Box::new(state)), reading: None, left: length, journal, _share: share }
     }
 }
 
@@ -322,7 +327,14 @@ impl HttpBody for Reading {
         let done = ready!(Pin::new(reading).poll(context));
         self.reading = None;
         let read = done.map_err(io::Error::other).and_then(|(state, read)| {
-            let bytes = read.inspect_err(|error| tracing::warn!(%error, "a file is not given whole"))?;
+            let (journal, path) = &self.journal;
+            let bytes = read.inspect_err(|error| {
+                journal.could_not_give(path, Code::StorageFailed, &error.to_string());
+            })?;
+            journal.gives(bytes.len() as u64);
+            if state.left == 0 {
+                journal.gave(&Kind::File, path, state.opened.size, None);
+            }
             self.left = state.left;
             self.at_rest = Some(state);
             Ok(Frame::data(bytes))

@@ -112,11 +112,17 @@ impl Offer {
     pub(super) fn new(web: &Web, client: &Client, conflict: Conflict, upload: Option<u64>, cut: Cut) -> Self {
         let put = Put { on_conflict: conflict, dry_run: false, digest: Algorithm::Sha256 };
         let terms = Terms { asks_ahead: false, upload, ..web.house.terms(client, put, cut) };
-        Offer { terms: Arc::new(terms), life: Life::new(), journal: Arc::new(Journal::of(&client.name)) }
+        Offer {
+            terms: Arc::new(terms),
+            life: Life::new(),
+            journal: Arc::new(Journal::of(&client.name, &web.house.counts)),
+        }
     }
 
-    pub(super) fn life(&self) -> &Life {
-        &self.life
+    /// So many bytes of its body have come.
+    fn advanced(&self, bytes: usize) {
+        self.life.beat();
+        self.journal.came(bytes as u64);
     }
 
     /// Offers a file, and waits for as long as another request has it under way.
@@ -260,7 +266,7 @@ pub(super) async fn take_in(
     web: &Web,
     sink: Sink,
     body: &mut Incoming,
-    life: &Life,
+    offer: &Offer,
     until: impl Future<Output = ()>,
 ) -> Result<(Sink, Result<(), Stopped>), Refusal> {
     let mut until = pin!(until);
@@ -308,7 +314,7 @@ pub(super) async fn take_in(
             frame = timeout(limits::UNREAD, body.frame()), if came.is_none() && has_room && !is_whole => {
                 match frame {
                     Ok(Some(Ok(frame))) => {
-                        life.beat();
+                        offer.advanced(frame.data_ref().map_or(0, Bytes::len));
                         came = frame.into_data().ok().filter(|bytes| !bytes.is_empty());
                     }
                     Ok(None) => is_whole = true,

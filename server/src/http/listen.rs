@@ -81,6 +81,8 @@ pub(crate) async fn run(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
+    let counts = web.house.counts.clone();
+    let _accepting = counts.accepts();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -95,11 +97,16 @@ pub(crate) async fn run(
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be accepted");
+                counts.accept_has_failed();
                 tokio::time::sleep(BREATH).await;
                 continue;
             }
         };
-        let (place, _) = door.enter(address);
+        counts.accepted.one();
+        let (place, is_crowded) = door.enter(address);
+        if is_crowded {
+            counts.crowded_out.one();
+        }
         let (tls, web, stop) = (TlsAcceptor::from(tls.clone()), web.clone(), stop.clone());
         connections.spawn(async move { greet(stream, address, place, tls, web, stop).await });
     }
@@ -147,6 +154,7 @@ async fn greet(
                     serve(stream, &connection, place, stop, answer).await;
                 }
                 Ok(Err(error)) => {
+                    web.house.counts.failed_handshakes.one();
                     log::STRANGERS.line(|| tracing::info!(%address, %error, "web handshake failed"));
                 }
                 Err(_) => log::STRANGERS.line(|| tracing::info!(%address, "web handshake took too long")),

@@ -95,7 +95,13 @@ impl Web {
         let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
         let answered = tokio::spawn(async move {
             let answered = self.of_anybody(&parts, &mut body, &connection).await;
-            let response = answered.unwrap_or_else(Refusal::into_response);
+            let mut response = answered.unwrap_or_else(|refusal| {
+                self.house.counts.refusals.one(refusal.code());
+                refusal.into_response()
+            });
+            if parts.uri.path().starts_with(tus::AT) {
+                response = tus::with_version(response);
+            }
             let status = response.status();
             if status.is_client_error() || status.is_server_error() {
                 let (address, method) = (connection.address, &parts.method);

@@ -76,7 +76,7 @@ async fn store(
             return Err(refusal);
         }
     };
-    match intake::take_in(web, sink, body, offer.life(), pending()).await? {
+    match intake::take_in(web, sink, body, offer, pending()).await? {
         (sink, Ok(())) => match sink.complete(said, waiting).await? {
             failed @ Outcome::Failed(..) => Err(failed.into()),
             outcome => Ok(outcome),

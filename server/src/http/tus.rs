@@ -29,6 +29,9 @@ use super::{
 };
 use crate::catalogue::Client;
 
+/// Where uploads are, in URLs.
+pub(super) const AT: &str = "/uploads";
+
 const VERSION: &str = "1.0.0";
 
 const TUS_RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
@@ -90,28 +93,17 @@ pub(super) fn options(web: &Web) -> Response<Body> {
     answer::set(&mut response, HeaderName::from_static("tus-checksum-algorithm"), "sha256");
     let most = web.house.settings.borrow().max_file.to_string();
     answer::put(&mut response, HeaderName::from_static("tus-max-size"), &most);
-    with_version(response)
+    response
 }
 
-/// Everything else about uploads. `rest` is what follows `/uploads` in the path.
-pub(super) async fn uploads(
-    web: &Web,
-    client: &Client,
-    parts: &Parts,
-    rest: &str,
-    body: &mut Incoming,
-    cut: Cut,
-) -> Answer {
-    let answered = answered(web, client, parts, rest, body, cut).await;
-    Ok(with_version(answered.unwrap_or_else(Refusal::into_response)))
-}
-
-fn with_version(mut response: Response<Body>) -> Response<Body> {
+/// Says by which version of tus an answer is given.
+pub(super) fn with_version(mut response: Response<Body>) -> Response<Body> {
     answer::set(&mut response, TUS_RESUMABLE, VERSION);
     response
 }
 
-async fn answered(
+/// Everything else about uploads. `rest` is what follows `/uploads` in the path.
+pub(super) async fn uploads(
     web: &Web,
     client: &Client,
     parts: &Parts,
@@ -273,7 +265,7 @@ impl<'a> Visit<'a> {
         sink.checksum = checksum.map(|checksum| checksum.algorithm().hasher());
         let (mut newer, own) = (self.newer.clone(), self.own);
         let until = async move { drop(newer.wait_for(|newest| *newest != own).await) };
-        let (mut sink, taken) = intake::take_in(self.web, sink, body, offer.life(), until).await?;
+        let (mut sink, taken) = intake::take_in(self.web, sink, body, &offer, until).await?;
         if let Err(Stopped::Failed(failed)) = taken {
             waiting.fail(failed.clone());
             return Err(failed.into());

@@ -8,6 +8,7 @@ use super::{
     Outcome, Reply, SPACE_KEPT_FREE, Shared, Uploads,
     commit::{Job, Work},
     fault::{Fault, Step},
+    figures::OpenBody,
     hashing::{Hashing, Piece},
     owners::{Ownership, hold},
     quotas::Reserved,
@@ -120,6 +121,8 @@ pub struct Upload<S: Store> {
     length: u64,
     /// Where it is written, until it is complete.
     staged: Option<S::Staged>,
+    /// Counts it; present as long as that is.
+    open: Option<OpenBody>,
     /// Present where the body can be gone on with.
     ownership: Option<Ownership>,
     /// Present where the client has a quota.
@@ -158,6 +161,7 @@ impl<S: Store> Upload<S> {
             }
         };
         let hashing = shared.hashers.hashing(hasher, header.size, target.terms.meter.clone());
+        let open = Some(OpenBody::of(&shared.tally, offset));
         let mut upload = Upload {
             shared,
             target,
@@ -165,6 +169,7 @@ impl<S: Store> Upload<S> {
             hashing,
             length: offset,
             staged: Some(staged),
+            open,
             ownership,
             reserved: None,
             saved,
@@ -241,6 +246,9 @@ impl<S: Store> Upload<S> {
             };
             meter.time(Part::Disk, append).step("append to a body", path)
         })?;
+        if let Some(open) = &mut self.open {
+            open.grow(bytes.len() as u64);
+        }
         self.length = length;
         Ok(())
     }
@@ -333,6 +341,7 @@ impl<S: Store> Upload<S> {
                     size: self.length,
                     digest: sent,
                     twin: None,
+                    open: self.open.take(),
                 };
                 self.shared.committer.hand_in(Job { target: self.target.clone(), work, reply });
             }
@@ -368,6 +377,7 @@ impl<S: Store> Upload<S> {
         if let Some(staged) = self.staged.take() {
             self.shared.discard(self.ownership.as_ref(), staged.id());
         }
+        self.open = None;
     }
 }
 

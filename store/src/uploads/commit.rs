@@ -19,6 +19,7 @@ use ferry_proto::{Code, Digest, RelPath};
 use super::{
     Outcome, Reply,
     fault::{Fault, Step},
+    figures::{OpenBody, Tally},
     line::Line,
     made::Made,
     owners::{Ownership, hold, holding},
@@ -57,6 +58,8 @@ pub(super) enum Work<S: Store> {
         digest: Digest,
         /// Present where it is another name of a file that is here.
         twin: Option<Twin>,
+        /// Present where it is none: it has bytes of its own, which count until it has its name.
+        open: Option<OpenBody>,
     },
     /// A name of a file that has another one, whose row is good for both.
     Twin { twin: Twin, row: Row, reserved: Option<Reserved>, outcome: Outcome },
@@ -79,7 +82,7 @@ pub(super) enum Work<S: Store> {
 
 /// The thread that commits, and the line before it.
 pub(super) struct Committer<S: Store> {
-    line: Arc<Line<Job<S>>>,
+    line: Arc<Line<(Job<S>, Instant)>>,
     /// Counts what the thread does, step by step, so that a long batch is not taken for a standstill.
     beats: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -91,9 +94,10 @@ impl<S: Store> Committer<S> {
         ledger: Arc<dyn Ledger>,
         quotas: Arc<Quotas>,
         made: Arc<Made>,
+        tally: Arc<Tally>,
     ) -> Self {
         let (line, beats) = (Arc::new(Line::new()), Arc::<AtomicU64>::default());
-        let worker = Worker { store, ledger, quotas, made, line: line.clone(), beats: beats.clone() };
+        let worker = Worker { store, ledger, quotas, made, tally, line: line.clone(), beats: beats.clone() };
         let thread = std::thread::spawn(move || worker.run());
         Committer { line, beats, thread: Mutex::new(Some(thread)) }
     }
@@ -101,7 +105,7 @@ impl<S: Store> Committer<S> {
     /// It never waits; whoever has much for it asks [`Committer::is_behind`] first.
     pub(super) fn hand_in(&self, job: Job<S>) {
         let (client, name) = (job.target.terms.client.clone(), job.target.path.clone());
-        if let Err(job) = self.line.join(&client, name, job) {
+        if let Err((job, _)) = self.line.join(&client, name, (job, Instant::now())) {
             job.reply.give(Outcome::Failed(Code::Stopping, "the server is stopping".into()));
         }
     }
@@ -109,6 +113,11 @@ impl<S: Store> Committer<S> {
     /// Whether so much of a client waits that more is better left for later.
     pub(super) fn is_behind(&self, client: &str) -> bool {
         self.line.length(client) >= BEHIND
+    }
+
+    /// How much waits, of all clients.
+    pub(super) fn waiting(&self) -> usize {
+        self.line.whole_length()
     }
 
     /// What the thread has done so far; asks it to do something more. It never waits.
@@ -141,7 +150,8 @@ struct Worker<S: Store> {
     ledger: Arc<dyn Ledger>,
     quotas: Arc<Quotas>,
     made: Arc<Made>,
-    line: Arc<Line<Job<S>>>,
+    tally: Arc<Tally>,
+    line: Arc<Line<(Job<S>, Instant)>>,
     beats: Arc<AtomicU64>,
 }
 
@@ -174,9 +184,10 @@ impl Named {
     }
 }
 
-/// Somebody who waits for an answer, and what counts how long.
+/// Somebody who waits for an answer, since when, and what counts how long.
 struct Asker {
     reply: Reply,
+    since: Instant,
     meter: Arc<Meter>,
 }
 
@@ -196,7 +207,7 @@ impl<S: Store> Worker<S> {
             if before.is_empty() { self.line.next(BATCH) } else { Some(self.line.next_if_any(BATCH)) }
         {
             self.beat();
-            let meters = batch.iter().map(|job| &job.target.terms.meter);
+            let meters = batch.iter().map(|(job, _)| &job.target.terms.meter);
             let meters: Vec<_> =
                 meters.chain(before.iter().map(|(_, asker)| &asker.meter)).cloned().collect();
             let begin = Instant::now();
@@ -216,9 +227,12 @@ impl<S: Store> Worker<S> {
     }
 
     /// Ends what was named before, and brings a batch so far that it has its names. Returns those.
-    fn turn(&self, mut batch: Vec<Job<S>>, before: Vec<(Named, Asker)>) -> Vec<(Named, Asker)> {
+    fn turn(&self, mut batch: Vec<(Job<S>, Instant)>, before: Vec<(Named, Asker)>) -> Vec<(Named, Asker)> {
         if batch.is_empty() && before.is_empty() {
             return Vec::new();
+        }
+        if !batch.is_empty() {
+            self.tally.batches.count(batch.len() as u64);
         }
         let (sealed, settled) = self.make_durable(&mut batch, &before);
         self.record(before, settled);
@@ -228,10 +242,10 @@ impl<S: Store> Worker<S> {
     }
 
     /// Gives what is sealed its names, if there is room for their rows.
-    fn name_all(&self, batch: Vec<Job<S>>, sealed: Faults) -> Vec<(Named, Asker)> {
+    fn name_all(&self, batch: Vec<(Job<S>, Instant)>, sealed: Faults) -> Vec<(Named, Asker)> {
         let room = self.ledger.check_room().map_err(Fault::from);
         let mut named = Vec::with_capacity(batch.len());
-        for (job, sealed) in batch.into_iter().zip(sealed) {
+        for ((job, since), sealed) in batch.into_iter().zip(sealed) {
             self.beat();
             let Job { target, work, reply } = job;
             let published = sealed.and_then(|()| match &room {
@@ -242,7 +256,7 @@ impl<S: Store> Worker<S> {
                 }
             });
             match published {
-                Ok(new) => named.push((new, Asker { reply, meter: target.terms.meter.clone() })),
+                Ok(new) => named.push((new, Asker { reply, since, meter: target.terms.meter.clone() })),
                 Err(fault) => reply.give(fault.into()),
             }
         }
@@ -250,9 +264,9 @@ impl<S: Store> Worker<S> {
     }
 
     /// Makes the bodies of a batch durable, and what was named before, all in one go. Returns what became of each.
-    fn make_durable(&self, batch: &mut [Job<S>], before: &[(Named, Asker)]) -> (Faults, Faults) {
+    fn make_durable(&self, batch: &mut [(Job<S>, Instant)], before: &[(Named, Asker)]) -> (Faults, Faults) {
         let (mut sealed, mut bodies, mut whose) = (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
-        for (index, job) in batch.iter_mut().enumerate() {
+        for (index, (job, _)) in batch.iter_mut().enumerate() {
             let Work::Body { staged, ownership, meta, .. } = &mut job.work else {
                 sealed.push(Ok(()));
                 continue;
@@ -294,9 +308,12 @@ impl<S: Store> Worker<S> {
                 (Ok(()), What::New(row)) => {
                     rows.push(*row);
                     reserved.extend(new.reserved);
-                    told.push((new.outcome, asker.reply, new.ownership));
+                    told.push((new.outcome, asker, new.ownership));
                 }
-                (Ok(()), What::There(..)) => asker.reply.give(new.outcome),
+                (Ok(()), What::There(..)) => {
+                    self.count(asker.since);
+                    asker.reply.give(new.outcome);
+                }
                 (Err(fault), _) => asker.reply.give(fault.into()),
             }
         }
@@ -305,13 +322,23 @@ impl<S: Store> Worker<S> {
         }
         let recorded =
             self.quotas.while_recording(reserved, || self.ledger.record(&rows)).map_err(Fault::from);
-        for (outcome, reply, ownership) in told {
+        for (outcome, asker, ownership) in told {
             drop(ownership);
+            let Asker { reply, since, .. } = asker;
             reply.give(match &recorded {
-                Ok(()) => outcome,
+                Ok(()) => {
+                    self.count(since);
+                    outcome
+                }
                 Err(fault) => Outcome::Failed(fault.code, fault.detail.clone()),
             });
         }
+    }
+
+    /// Something is durable and written down.
+    fn count(&self, since: Instant) {
+        let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.tally.commit_micros.count(micros);
     }
 
     /// Gives something its name.
@@ -325,7 +352,8 @@ impl<S: Store> Worker<S> {
         let new = |row, outcome| Named::new(What::New(row), outcome);
         let there = |path, stamp, outcome| Named::new(What::There(path, stamp), outcome);
         match work {
-            Work::Body { mut staged, ownership, reserved, meta, size, digest, twin } => {
+            // It counts among the open ones until this ends.
+            Work::Body { mut staged, ownership, reserved, meta, size, digest, twin, open: _open } => {
                 let id = staged.id();
                 let kind = RowKind::File { size, digests: digest.into() };
                 let placed = hold(ownership.as_ref(), || {

@@ -55,6 +55,11 @@ impl<T> Line<T> {
         lock(&self.waiting).by_client.get(client).map_or(0, VecDeque::len)
     }
 
+    /// How many things wait, of all clients together.
+    pub(super) fn whole_length(&self) -> usize {
+        lock(&self.waiting).by_client.values().map(VecDeque::len).sum()
+    }
+
     /// Lets [`Line::next`] return soon, even if nothing waits.
     pub(super) fn nudge(&self) {
         lock(&self.waiting).is_nudged = true;
@@ -133,6 +138,7 @@ mod tests {
         let line =
             line(&[("a", "1"), ("a", "2"), ("a", "3"), ("a", "4"), ("b", "5"), ("c", "6"), ("c", "7")]);
         assert_eq!((line.length("a"), line.length("b"), line.length("d")), (4, 1, 0));
+        assert_eq!(line.whole_length(), 7);
         assert_eq!(line.next(4), Some(vec![0, 4, 5, 1]));
         line.join("b", RelPath::new("8").unwrap(), 7).unwrap();
         assert_eq!(line.next(9), Some(vec![6, 2, 7, 3]));

@@ -8,6 +8,7 @@ mod body;
 mod commit;
 mod decide;
 mod fault;
+mod figures;
 mod hashing;
 mod lessons;
 mod line;
@@ -33,11 +34,13 @@ use ferry_proto::{Algorithm, Code, Conflict, Digest, RelPath};
 pub use self::{
     body::{Mark, Ticket, Upload},
     decide::Busy,
+    figures::{Figures, Histogram, Unready},
     lessons::Lesson,
     owners::Lease,
 };
 use self::{
-    commit::Committer, hashing::Hashers, made::Made, owners::Owners, quotas::Quotas, reads::LongReads,
+    commit::Committer, figures::Tally, hashing::Hashers, made::Made, owners::Owners, quotas::Quotas,
+    reads::LongReads,
 };
 use crate::{Ledger, Meter, Store, StoreError};
 
@@ -65,6 +68,7 @@ struct Shared<S: Store> {
     reads: LongReads,
     quotas: Arc<Quotas>,
     made: Arc<Made>,
+    tally: Arc<Tally>,
 }
 
 /// Under which conditions a client puts files.
@@ -179,8 +183,9 @@ impl<S: Store> Uploads<S> {
     pub fn asking(store: Arc<S>, ledger: Arc<dyn Ledger>, hashers: usize) -> Self {
         let owners = Arc::new(Owners::default());
         let quotas = Arc::new(Quotas::default());
-        let made = Arc::new(Made::default());
-        let committer = Committer::start(store.clone(), ledger.clone(), quotas.clone(), made.clone());
+        let (made, tally) = (Arc::new(Made::default()), Arc::<Tally>::default());
+        let committer =
+            Committer::start(store.clone(), ledger.clone(), quotas.clone(), made.clone(), tally.clone());
         Uploads {
             shared: Arc::new(Shared {
                 store,
@@ -191,6 +196,7 @@ impl<S: Store> Uploads<S> {
                 reads: LongReads::default(),
                 quotas,
                 made,
+                tally,
             }),
         }
     }

@@ -110,6 +110,23 @@ fn a_folder_is_one_store_at_a_time() {
 }
 
 #[test]
+fn a_folder_that_has_lost_its_path_is_noticed() {
+    let inbox = Inbox::new();
+    let (root, elsewhere) = (inbox.on_disk(""), inbox.outside().join("moved"));
+    let is_there = || inbox.store.is_at(&root).unwrap();
+    assert!(is_there());
+    fs::rename(&root, &elsewhere).unwrap();
+    assert!(!is_there());
+    fs::create_dir(&root).unwrap();
+    assert!(!is_there(), "another folder, as the one below a disk that is not mounted");
+    fs::remove_dir(&root).unwrap();
+    symlink(&elsewhere, root.as_path().parent().unwrap().join("root")).unwrap();
+    assert!(is_there());
+    let (free, whole) = inbox.store.space().unwrap();
+    assert!(0 < free && free <= whole, "{free} of {whole}");
+}
+
+#[test]
 fn opening_tidies_up_what_a_kill_left_and_nothing_else() {
     let inbox = Inbox::new();
     fs::write(inbox.on_disk("file"), "owner's").unwrap();

@@ -4,6 +4,7 @@
 
 mod conflicts;
 mod faults;
+mod figures;
 mod held;
 mod inbox;
 mod power;

@@ -11,7 +11,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{OnceLock, mpsc},
+    sync::{Arc, Mutex, OnceLock, PoisonError, mpsc},
 };
 
 use ferry_proto::{Fingerprint, Invite};
@@ -85,8 +85,14 @@ impl Setup {
     /// Starts it; panics if it does not come to listen.
     pub(crate) fn start(self) -> Server {
         let (log, listen) = (self.folder.path().join("ferryd.log"), self.listen);
-        let mut server =
-            Server { setup: self, log, address: listen, child: None, fingerprint: OnceLock::new() };
+        let mut server = Server {
+            setup: self,
+            log,
+            address: listen,
+            child: None,
+            fingerprint: OnceLock::new(),
+            told: Arc::default(),
+        };
         server.launch(listen);
         server
     }
@@ -121,6 +127,8 @@ pub(crate) struct Server {
     address: SocketAddr,
     child: Option<Child>,
     fingerprint: OnceLock<Fingerprint>,
+    /// Lines of standard output since its last start.
+    told: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
@@ -146,6 +154,18 @@ impl Server {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it has told on standard output.
+    pub(crate) fn told(&self) -> Vec<String> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where it tells how it is.
+    pub(crate) fn metrics(&self) -> SocketAddr {
+        let address =
+            |line: &String| line.strip_prefix("listening on http://")?.strip_suffix("/metrics")?.parse().ok();
+        eventually("a line that tells where the metrics are", || self.told().iter().find_map(address))
     }
 
     /// The folder that it saves into.
@@ -202,7 +222,7 @@ impl Server {
     }
 
     /// What the system tells about it.
-    fn process(&self, name: &str) -> PathBuf {
+    pub(crate) fn process(&self, name: &str) -> PathBuf {
         let id = self.child.as_ref().expect("the server runs").id();
         Path::new("/proc").join(id.to_string()).join(name)
     }
@@ -349,6 +369,8 @@ impl Server {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = child.stdout.take().expect("standard output is piped");
         self.child = Some(child);
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        self.told = lines.clone();
         let (told, addresses) = mpsc::channel();
         std::thread::spawn(move || {
             // Read to its end, so that the server never writes into a closed pipe.
@@ -356,6 +378,7 @@ impl Server {
                 if let Some(address) = line.strip_prefix("listening on ") {
                     let _ = told.send(address.parse());
                 }
+                lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         });
         match addresses.recv_timeout(GIVE_UP) {
