@@ -10,6 +10,7 @@ import { join, relative } from "node:path";
 import { createInterface } from "node:readline";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 
+import { POLICY } from "../mock.js";
 import { board, DESKTOP, drop, Folder, launch, open, outcome, PHONE } from "./support.js";
 
 const HOUSE = join(import.meta.dirname, "../../../..");
@@ -168,6 +169,11 @@ test("revoked in the middle: it is said, nothing fails, and a new invite goes on
 
 test("hostile_15_a_page_of_somebody_else_changes_nothing", async () => {
     const { page, context, calm } = await open(browser, ferryd.url);
+    for (const path of ["/", "/page/page.js", "/page/hasher.js"]) {
+        const { headers } = await ask("GET", path);
+        assert.equal(headers["content-security-policy"], POLICY, path);
+        assert.equal(headers["x-content-type-options"], "nosniff", path);
+    }
     await board(page, ferryd.invite());
     const [cookie] = await context.cookies();
     assert.deepEqual([cookie.name, cookie.httpOnly, cookie.secure, cookie.sameSite, cookie.path], ["__Host-ferry", true, true, "Strict", "/"]);
