@@ -37,6 +37,9 @@ export class View {
     scene(name) {
         for (const scene of SCENES) $(scene).hidden = scene !== name;
         $("drop").hidden = true;
+        // Whoever reads by ear or by keyboard goes on here, not at the top.
+        const focus = document.activeElement;
+        if (!focus || focus === document.body || focus.closest("[hidden]")) $("main").focus({ preventScroll: true });
     }
 
     asking() {
