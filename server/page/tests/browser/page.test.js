@@ -303,6 +303,7 @@ test("a refusal and a lie are failures by name, with the server's words and a wa
     const text = await page.locator("#list").innerText();
     assert.match(text, /full\.jpg\s+Failed: the quota of 1 GB is reached/);
     assert.match(text, /lie\.jpg\s+Failed: The server has other bytes than this file\. Do not delete it here\./);
+    assert.match(await page.locator("#reasons").innerText(), /^the quota of 1 GB is reached\nThe server has other bytes [^]*≠ [0-9a-f]{64}\)$/);
     assert.equal(await page.locator("#percent").innerText() === "100%", false);
     await shot("failed");
     mock.interfere = () => false;
