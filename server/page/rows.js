@@ -128,7 +128,7 @@ class Row {
         this.#told = told;
         this.element.className = `row ${state}`;
         this.said.textContent = said;
-        this.said.title = state === "failed" ? said : item.digest ? this.#words.digestOf(item.digest) : "";
+        this.said.title = state === "failed" ? said : item.receipt ? this.#words.digestOf(item.receipt.digest) : "";
         this.bar.hidden = bar === null;
         if (bar !== null) this.bar.value = bar;
         this.retry.hidden = state !== "failed";
@@ -186,10 +186,17 @@ export function why(fault, words) {
     }
 }
 
+/** By its media type, or, where a browser knows none, by the end of its name. */
 function kindOf({ file }) {
-    if (/\.(heic|heif|dng|cr[23]|nef|arw|raf|orf|rw2)$/i.test(file.name)) return "photo";
-    return { image: "photo", video: "film", audio: "sound" }[file.type.split("/")[0]] ?? "paper";
+    const kind = { image: "photo", video: "film", audio: "sound" }[file.type.split("/")[0]];
+    return kind ?? (ENDINGS.find(([, endings]) => endings.test(file.name))?.[0] || "paper");
 }
+
+const ENDINGS = [
+    ["photo", /\.(jpe?g|png|gif|webp|avif|hei[cf]|tiff?|dng|cr[23]|nef|arw|raf|orf|rw2)$/i],
+    ["film", /\.(mp4|m4v|mov|mkv|webm|avi|mts|m2ts|3gp)$/i],
+    ["sound", /\.(mp3|m4a|aac|flac|ogg|opus|wav)$/i],
+];
 
 function button(mark, label, press) {
     const made = make("button", { type: "button", className: "bare", title: label }, icon(mark));

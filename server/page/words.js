@@ -36,8 +36,8 @@ const en = {
     chooseFolder: "Choose a folder",
     orDrop: "or drop files and folders anywhere on this page",
     dropNow: "Let go to send",
-    folder: "Into the folder",
-    folderHint: "for example Holiday 2026; empty for none",
+    folder: "Into a folder (optional)",
+    folderHint: "e.g. Holiday 2026",
     looking: (n) => `Looking through folders: ${n} ${plural("en", n, "file", "files")} so far`,
     summary: "All files",
     files: "Files",
@@ -85,6 +85,7 @@ const en = {
             `${failed} failed`,
             rate ? `${time}, ${rate}` : time,
         ].join(" · "),
+    severally: (why, n) => `${why} (${n} files)`,
     unreadFolders: (n) => `${n} ${plural("en", n, "item", "items")} could not be read`,
 };
 
@@ -124,8 +125,8 @@ const zh = {
     chooseFolder: "选择文件夹",
     orDrop: "或将文件和文件夹拖放到本页任意位置",
     dropNow: "松开即可发送",
-    folder: "存入文件夹",
-    folderHint: "例如 2026假期；可留空",
+    folder: "存入文件夹（可选）",
+    folderHint: "如：2026假期",
     looking: (n) => `正在查看文件夹：已找到 ${n} 个文件`,
     summary: "全部文件",
     files: "文件",
@@ -168,6 +169,7 @@ const zh = {
     someFailed: (n) => `${n} 个文件未送达`,
     told: (sent, held, failed, bytes, time, rate) =>
         [`发送 ${sent} 个${bytes ? `（${bytes}）` : ""}`, `已存在 ${held} 个`, `失败 ${failed} 个`, rate ? `用时 ${time}，${rate}` : `用时 ${time}`].join(" · "),
+    severally: (why, n) => `${why}（${n} 个文件）`,
     unreadFolders: (n) => `${n} 项无法读取`,
 };
 

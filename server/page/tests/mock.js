@@ -29,6 +29,8 @@ export class Mock {
     down = false;
     /** So many milliseconds before each answer to an upload. */
     delay = 0;
+    /** Awaited before anything is done about an upload. */
+    hold = async () => {};
     /** Called before a body is read: `(request, upload) => true` takes the answer over. */
     interfere = () => false;
     /** The digest that receipts tell. */
@@ -104,6 +106,7 @@ export class Mock {
 
     async #upload(request, response, path) {
         if (this.delay) await new Promise((done) => setTimeout(done, this.delay));
+        await this.hold(request);
         if (request.method === "POST") {
             const { filename: name, lastModified, sha256 } = metadata(request.headers["upload-metadata"]);
             const size = Number(request.headers["upload-length"]);

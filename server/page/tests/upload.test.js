@@ -283,6 +283,17 @@ test("a pause ends a try, and the next one goes on", async () => {
     assert.equal(hashers.bytes, FILM.length);
 });
 
+test("a pause ends reading, too, and nothing is read again afterwards", async () => {
+    const { hashers, uploads } = rig({ here: ["film.mp4"] });
+    const item = chosen(FILM);
+    const abort = new AbortController();
+    const report = ({ step }) => step === "checking" && abort.abort();
+    await assert.rejects(send(uploads, item, report, abort.signal), { name: "AbortError" });
+    assert.equal(hashers.bytes, SLICE);
+    await send(uploads, item);
+    assert.equal(hashers.bytes, FILM.length);
+});
+
 test("a cancelled upload is taken back from the server", async () => {
     const { tus, uploads, storage } = rig();
     const item = chosen(FILM);

@@ -26,6 +26,14 @@ afterEach(() => {
 
 const link = () => `${url}/#invite=welcome`;
 
+/** Lets nothing more come of a film that has so many bytes, until the function that it gives back is called. */
+function holdAfter(bytes) {
+    let release;
+    const held = new Promise((done) => (release = done));
+    mock.hold = ({ headers }) => (Number(headers["upload-offset"]) > bytes ? held : null);
+    return release;
+}
+
 function assertArrived(digests) {
     assert.deepEqual(Object.fromEntries([...mock.files].map(([name, { digest }]) => [name, digest])), Object.fromEntries(digests));
 }
@@ -134,6 +142,8 @@ test("photos and a folder that are dropped arrive, and their digests agree", asy
     await page.waitForFunction(() => document.querySelector("#count").textContent.includes("251"));
     assert.match(await outcome(page), /Everything has arrived[^]*251 sent/);
     assertArrived(folder.digests);
+    const begun = mock.asked.filter((line) => line === "POST /uploads").length;
+    assert.equal(begun, 251, "a photo is one request");
     await shot("done");
     assert.equal(await page.title(), "ferry");
 
@@ -184,18 +194,23 @@ test("after a reload the same file goes on", async () => {
     const film = folder.add("film.mp4", 40_000_000);
     const { page, calm } = await open(browser, url, DESKTOP, { unanswered: true });
     await board(page, link());
-    mock.delay = 1_000;
+    const release = holdAfter(16_000_000);
+    const dialogs = [];
+    page.on("dialog", (dialog) => dialogs.push(dialog.type()));
     await page.locator("#files-input").setInputFiles([film]);
     await page.waitForFunction(() => document.querySelector("#all").value > 0.4);
     await page.reload();
+    assert.deepEqual(dialogs, ["beforeunload"], "it asks before it goes");
     await page.locator("#sending").waitFor();
-    mock.delay = 0;
+    release();
     const before = mock.received;
     await page.locator("#files-input").setInputFiles([film]);
     await outcome(page);
     assertArrived(folder.digests);
     assert.ok(before > 8_000_000, `${before} bytes had arrived`);
     assert.equal(mock.received, 40_000_000, "no byte came twice");
+    await page.reload();
+    assert.equal(dialogs.length, 1, "it does not when everything has arrived");
     await calm();
 });
 
@@ -203,14 +218,54 @@ test("a pause stops, and goes on", async () => {
     const film = folder.add("film.mp4", 40_000_000);
     const { page, calm } = await open(browser, url, DESKTOP, { unanswered: true });
     await board(page, link());
-    mock.delay = 1_000;
+    const release = holdAfter(16_000_000);
     await page.locator("#files-input").setInputFiles([film]);
-    await page.waitForFunction(() => document.querySelector("#all").value > 0.3);
+    await page.waitForFunction(() => document.querySelector("#all").value > 0.4);
     await page.locator("#pause").click();
     await page.waitForFunction(() => document.querySelector("#state").textContent === "Paused");
-    mock.delay = 0;
+    release();
     await page.locator("#pause").click();
     assert.match(await outcome(page), /1 sent/);
+    assertArrived(folder.digests);
+    await calm();
+});
+
+test("when the Wi-Fi is gone nothing is lost, and when it is back it goes on at once", async () => {
+    const paths = [...Array(10).keys()].map((i) => folder.add(`IMG_${i}.jpg`, 100_000));
+    paths.push(folder.add("film.mp4", 30_000_000));
+    const { page, context, calm } = await open(browser, url, DESKTOP, { unanswered: true });
+    await board(page, link());
+    mock.delay = 500;
+    await page.locator("#files-input").setInputFiles(paths);
+    await page.waitForFunction(() => document.querySelector("#all").value > 0);
+    await context.setOffline(true);
+    await page.locator("#state.bad").waitFor();
+    mock.delay = 0;
+    await context.setOffline(false);
+    assert.match(await outcome(page), /11 sent/);
+    assertArrived(folder.digests);
+    await calm();
+});
+
+test("a file that is changed while it is sent is a failure by name, and choosing it again sends the new one", async () => {
+    const film = folder.add("film.mp4", 30_000_000);
+    const photo = folder.add("a.jpg", 1_000);
+    const { page, calm } = await open(browser, url, DESKTOP, { unanswered: true });
+    await board(page, link());
+    mock.interfere = (request) => {
+        // At the second of four slices; the third may have been read ahead.
+        if (Number(request.headers["upload-offset"]) > 0) {
+            mock.interfere = () => false;
+            folder.add("film.mp4", 29_000_000);
+        }
+        return false;
+    };
+    await page.locator("#files-input").setInputFiles([film, photo]);
+    assert.match(await outcome(page), /1 file has not arrived[^]*1 sent/);
+    assert.match(await page.locator("#list").innerText(), /film\.mp4\s+Failed: The file cannot be read\. It was changed/);
+    assert.deepEqual([...mock.files.keys()], ["a.jpg"]);
+    await page.locator("#files-input").setInputFiles([film]);
+    await page.waitForFunction(() => document.querySelector("#verdict").textContent === "Everything has arrived");
     assertArrived(folder.digests);
     await calm();
 });
@@ -248,6 +303,7 @@ test("a refusal and a lie are failures by name, with the server's words and a wa
     const text = await page.locator("#list").innerText();
     assert.match(text, /full\.jpg\s+Failed: the quota of 1 GB is reached/);
     assert.match(text, /lie\.jpg\s+Failed: The server has other bytes than this file\. Do not delete it here\./);
+    assert.match(await page.locator("#reasons").innerText(), /^the quota of 1 GB is reached\nThe server has other bytes [^]*≠ [0-9a-f]{64}\)$/);
     assert.equal(await page.locator("#percent").innerText() === "100%", false);
     await shot("failed");
     mock.interfere = () => false;
@@ -330,7 +386,9 @@ test("it can be used with the keyboard alone", async () => {
         }
         return false;
     };
-    assert.ok(await reached("choose-files"));
+    assert.equal(await page.evaluate(() => document.activeElement.id), "main", "nobody is sent back to the top");
+    await page.keyboard.press("Tab");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "choose-files");
     const chooser = page.waitForEvent("filechooser");
     await page.keyboard.press("Enter");
     await (await chooser).setFiles([folder.add("a.jpg", 10)]);
