@@ -60,6 +60,7 @@ impl Reload {
             ("root", now.root == started.root),
             ("state", now.state == started.state),
             ("no-confine", now.no_confine == started.no_confine),
+            ("no-announce", now.no_announce == started.no_announce),
             ("listen", now.listen == started.listen),
             ("log-format", now.log_format == started.log_format),
         ] {

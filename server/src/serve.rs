@@ -22,6 +22,7 @@ use tokio::{
 
 use crate::{
     Config,
+    announce::Announcement,
     catalogue::{Catalogue, ClientId, Standing},
     config::Settings,
     confine::{self, ConfineError, Confinement},
@@ -139,6 +140,10 @@ async fn run(
     }
     confine::tell(&confinement);
     tracing::info!(root = %config.root.display(), identity = %state.identity.fingerprint(), "ready");
+    let announcement = match config.no_announce {
+        true => None,
+        false => Announcement::start(&listeners, &hostname(), state.identity.fingerprint())?,
+    };
     let running = tokio::spawn(listen::run(listeners, tls, Arc::new(sessions), Door::new(settings), stop));
     systemd::ready();
     let watched = tokio::spawn(systemd::watched(uploads.clone()));
@@ -149,6 +154,9 @@ async fn run(
     }
     tracing::info!("stopping");
     systemd::stopping();
+    if let Some(announcement) = announcement {
+        announcement.withdraw().await;
+    }
     sweeper.abort();
     watcher.abort();
     let _ = stop_now.send(true);
