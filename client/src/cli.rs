@@ -33,6 +33,8 @@ pub(crate) enum Sub {
     Ls(LsArgs),
     /// Compare what is here with what a server has, and move nothing
     Verify(VerifyArgs),
+    /// List the servers that announce themselves on this network, as they appear
+    Discover(DiscoverArgs),
     /// Show the servers that are known here
     Remotes {
         #[command(subcommand)]
@@ -189,6 +191,16 @@ pub(crate) struct VerifyArgs {
     /// Give a connection up on which nothing comes for this long
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiscoverArgs {
+    /// How long to look [default: 3s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+    /// Tell everything as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Where to.

@@ -6,6 +6,7 @@ mod commands;
 pub mod config;
 mod dial;
 mod digests;
+mod discovery;
 mod exit;
 mod getting;
 mod listing;

@@ -36,6 +36,7 @@ mod interrupting;
 mod moving;
 mod pages;
 mod pairing;
+mod picking;
 mod reloading;
 mod same_name;
 mod scrubbing;

@@ -1,13 +1,15 @@
 //! Two machines on one cable that are none: network namespaces. And avahi on one of them, a peer that nobody here wrote.
 
 use std::{
-    fs,
+    fs::{self, File},
     io::{BufRead, BufReader},
-    path::PathBuf,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
 use super::{
@@ -52,6 +54,14 @@ impl Network {
                 assert!(ip(&[&["-n", side], &words[..]].concat()), "{words:?}");
             }
         }
+        for side in [here, there] {
+            // The system says so a little later than the cable is plugged in.
+            let state = ["-n", side, "link", "show", "cable", "up"];
+            eventually("the cable", || {
+                let shown = Command::new("ip").args(state).output().ok()?;
+                String::from_utf8_lossy(&shown.stdout).contains("state UP").then_some(())
+            });
+        }
         Some(network)
     }
 
@@ -63,6 +73,19 @@ impl Network {
     /// The words that run a program on the second machine.
     pub(crate) fn there(&self) -> [&str; 4] {
         ["ip", "netns", "exec", &self.there]
+    }
+
+    /// Does something on the second machine, in a thread of its own.
+    pub(crate) fn on_there<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let there = File::open(Path::new("/run/netns").join(&self.there)).expect("there is a namespace");
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let entered = move_into_link_name_space(there.as_fd(), Some(LinkNameSpaceType::Network));
+                entered.expect("root can enter a namespace");
+                work()
+            });
+            thread.join().expect("what is done there does not panic")
+        })
     }
 
     /// Changes something of the first machine's network.

@@ -6,11 +6,12 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 
 /// The definitions for the lines of each command.
-const COMMANDS: [(&str, &str); 7] = [
+const COMMANDS: [(&str, &str); 8] = [
     ("send", "transfer"),
     ("get", "transfer"),
     ("ls", "listing"),
     ("verify", "comparison"),
+    ("discover", "discovered"),
     ("clients", "client"),
     ("log", "arrival"),
     ("scrub", "scrubbed"),
