@@ -35,6 +35,8 @@ pub(crate) enum Sub {
     Verify(VerifyArgs),
     /// List the servers that announce themselves on this network, as they appear
     Discover(DiscoverArgs),
+    /// Tell why a server is not found or not reached, and what to do
+    Doctor(DoctorArgs),
     /// Show the servers that are known here
     Remotes {
         #[command(subcommand)]
@@ -196,6 +198,19 @@ pub(crate) struct VerifyArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DiscoverArgs {
     /// How long to look [default: 3s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+    /// Tell everything as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The server; without one, all that are paired with
+    #[arg(value_name = "REMOTE")]
+    pub(crate) remote: Option<String>,
+    /// How long an address may take to answer [default: 5s]
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<String>,
     /// Tell everything as JSON, one object a line

@@ -16,9 +16,9 @@ use ferry_store::source::Links;
 use crate::{
     choosing::Pattern,
     cli::{
-        ChoiceArgs, Cli, ConflictArg, DigestArg, DiscoverArgs, GetArgs, HereArgs, LinksArg, LsArgs, PairArgs,
-        PlaceArgs, ProgressArg, RemotesSub, RuleArgs, RunArgs, SendArgs, Sub, TransferArgs, VerifyArgs,
-        WatchArgs,
+        ChoiceArgs, Cli, ConflictArg, DigestArg, DiscoverArgs, DoctorArgs, GetArgs, HereArgs, LinksArg,
+        LsArgs, PairArgs, PlaceArgs, ProgressArg, RemotesSub, RuleArgs, RunArgs, SendArgs, Sub, TransferArgs,
+        VerifyArgs, WatchArgs,
     },
     exit::Failure,
 };
@@ -54,6 +54,8 @@ pub enum Command {
     Verify(Box<Verify>),
     /// List servers that announce themselves.
     Discover(Discover),
+    /// Tell why a server is not found or not reached.
+    Doctor(Doctor),
     /// Show the known servers.
     Remotes(Home),
     /// Forget one.
@@ -214,6 +216,19 @@ pub struct Discover {
     pub json: bool,
 }
 
+/// What to look at, and how.
+#[derive(Debug)]
+pub struct Doctor {
+    /// Files of this client.
+    pub home: Home,
+    /// The server; all of them without one.
+    pub remote: Option<String>,
+    /// How long an address may take.
+    pub timeout: Option<Duration>,
+    /// One object a line.
+    pub json: bool,
+}
+
 /// What to compare, and how.
 #[derive(Debug)]
 pub struct Verify {
@@ -311,6 +326,16 @@ impl Cli {
             Sub::Discover(DiscoverArgs { timeout, json }) => {
                 let timeout = self::timeout(timeout.as_deref())?.unwrap_or(LOOKING);
                 Ok(Command::Discover(Discover { home, timeout, json }))
+            }
+            Sub::Doctor(DoctorArgs { remote, timeout, json }) => {
+                // As everywhere, a colon may follow.
+                let remote = remote.map(|name| name.strip_suffix(':').map(str::to_owned).unwrap_or(name));
+                Ok(Command::Doctor(Doctor {
+                    home,
+                    remote,
+                    timeout: self::timeout(timeout.as_deref())?,
+                    json,
+                }))
             }
             Sub::Completions { shell } => Ok(Command::Completions(shell)),
             Sub::Remotes { command: None } => Ok(Command::Remotes(home)),

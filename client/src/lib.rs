@@ -10,6 +10,7 @@ mod discovery;
 mod exit;
 mod getting;
 mod listing;
+mod multicast;
 mod names;
 mod output;
 mod pace;

@@ -2,6 +2,7 @@
 
 mod connections;
 mod discover;
+mod doctor;
 mod get;
 mod ls;
 mod pair;
@@ -34,6 +35,7 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Ls(ls) => ls::run(ls),
         Command::Verify(verify) => verify::run(*verify),
         Command::Discover(discover) => discover::run(discover),
+        Command::Doctor(doctor) => doctor::run(doctor),
         Command::Remotes(home) => remotes::list(&home),
         Command::Forget(home, name) => remotes::forget(&home, &name),
         Command::Completions(shell) => completions(shell),

@@ -20,6 +20,7 @@ mod choosing;
 mod confining;
 mod conflicts;
 mod discovering;
+mod doctor;
 mod durable;
 mod faults;
 mod fidelity;
