@@ -33,6 +33,10 @@ pub(crate) enum Sub {
     Ls(LsArgs),
     /// Compare what is here with what a server has, and move nothing
     Verify(VerifyArgs),
+    /// List the servers that announce themselves on this network, as they appear
+    Discover(DiscoverArgs),
+    /// Tell why a server is not found or not reached, and what to do
+    Doctor(DoctorArgs),
     /// Show the servers that are known here
     Remotes {
         #[command(subcommand)]
@@ -189,6 +193,29 @@ pub(crate) struct VerifyArgs {
     /// Give a connection up on which nothing comes for this long
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiscoverArgs {
+    /// How long to look [default: 3s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+    /// Tell everything as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The server; without one, all that are paired with
+    #[arg(value_name = "REMOTE")]
+    pub(crate) remote: Option<String>,
+    /// How long an address may take to answer [default: 5s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+    /// Tell everything as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Where to.

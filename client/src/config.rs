@@ -16,14 +16,19 @@ use ferry_store::source::Links;
 use crate::{
     choosing::Pattern,
     cli::{
-        ChoiceArgs, Cli, ConflictArg, DigestArg, GetArgs, HereArgs, LinksArg, LsArgs, PairArgs, PlaceArgs,
-        ProgressArg, RemotesSub, RuleArgs, RunArgs, SendArgs, Sub, TransferArgs, VerifyArgs, WatchArgs,
+        ChoiceArgs, Cli, ConflictArg, DigestArg, DiscoverArgs, DoctorArgs, GetArgs, HereArgs, LinksArg,
+        LsArgs, PairArgs, PlaceArgs, ProgressArg, RemotesSub, RuleArgs, RunArgs, SendArgs, Sub, TransferArgs,
+        VerifyArgs, WatchArgs,
     },
     exit::Failure,
 };
 
 /// How often a lost connection is tried again where nobody says it.
 const RETRY: u32 = 3;
+
+/// How long servers are looked for where nobody says it: they answer within a tenth of a second, and are asked again after
+/// one second and after three.
+const LOOKING: Duration = Duration::from_secs(3);
 
 /// What to do, with everything decided.
 #[derive(Debug)]
@@ -47,6 +52,10 @@ pub enum Command {
     Ls(Ls),
     /// Compare.
     Verify(Box<Verify>),
+    /// List servers that announce themselves.
+    Discover(Discover),
+    /// Tell why a server is not found or not reached.
+    Doctor(Doctor),
     /// Show the known servers.
     Remotes(Home),
     /// Forget one.
@@ -196,6 +205,30 @@ pub struct Ls {
     pub timeout: Option<Duration>,
 }
 
+/// How to look for servers.
+#[derive(Debug)]
+pub struct Discover {
+    /// Files of this client.
+    pub home: Home,
+    /// How long.
+    pub timeout: Duration,
+    /// One object a line.
+    pub json: bool,
+}
+
+/// What to look at, and how.
+#[derive(Debug)]
+pub struct Doctor {
+    /// Files of this client.
+    pub home: Home,
+    /// The server; all of them without one.
+    pub remote: Option<String>,
+    /// How long an address may take.
+    pub timeout: Option<Duration>,
+    /// One object a line.
+    pub json: bool,
+}
+
 /// What to compare, and how.
 #[derive(Debug)]
 pub struct Verify {
@@ -290,6 +323,20 @@ impl Cli {
             Sub::Get(args) => Ok(Command::Get(Box::new(get(home, *args)?))),
             Sub::Ls(args) => Ok(Command::Ls(ls(home, args)?)),
             Sub::Verify(args) => Ok(Command::Verify(Box::new(verify(home, args)?))),
+            Sub::Discover(DiscoverArgs { timeout, json }) => {
+                let timeout = self::timeout(timeout.as_deref())?.unwrap_or(LOOKING);
+                Ok(Command::Discover(Discover { home, timeout, json }))
+            }
+            Sub::Doctor(DoctorArgs { remote, timeout, json }) => {
+                // As everywhere, a colon may follow.
+                let remote = remote.map(|name| name.strip_suffix(':').map(str::to_owned).unwrap_or(name));
+                Ok(Command::Doctor(Doctor {
+                    home,
+                    remote,
+                    timeout: self::timeout(timeout.as_deref())?,
+                    json,
+                }))
+            }
             Sub::Completions { shell } => Ok(Command::Completions(shell)),
             Sub::Remotes { command: None } => Ok(Command::Remotes(home)),
             Sub::Remotes { command: Some(RemotesSub::Remove { name }) } => Ok(Command::Forget(home, name)),

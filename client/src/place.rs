@@ -81,11 +81,16 @@ impl StreamArg {
 }
 
 /// What is here and where it goes: the server, and each source with what it is called there.
-pub(crate) fn send(sources: Sources, remotes: &Remotes) -> Result<(Server, Vec<SourceArg>), Failure> {
+/// Where the words name no place, `pick` says which of the known servers is meant.
+pub(crate) fn send(
+    sources: Sources,
+    remotes: &Remotes,
+    pick: impl FnOnce(&Remotes) -> Result<String, Failure>,
+) -> Result<(Server, Vec<SourceArg>), Failure> {
     let Sources { words, command, to, usual_place, dir, name } = sources;
     let least = if command.is_some() { 0 } else { 1 };
     let (words, Place { server, folder }) =
-        split(words, least, to.as_deref(), usual_place.as_deref(), dir, remotes)?;
+        split(words, least, to.as_deref(), usual_place.as_deref(), dir, remotes, pick)?;
     let named = match command {
         None => name_sources(&words, folder.as_ref(), name.as_ref())?,
         Some(command) => vec![name_command(&words, command, folder.as_ref(), name)?],
@@ -94,7 +99,7 @@ pub(crate) fn send(sources: Sources, remotes: &Remotes) -> Result<(Server, Vec<S
 }
 
 /// Splits the words into sources, of which there are some number at least, and the place, which is the last word, or `to`,
-/// or else `usual`.
+/// or else `usual`, or else what `pick` says.
 fn split(
     mut words: Vec<OsString>,
     least: usize,
@@ -102,6 +107,7 @@ fn split(
     usual: Option<&str>,
     dir: Option<RelPath>,
     remotes: &Remotes,
+    pick: impl FnOnce(&Remotes) -> Result<String, Failure>,
 ) -> Result<(Vec<OsString>, Place), Failure> {
     let mut place = None;
     if words.len() > least
@@ -131,7 +137,11 @@ fn split(
     let place = match (place, to.or(usual)) {
         (Some(place), _) => place,
         (None, Some(to)) => parse(to, remotes)?.ok_or_else(|| unknown(to, remotes))?,
-        (None, None) => return Err(no_place(&words, remotes)),
+        (None, None) => {
+            refuse_what_was_meant_as_place(&words, remotes)?;
+            let name = pick(remotes)?;
+            parse(&name, remotes)?.ok_or_else(|| unknown(&name, remotes))?
+        }
     };
     let folder = match (place.folder, dir) {
         (Some(folder), Some(dir)) => {
@@ -365,7 +375,8 @@ fn unknown(text: &str, remotes: &Remotes) -> Failure {
     Failure::usage(format!("no server is known as `{}` here{}", escape::text(name), known(remotes)))
 }
 
-fn no_place(words: &[OsString], remotes: &Remotes) -> Failure {
+/// Words that name no place, of which one looks as if it should: nobody wants a guess then.
+fn refuse_what_was_meant_as_place(words: &[OsString], remotes: &Remotes) -> Result<(), Failure> {
     let looks_like_place =
         words.last().filter(|_| words.len() > 1).and_then(|word| word.to_str()).filter(|word| {
             let name = word.split(':').next().unwrap_or(word);
@@ -374,10 +385,10 @@ fn no_place(words: &[OsString], remotes: &Remotes) -> Failure {
     let is_alone = words.first().filter(|_| words.len() == 1).and_then(|word| word.to_str());
     match looks_like_place {
         _ if is_alone.is_some_and(|word| matches!(parse(word, remotes), Ok(Some(_)))) => {
-            Failure::usage("send what? Name files or folders in front of the place")
+            Err(Failure::usage("send what? Name files or folders in front of the place"))
         }
-        Some(word) => unknown(word, remotes),
-        None => Failure::usage(format!("send where? Name a server last, or with --to{}", known(remotes))),
+        Some(word) => Err(unknown(word, remotes)),
+        None => Ok(()),
     }
 }
 

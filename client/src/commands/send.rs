@@ -11,6 +11,7 @@ use ferry_store::source::{AttributeReader, Found, Links};
 
 use super::{
     connections::{Connections, Work},
+    picking::Picking,
     putting::Putting,
 };
 use crate::{
@@ -43,7 +44,10 @@ struct Sending {
 pub(super) fn run(config: Send) -> Result<Exit, Failure> {
     let run = config.run;
     let mut remotes = Remotes::load(&config.home.config)?;
-    let (server, sources) = place::send(config.sources, &remotes)?;
+    let reads_stdin = config.sources.words.iter().any(|word| word == "-")
+        || config.choice.from_file.as_deref() == Some(Path::new("-"));
+    let picking = Picking { reads_stdin, quiet: run.output.quiet };
+    let (server, sources) = place::send(config.sources, &remotes, |remotes| picking.pick(remotes))?;
     let list_is_stdin = config.choice.from_file.as_deref() == Some(Path::new("-"));
     let rules = Rules::new(config.choice)?;
     rules.check(sources.len())?;
@@ -62,7 +66,7 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
     let receipts = run.receipts.as_deref();
     let receipts = receipts.map(|file| Receipts::create(file, config.moves)).transpose()?;
     let narrator = Arc::new(Narrator::new(run.output, Direction::Send, run.dry_run, receipts));
-    let (dialer, invite) = Dialer::to(server, &config.home.identity, run.timeout)?;
+    let (dialer, invite) = Dialer::to(server, &config.home, run.timeout)?;
     let attributes = AttributeReader::new(run.wants, config.links);
     let moves = config.moves && !run.dry_run;
     let queue = Queue::new(digests.clone(), attributes, run.wants.hard_links, narrator.clone(), moves);

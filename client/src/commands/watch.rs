@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{
     connections::{Connections, Standby, Work},
+    picking::Picking,
     putting::Putting,
 };
 use crate::{
@@ -36,14 +37,15 @@ struct Watched {
 pub(super) fn run(config: Watch) -> Result<Exit, Failure> {
     let run = config.run;
     let mut remotes = Remotes::load(&config.home.config)?;
-    let (server, sources) = place::send(config.sources, &remotes)?;
+    let picking = Picking { reads_stdin: false, quiet: run.output.quiet };
+    let (server, sources) = place::send(config.sources, &remotes, |remotes| picking.pick(remotes))?;
     let (root, base) = match <[SourceArg; 1]>::try_from(sources) {
         Ok([SourceArg::Tree { root, base }]) => (absolute(&root)?, base),
         _ => return Err(Failure::usage("watch takes one folder")),
     };
     let digests = Arc::new(Digests::open(&config.home.state)?);
     let narrator = Arc::new(Narrator::new(run.output, Direction::Send, false, None));
-    let (dialer, invite) = Dialer::to(server, &config.home.identity, run.timeout)?;
+    let (dialer, invite) = Dialer::to(server, &config.home, run.timeout)?;
     let attributes = AttributeReader::new(run.wants, config.links);
     let queue = Queue::new(digests.clone(), attributes, false, narrator.clone(), false);
     let (links, rules) = (config.links, Rules::new(config.choice)?);

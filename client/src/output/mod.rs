@@ -123,6 +123,11 @@ impl Narrator {
         }
     }
 
+    /// Tells people something that they should know even if they want to hear nothing.
+    pub(crate) fn warn(&self, sentence: &str) {
+        self.lock().teller.say(sentence);
+    }
+
     /// The receipts, and the last line. Returns how the run ends; receipts or data that cannot be written make it worse.
     fn finish(&self, exit: Exit) -> Exit {
         let mut inner = self.lock();

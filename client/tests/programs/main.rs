@@ -7,7 +7,6 @@
 //! - 11: nothing is decompressed, and no thumbnails are made;
 //! - 12: there is no QUIC; the one HTTP listener, of `--metrics`, has no streams and takes no bodies;
 //! - 14: no peer can set a timeout of the server's; what is slow for other reasons is tested;
-//! - 18: servers do not announce themselves;
 //! - 19: a clock that jumps back is not tried: setting the clock would disturb everything else on the machine;
 //! - 20: no peer is known to bring about a panic; those that a store brings about are in `store/tests`;
 //! - 24: there are no hooks.
@@ -20,6 +19,8 @@ mod attributes;
 mod choosing;
 mod confining;
 mod conflicts;
+mod discovering;
+mod doctor;
 mod durable;
 mod faults;
 mod fidelity;
@@ -37,6 +38,7 @@ mod interrupting;
 mod moving;
 mod pages;
 mod pairing;
+mod picking;
 mod reloading;
 mod same_name;
 mod scrubbing;
