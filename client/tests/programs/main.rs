@@ -4,7 +4,8 @@
 //! tested here, or not whole:
 //! - 1, 2: by the ways in that exist: the native protocol, and the command line of `ferry`;
 //! - 6: by one race; the others need a store that can be stopped in the middle, and are in `store/tests`;
-//! - 11: nothing is decompressed, and no thumbnails are made;
+//! - 11: the client decodes pictures with `--check-images`; nothing else is decompressed. What thumbnails are made of is
+//!   in `pictures/tests`;
 //! - 12: there is neither QUIC nor HTTP;
 //! - 14: no peer can set a timeout of the server's; what is slow for other reasons is tested;
 //! - 18: servers do not announce themselves;
@@ -17,6 +18,7 @@
 mod arrivals;
 mod arriving;
 mod attributes;
+mod checking_images;
 mod choosing;
 mod confining;
 mod conflicts;
@@ -33,6 +35,7 @@ mod hostile_numbers;
 mod hostile_server;
 mod hostile_time;
 mod interrupting;
+mod laying_out;
 mod moving;
 mod pages;
 mod pairing;
