@@ -12,10 +12,13 @@ use image::{
 };
 use jpeg_decoder::{Decoder, Error as JpegError, PixelFormat};
 
-use crate::{Flaw, Kind, Limits, jpeg, reading::Reading};
+use crate::{Flaw, Kind, Limits, facts, jpeg, reading::Reading};
 
 /// How often decoders of kinds other than JPEG have all pixels in memory: as they are, and put together from parts.
 const COPIES: u64 = 2;
+
+/// Bytes for each pixel that the decoder of WebP takes for one picture: in another coding of colours, and in this.
+const WEBP: u64 = 8;
 
 /// Pixels as they were decoded.
 pub(crate) struct Pixels {
@@ -55,7 +58,7 @@ pub(crate) fn decode(
             let limit = image_limits(limits);
             PngDecoder::with_limits(&mut *reader, limit).map_err(image_flaw).and_then(|it| pixels(it, limits))
         }
-        Kind::Webp => WebPDecoder::new(&mut *reader).map_err(image_flaw).and_then(|it| pixels(it, limits)),
+        Kind::Webp => begin_webp(reader, limits).and_then(|it| pixels(it, limits)),
         Kind::Gif => GifDecoder::new(&mut *reader).map_err(image_flaw).and_then(|it| pixels(it, limits)),
         Kind::Heif | Kind::Tiff | Kind::Raw | Kind::Other(_) => Err(Flaw::Unknown),
     });
@@ -66,12 +69,21 @@ pub(crate) fn decode(
     }
 }
 
+fn begin_webp<'a, 'b>(
+    reader: &'a mut Reading<'b>,
+    limits: &Limits<'_>,
+) -> Result<WebPDecoder<&'a mut Reading<'b>>, Flaw> {
+    facts::allow_webp(reader, limits, WEBP)?;
+    reader.beginning(0)?;
+    WebPDecoder::new(reader).map_err(image_flaw)
+}
+
 /// Decodes every picture of an animation, and nothing where there is only one.
 pub(crate) fn decode_frames(reader: &mut Reading<'_>, kind: Kind, limits: &Limits<'_>) -> Result<(), Flaw> {
     let decoded = guarded(|| match kind {
         Kind::Gif => GifDecoder::new(&mut *reader).map_err(image_flaw).and_then(|it| frames(it, limits)),
         Kind::Webp => {
-            let decoder = WebPDecoder::new(&mut *reader).map_err(image_flaw)?;
+            let decoder = begin_webp(reader, limits)?;
             if decoder.has_animation() { frames(decoder, limits) } else { Ok(()) }
         }
         _ => Ok(()),

@@ -243,6 +243,51 @@ fn look_into_webp(reader: &mut Reading<'_>, found: &mut Found) -> Result<(), Fla
     Ok(())
 }
 
+/// Goes through the parts of a WebP and holds each size that one of them says to the limits: the decoder believes the one
+/// of a single picture, whatever the whole says. `each` is what a pixel takes.
+pub(crate) fn allow_webp(reader: &mut Reading<'_>, limits: &Limits<'_>, each: u64) -> Result<(), Flaw> {
+    reader.beginning(0)?;
+    reader.skip(12)?;
+    loop {
+        let head = reader.bytes_here(8)?;
+        let Some((name, length)) = part_head(&head) else { return Ok(()) };
+        let start = reader.position()?;
+        if name == *b"ANMF" {
+            // What comes before its picture, and perhaps what is seen through it.
+            reader.skip(16)?;
+            let head = reader.bytes_here(8)?;
+            match part_head(&head) {
+                Some((name, length)) if name == *b"ALPH" => {
+                    reader.skip(u64::from(length) + u64::from(length % 2))?;
+                    let head = reader.bytes_here(8)?;
+                    allow_part(reader, &head, limits, each)?;
+                }
+                _ => allow_part(reader, &head, limits, each)?,
+            }
+        } else {
+            allow_part(reader, &head, limits, each)?;
+        }
+        reader.go_to(start + u64::from(length) + u64::from(length % 2))?;
+    }
+}
+
+fn part_head(head: &[u8]) -> Option<([u8; 4], u32)> {
+    let (name, rest) = head.split_first_chunk::<4>()?;
+    Some((*name, u32::from_le_bytes(*rest.first_chunk()?)))
+}
+
+fn allow_part(reader: &mut Reading<'_>, head: &[u8], limits: &Limits<'_>, each: u64) -> Result<(), Flaw> {
+    let Some((name, _)) = part_head(head) else { return Ok(()) };
+    if !matches!(&name, b"VP8X" | b"VP8 " | b"VP8L") {
+        return Ok(());
+    }
+    let body = reader.bytes_here(10)?;
+    match webp_size(&name, &body) {
+        Some((width, height)) => limits.allow(width, height, each, 0),
+        None => Ok(()),
+    }
+}
+
 fn webp_size(name: &[u8; 4], head: &[u8]) -> Option<(u32, u32)> {
     let number = |from: usize, bytes: usize| {
         let bytes = head.get(from..from + bytes)?;

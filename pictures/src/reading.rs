@@ -94,6 +94,12 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// The same from here.
+    pub(crate) fn bytes_here(&mut self, most: usize) -> Result<Vec<u8>, Flaw> {
+        let position = self.position()?;
+        self.bytes(position, most)
+    }
+
     /// So many bytes from here, neither more nor less.
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Flaw> {
         let mut bytes = [0; N];

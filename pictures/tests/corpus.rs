@@ -15,7 +15,7 @@ fn hostile_11_every_input_that_fuzzing_knows_holds() {
     let ((), counted) = memory::peak_of(|| drop(std::hint::black_box(vec![0u8; 1 << 20])));
     assert!(counted >= 1 << 20, "the allocator counts nothing");
     corpus::replay("pictures", pictures::check);
-    let rounds = if std::env::var_os("FERRY_TEST_FULL").is_some() { 400 } else { 20 };
+    let rounds = if std::env::var_os("FERRY_TEST_FULL").is_some() { 4000 } else { 100 };
     corpus::replay("pictures", |whole| (0..rounds).for_each(|round| pictures::check(&bent(whole, round))));
 }
 
