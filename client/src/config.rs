@@ -17,10 +17,11 @@ use crate::{
     choosing::Pattern,
     cli::{
         ChoiceArgs, Cli, ConflictArg, DigestArg, DiscoverArgs, DoctorArgs, GetArgs, HereArgs, LinksArg,
-        LsArgs, PairArgs, PlaceArgs, ProgressArg, RemotesSub, RuleArgs, RunArgs, SendArgs, Sub, TransferArgs,
-        VerifyArgs, WatchArgs,
+        LsArgs, PairArgs, PhotoArgs, PlaceArgs, ProgressArg, RemotesSub, RuleArgs, RunArgs, SendArgs, Sub,
+        TransferArgs, VerifyArgs, WatchArgs,
     },
     exit::Failure,
+    layout::Layout,
 };
 
 /// How often a lost connection is tried again where nobody says it.
@@ -146,6 +147,10 @@ pub struct Send {
     pub links: Links,
     /// What has arrived is removed here.
     pub moves: bool,
+    /// Where files go, if not where they are here.
+    pub(crate) layout: Option<Layout>,
+    /// Pictures are decoded before they are sent.
+    pub check_images: bool,
     /// How it is done.
     pub run: Run,
 }
@@ -163,6 +168,10 @@ pub struct Watch {
     pub links: Links,
     /// How long a file must be unchanged.
     pub settle: Duration,
+    /// Where files go, if not where they are here.
+    pub(crate) layout: Option<Layout>,
+    /// Pictures are decoded before they are sent.
+    pub check_images: bool,
     /// How it is done.
     pub run: Run,
 }
@@ -376,7 +385,11 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
         return Err(Failure::usage("--move takes links as they are: it does not go with --links follow"));
     }
     // What is gone here must not take the place of anything there.
-    let on_conflict = if args.moves { Conflict::KeepBoth } else { Conflict::Replace };
+    let on_conflict =
+        if args.moves || args.photos.layout.is_some() { Conflict::KeepBoth } else { Conflict::Replace };
+    let has_stream = args.from_command.is_some() || args.words.iter().any(|word| word == "-");
+    let check_images = args.photos.check_images;
+    let layout = layout(args.photos, args.name.is_some(), has_stream)?;
     let sources = sources(args.words, args.place, args.name)?;
     Ok(Send {
         home,
@@ -384,18 +397,23 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
         choice: choice(args.choice, Some(args.here))?,
         links: links(args.links),
         moves: args.moves,
+        layout,
+        check_images,
         run: run(args.run, on_conflict)?,
     })
 }
 
 fn watch(home: Home, args: WatchArgs) -> Result<Watch, Failure> {
-    let WatchArgs { words, place, name, settle, links, rules, here, mut transfer } = args;
+    let WatchArgs { words, place, name, settle, links, photos, rules, here, mut transfer } = args;
     let settle = units::duration(&settle).map_err(|error| Failure::usage(format!("--settle: {error}")))?;
     // A line for each file is what there is to see.
     if transfer.progress == ProgressArg::Auto {
         transfer.progress = ProgressArg::Never;
     }
-    let mut run = transferring(transfer, Conflict::Replace, None)?;
+    let on_conflict = if photos.layout.is_some() { Conflict::KeepBoth } else { Conflict::Replace };
+    let check_images = photos.check_images;
+    let layout = layout(photos, name.is_some(), false)?;
+    let mut run = transferring(transfer, on_conflict, None)?;
     run.output.each_sent = true;
     Ok(Watch {
         home,
@@ -403,8 +421,23 @@ fn watch(home: Home, args: WatchArgs) -> Result<Watch, Failure> {
         choice: choice(ChoiceArgs { rules, from_file: None, null: false }, Some(here))?,
         links: self::links(links),
         settle,
+        layout,
+        check_images,
         run,
     })
+}
+
+/// The layout, which gives every name there is.
+fn layout(photos: PhotoArgs, is_named: bool, has_stream: bool) -> Result<Option<Layout>, Failure> {
+    let Some(pattern) = photos.layout else { return Ok(None) };
+    if is_named {
+        return Err(Failure::usage("--layout gives the names: it does not go with --name"));
+    }
+    if has_stream {
+        return Err(Failure::usage("--layout is for files: a stream has neither a name nor a time here"));
+    }
+    let layout = Layout::parse(&pattern, jiff::tz::TimeZone::system());
+    layout.map(Some).map_err(|error| Failure::usage(format!("--layout {}: {error}", escape::text(&pattern))))
 }
 
 fn links(links: LinksArg) -> Links {

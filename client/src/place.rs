@@ -87,15 +87,27 @@ pub(crate) fn send(
     remotes: &Remotes,
     pick: impl FnOnce(&Remotes) -> Result<String, Failure>,
 ) -> Result<(Server, Vec<SourceArg>), Failure> {
+    let (server, _, named) = send_into(sources, remotes, false, pick)?;
+    Ok((server, named))
+}
+
+/// The same with the folder at the server that everything goes to. Where a layout names files, two sources may have one
+/// name.
+pub(crate) fn send_into(
+    sources: Sources,
+    remotes: &Remotes,
+    is_laid_out: bool,
+    pick: impl FnOnce(&Remotes) -> Result<String, Failure>,
+) -> Result<(Server, Option<RelPath>, Vec<SourceArg>), Failure> {
     let Sources { words, command, to, usual_place, dir, name } = sources;
     let least = if command.is_some() { 0 } else { 1 };
     let (words, Place { server, folder }) =
         split(words, least, to.as_deref(), usual_place.as_deref(), dir, remotes, pick)?;
     let named = match command {
-        None => name_sources(&words, folder.as_ref(), name.as_ref())?,
+        None => name_sources(&words, folder.as_ref(), name.as_ref(), is_laid_out)?,
         Some(command) => vec![name_command(&words, command, folder.as_ref(), name)?],
     };
-    Ok((server, named))
+    Ok((server, folder, named))
 }
 
 /// Splits the words into sources, of which there are some number at least, and the place, which is the last word, or `to`,
@@ -267,6 +279,7 @@ fn name_sources(
     words: &[OsString],
     folder: Option<&RelPath>,
     name: Option<&RelPath>,
+    is_laid_out: bool,
 ) -> Result<Vec<SourceArg>, Failure> {
     if name.is_some() && words.len() != 1 {
         return Err(Failure::usage("--name goes with one source"));
@@ -274,7 +287,7 @@ fn name_sources(
     let mut named: Vec<SourceArg> = Vec::new();
     for word in words {
         let source = name_source(word, folder, name)?;
-        if let Some(twin) = named.iter().find(|other| would_mix(other, &source)) {
+        if let Some(twin) = named.iter().find(|other| !is_laid_out && would_mix(other, &source)) {
             let (SourceArg::Tree { base: Some(base), .. } | SourceArg::Stream(base, _)) = twin else {
                 continue;
             };

@@ -4,7 +4,8 @@
 //! tested here, or not whole:
 //! - 1, 2: by the ways in that exist: the native protocol, and the command line of `ferry`;
 //! - 6: by one race; the others need a store that can be stopped in the middle, and are in `store/tests`;
-//! - 11: nothing is decompressed, and no thumbnails are made;
+//! - 11: the client decodes pictures with `--check-images`; nothing else is decompressed. What thumbnails are made of is
+//!   in `pictures/tests`;
 //! - 12: there is no QUIC; the one HTTP listener, of `--metrics`, has no streams and takes no bodies;
 //! - 14: no peer can set a timeout of the server's; what is slow for other reasons is tested;
 //! - 19: a clock that jumps back is not tried: setting the clock would disturb everything else on the machine;
@@ -16,6 +17,7 @@
 mod arrivals;
 mod arriving;
 mod attributes;
+mod checking_images;
 mod choosing;
 mod confining;
 mod conflicts;
@@ -35,6 +37,7 @@ mod hostile_numbers;
 mod hostile_server;
 mod hostile_time;
 mod interrupting;
+mod laying_out;
 mod moving;
 mod pages;
 mod pairing;
