@@ -59,9 +59,9 @@ export async function board(page, link) {
     await page.locator("#sending").waitFor();
 }
 
-/** Waits until nothing is left to be done, and answers with what the page says of it. */
+/** Waits until nothing is left to be done, however slow the machine, and answers with what the page says of it. */
 export async function outcome(page) {
-    await page.locator("#outcome").waitFor({ timeout: 120_000 });
+    await page.locator("#outcome").waitFor({ timeout: 600_000 });
     return page.locator("#outcome").innerText();
 }
 
