@@ -422,10 +422,11 @@ test("it can be used with the keyboard alone", async () => {
         }
         return false;
     };
+    // The browser has to be told beforehand, which takes it a moment.
+    const chooser = page.waitForEvent("filechooser");
     assert.equal(await page.evaluate(() => document.activeElement.id), "main", "nobody is sent back to the top");
     await page.keyboard.press("Tab");
     assert.equal(await page.evaluate(() => document.activeElement.id), "choose-files");
-    const chooser = page.waitForEvent("filechooser");
     await page.keyboard.press("Enter");
     await (await chooser).setFiles([folder.add("a.jpg", 10)]);
     await outcome(page);
