@@ -17,7 +17,9 @@ export function fromInput(list) {
  */
 export async function fromTransfer(transfer, found, unreadable) {
     // They are gone once this call gives up its turn.
-    const entries = Array.from(transfer.items ?? [], (item) => (item.kind === "file" ? (item.webkitGetAsEntry?.() ?? item.getAsFile()) : null));
+    const entries = Array.from(transfer.items ?? [], (item) =>
+        item.kind === "file" ? (item.webkitGetAsEntry?.() ?? item.getAsFile()) : null,
+    );
     const plain = [];
     const folders = [];
     for (const entry of entries) {

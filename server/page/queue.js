@@ -167,7 +167,8 @@ export class Queue {
 
     /** Sums over everything: files and bytes by what became of them, rate and time left. */
     totals() {
-        const sums = { files: this.items.length, bytes: 0, done: 0, waiting: 0, working: 0, sent: 0, held: 0, failed: 0, sentBytes: 0, failedBytes: 0 };
+        const sums = { files: this.items.length, waiting: 0, working: 0, sent: 0, held: 0, failed: 0 };
+        Object.assign(sums, { bytes: 0, done: 0, sentBytes: 0, failedBytes: 0 });
         for (const item of this.items) {
             const { size } = item.file;
             sums[item.state]++;

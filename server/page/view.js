@@ -130,7 +130,8 @@ export class View {
         document.title = totals.unfinished > 0 ? `${this.#words.percent(part(totals))} · ${name}` : name;
         // Times that run down are drawn without anything else happening.
         clearTimeout(this.#tick);
-        if (totals.unfinished > 0 && !queue.paused && !queue.over) this.#tick = setTimeout(() => this.queue(queue), 1_000);
+        if (totals.unfinished > 0 && !queue.paused && !queue.over)
+            this.#tick = setTimeout(() => this.queue(queue), 1_000);
     }
 
     #sum(queue, totals, now) {
@@ -149,8 +150,16 @@ export class View {
         $("who").classList.toggle("over", bad);
 
         const outcome = finished && totals.files > 0;
-        const rate = totals.seconds > 0 && queue.moved > 0 ? words.perSecond(words.size(queue.moved / totals.seconds)) : null;
-        const told = words.told(totals.sent, totals.held, totals.failed, totals.sentBytes ? words.size(totals.sentBytes) : null, words.time(Math.max(1, totals.seconds)), rate);
+        const rate =
+            totals.seconds > 0 && queue.moved > 0 ? words.perSecond(words.size(queue.moved / totals.seconds)) : null;
+        const told = words.told(
+            totals.sent,
+            totals.held,
+            totals.failed,
+            totals.sentBytes ? words.size(totals.sentBytes) : null,
+            words.time(Math.max(1, totals.seconds)),
+            rate,
+        );
         const verdict = totals.failed > 0 ? words.someFailed(totals.failed) : words.allThere;
         $("verdict").textContent = verdict;
         $("told").textContent = told;
@@ -174,7 +183,9 @@ export class View {
             const reason = why(item.fault, this.#words);
             counts.set(reason, (counts.get(reason) ?? 0) + 1);
         }
-        const texts = Array.from(counts, ([reason, n]) => (n > 1 ? this.#words.severally(reason, this.#words.number(n)) : reason)).slice(0, REASONS);
+        const texts = Array.from(counts, ([reason, n]) =>
+            n > 1 ? this.#words.severally(reason, this.#words.number(n)) : reason,
+        ).slice(0, REASONS);
         const list = $("reasons");
         // Left alone while it is the same: somebody may be reading or copying it.
         if (texts.join("\n") === Array.from(list.children, (line) => line.textContent).join("\n")) return;
@@ -194,7 +205,10 @@ export class View {
             // It said itself that it is busy, if it said anything.
             return [queue.outage.fault.detail ? words.busy(time) : words.offlineFor(time), true, words.offline];
         }
-        const rate = totals.rate > 0 ? `${words.perSecond(words.size(totals.rate))} · ${words.left(words.time(Math.max(1, totals.left)))}` : words.stay;
+        const rate =
+            totals.rate > 0
+                ? `${words.perSecond(words.size(totals.rate))} · ${words.left(words.time(Math.max(1, totals.left)))}`
+                : words.stay;
         return [rate, false, ""];
     }
 
@@ -212,7 +226,10 @@ export class View {
         $("who-name").textContent = shown(session.server);
         $("hero-title").textContent = words.sendTo(shown(session.server));
         $("who-aboard").textContent = words.aboard(shown(session.client));
-        const room = session.quota === null ? null : words.roomLeft(words.size(Math.max(0, session.quota - (session.held ?? 0))));
+        const room =
+            session.quota === null
+                ? null
+                : words.roomLeft(words.size(Math.max(0, session.quota - (session.held ?? 0))));
         const terms = [
             session.folder ? words.ashore(shown(session.folder)) : null,
             session.max_file ? words.upTo(words.size(session.max_file)) : null,
@@ -225,9 +242,12 @@ export class View {
     #translate() {
         const words = this.#words;
         document.documentElement.lang = words.language;
-        for (const element of document.querySelectorAll("[data-word]")) element.textContent = words[element.dataset.word];
-        for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", words[element.dataset.label]);
-        for (const element of document.querySelectorAll("[data-placeholder]")) element.placeholder = words[element.dataset.placeholder];
+        for (const element of document.querySelectorAll("[data-word]"))
+            element.textContent = words[element.dataset.word];
+        for (const element of document.querySelectorAll("[data-label]"))
+            element.setAttribute("aria-label", words[element.dataset.label]);
+        for (const element of document.querySelectorAll("[data-placeholder]"))
+            element.placeholder = words[element.dataset.placeholder];
     }
 
     #listen() {
@@ -256,10 +276,12 @@ export class View {
         choosing("choose-files", "files-input");
         choosing("choose-folder", "folder-input");
         // Phones say that they can, and then offer an empty list.
-        $("choose-folder").hidden = !("webkitdirectory" in $("folder-input")) || matchMedia("(hover: none) and (pointer: coarse)").matches;
+        $("choose-folder").hidden =
+            !("webkitdirectory" in $("folder-input")) || matchMedia("(hover: none) and (pointer: coarse)").matches;
 
         this.#listenForDrops();
-        for (const event of ["scroll", "resize"]) addEventListener(event, () => this.#queue && this.queue(this.#queue), { passive: true });
+        for (const event of ["scroll", "resize"])
+            addEventListener(event, () => this.#queue && this.queue(this.#queue), { passive: true });
         addEventListener("click", (event) => {
             if (!$("who").contains(event.target)) $("who").open = false;
         });
@@ -272,7 +294,8 @@ export class View {
     }
 
     #listenForDrops() {
-        const wanted = (event) => !$("sending").hidden && (event.dataTransfer ?? event.clipboardData)?.types.includes("Files");
+        const wanted = (event) =>
+            !$("sending").hidden && (event.dataTransfer ?? event.clipboardData)?.types.includes("Files");
         for (const event of ["dragenter", "dragover"]) {
             addEventListener(event, (drag) => {
                 // A file that is let go beside a target would be opened in place of this page.

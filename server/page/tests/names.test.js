@@ -30,6 +30,12 @@ test("a folder that is typed in cannot lead elsewhere", () => {
 });
 
 test("a chosen folder keeps its files' places", () => {
-    const list = [{ name: "a.jpg", webkitRelativePath: "trip/day 1/a.jpg" }, { name: "b.jpg", webkitRelativePath: "" }];
-    assert.deepEqual(fromInput(list).map(({ name }) => name), ["trip/day 1/a.jpg", "b.jpg"]);
+    const list = [
+        { name: "a.jpg", webkitRelativePath: "trip/day 1/a.jpg" },
+        { name: "b.jpg", webkitRelativePath: "" },
+    ];
+    assert.deepEqual(
+        fromInput(list).map(({ name }) => name),
+        ["trip/day 1/a.jpg", "b.jpg"],
+    );
 });

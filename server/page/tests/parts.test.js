@@ -6,7 +6,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 
 const PAGE = join(import.meta.dirname, "..");
-const parts = readdirSync(PAGE, { withFileTypes: true }).filter((entry) => entry.isFile()).map(({ name }) => name);
+const parts = readdirSync(PAGE, { withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map(({ name }) => name);
 const read = (name) => readFileSync(join(PAGE, name), "utf8");
 
 test("every part is in the binary", () => {
@@ -30,8 +32,14 @@ test("whatever a part names is there", () => {
 test("nothing is made of text but text, and nothing comes from elsewhere", () => {
     for (const name of parts) {
         const text = read(name);
-        assert.doesNotMatch(text, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|srcdoc/, name);
-        const hosts = Array.from(text.matchAll(/https?:\/\/([\w.]+)/g), ([, host]) => host).filter((host) => host !== "www.w3.org");
+        assert.doesNotMatch(
+            text,
+            /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|srcdoc/,
+            name,
+        );
+        const hosts = Array.from(text.matchAll(/https?:\/\/([\w.]+)/g), ([, host]) => host).filter(
+            (host) => host !== "www.w3.org",
+        );
         assert.deepEqual(hosts, [], name);
     }
     const markup = read("index.html");

@@ -46,7 +46,8 @@ class Tus {
 
     async create({ name, size, digest }, body) {
         this.#call(`create${body ? ` with ${body.byteLength}` : ""}${digest ? " digest" : ""}`);
-        if (digest && this.files.get(name) === digest) return { url: "/uploads/held", offset: size, receipt: { digest, held: true, name } };
+        if (digest && this.files.get(name) === digest)
+            return { url: "/uploads/held", offset: size, receipt: { digest, held: true, name } };
         const url = `/uploads/${++this.#last}`;
         this.places.set(url, { name, size, bytes: Buffer.alloc(0), receipt: null });
         return body || size === 0 ? this.#add(url, body ?? new ArrayBuffer(0), digest) : this.#tell(url);
@@ -100,7 +101,10 @@ function rig({ here = [] } = {}) {
     const hashers = new Hashers();
     const storage = new Storage();
     const open = () => {
-        const known = new Known(async (files) => files.map(({ name }) => here.includes(name)), () => []);
+        const known = new Known(
+            async (files) => files.map(({ name }) => here.includes(name)),
+            () => [],
+        );
         return new Uploads({ tus, hashers, known, memory: new Memory(storage) });
     };
     return { tus, hashers, storage, open, uploads: open() };
