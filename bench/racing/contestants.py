@@ -110,6 +110,7 @@ class Ferry(Contestant):
     """One ferryd, and as many clients as there are senders, each with an identity of its own."""
 
     name = "ferry"
+    serves = ()  # flags of its ferryd
 
     def __init__(self, course, name="ferry", flags=(), senders=1, **where):
         super().__init__(course, **where)
@@ -117,15 +118,10 @@ class Ferry(Contestant):
 
     def start(self):
         self.homes = [self.folder / f"home-{number}" for number in range(self.senders)]
-        where = ["--root", self.inbox]
-        listen = ["--listen", f"{self.way.address}:0"]
-        self.serve([self.bins / "ferryd", *listen, *where], stdout=subprocess.PIPE, text=True)
-        line = self.server.stdout.readline()
-        if not line.startswith("listening on "):
-            self.log.fail("ferryd does not start")
-        host = ["--host", line.split()[-1], "--uses", str(len(self.homes))]
+        address = self.launch()
+        host = ["--host", address, "--uses", str(len(self.homes))]
         invite = subprocess.run(
-            [self.bins / "ferryd", "invite", *where, *host],
+            [self.bins / "ferryd", "invite", "--root", self.inbox, *host],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log.file, check=True,
         )
         pair = self.way.at_client([self.bins / "ferry", "pair", "-", "--as", "race"])
@@ -134,6 +130,18 @@ class Ferry(Contestant):
                 pair, input=invite.stdout, stdout=self.log.file, stderr=self.log.file, check=True,
                 env=os.environ | {"FERRY_HOME": str(home)},
             )
+
+    def launch(self):
+        """Starts ferryd, and gives its address."""
+        flags = ["--listen", f"{self.way.address}:0", "--root", self.inbox, *self.serves]
+        self.serve([self.bins / "ferryd", *flags], stdout=subprocess.PIPE, text=True)
+        return self.listening()
+
+    def listening(self):
+        line = self.server.stdout.readline()
+        if not line.startswith("listening on "):
+            self.log.fail("ferryd does not start")
+        return line.split()[-1]
 
     def prepare(self, run, source):
         for home in self.homes:

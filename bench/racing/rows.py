@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from statistics import median
 
-from . import backup, data, disk, report
+from . import album, backup, data, disk, report, web
 from .contestants import (
     Copy, Ferry, Iperf, Netcat, Rsync, RsyncFsync, RsyncNoDelay, RsyncOverSsh, Scp, TarNetcat, TarNetcatSync,
     ferries,
@@ -188,6 +188,10 @@ ROWS = [
     Row("scrub", "reading again what is kept", backup.scrub, ("openssl",)),
     Row("rate", "how well a limit is kept", backup.rate, rounds=5),
     Row("watch", "a folder under watch", watch),
+    Row("web", "one large file by curl over HTTPS, in memory", web.web, ("curl", "openssl", "dufs")),
+    Row("web-disk", "the same, to a disk", web.web_disk, ("curl", "openssl", "dufs"), rounds=5),
+    Row("tus", "two hundred tus uploads at once", web.tus, rounds=5),
+    Row("thumbnails", "small pictures of large photos", album.thumbnails, rounds=3, warm_up=0),
     Row("senders", "sixteen senders at once", senders),
     Row("profile", "what the processors do meanwhile", profile, ("perf",), rounds=3, warm_up=0, needs_root=True),
 ]

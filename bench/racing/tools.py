@@ -19,7 +19,11 @@ PACKAGES = {
     "ip": "iproute2",
     "tc": "iproute2",
     "perf": "linux-perf",
+    "curl": "curl",
+    "openssl": "openssl",
 }
+# What no package has, but cargo installs.
+CRATES = {"dufs": "dufs"}
 
 
 class Log:
@@ -56,8 +60,20 @@ def build():
     return Path(os.environ.get("CARGO_TARGET_DIR", HOUSE / "target")) / "release"
 
 
+def example(package, name):
+    """Builds an example for release, and says where it is."""
+    say(f"building {name}")
+    command = ["cargo", "build", "--release", "--locked", "--package", package, "--example", name]
+    subprocess.run(command, cwd=HOUSE, check=True, stdout=sys.stderr)
+    return Path(os.environ.get("CARGO_TARGET_DIR", HOUSE / "target")) / "release/examples" / name
+
+
 def install_missing(programs):
-    packages = sorted({PACKAGES[name] for name in programs if not program(name)})
+    missing = [name for name in programs if not program(name)]
+    for crate in sorted({CRATES[name] for name in missing if name in CRATES}):
+        say(f"installing {crate}")
+        subprocess.run(["cargo", "install", "--locked", "--quiet", crate], check=True, stdout=sys.stderr)
+    packages = sorted({PACKAGES[name] for name in missing if name not in CRATES})
     if packages:
         say(f"installing {' '.join(packages)}")
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
@@ -66,7 +82,8 @@ def install_missing(programs):
 
 
 def program(name):
-    return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    places = [os.environ.get("PATH", ""), "/usr/sbin", "/sbin", str(Path.home() / ".cargo/bin")]
+    return shutil.which(name, path=":".join(places))
 
 
 def run_quietly(*command):

@@ -7,6 +7,8 @@
 //! Without a file it makes one, of texture that is as hard to decode as a photo. Rounds of one and of two threads, of
 //! decoding and of taking previews, alternate, and medians are told, because machines do other things, too.
 
+mod making;
+
 use std::{
     io::Cursor,
     sync::atomic::{AtomicUsize, Ordering},
@@ -15,8 +17,9 @@ use std::{
 };
 
 use ferry_pictures::{Limits, check, facts, thumbnail};
-use image::{RgbImage, codecs::jpeg::JpegEncoder};
 use peak_alloc::PeakAlloc;
+
+use self::making::{textured, with_exif};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -30,7 +33,7 @@ const ROUNDS: usize = 7;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let photo = match std::env::args_os().nth(1) {
         Some(path) => std::fs::read(path)?,
-        None => with_preview(&textured(4000, 3000)?, &textured(160, 120)?),
+        None => with_exif(&textured(4000, 3000, 1)?, "2025:01:01 12:00:00", Some(&textured(160, 120, 1)?)),
     };
     println!(
         "a JPEG of {} kB: {:?}",
@@ -87,35 +90,4 @@ fn rate(work: &(dyn Fn() + Sync), times: usize, threads: usize) -> f64 {
         }
     });
     times as f64 / begin.elapsed().as_secs_f64()
-}
-
-/// Slopes with noise on them, which is a little more than what most photos have of detail.
-fn textured(width: u32, height: u32) -> Result<Vec<u8>, image::ImageError> {
-    let mut state = 1_u32;
-    let image = RgbImage::from_fn(width, height, |x, y| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let noise = (state >> 28) as u8;
-        let slope = |along: u32| (along * 200 / width.max(height)) as u8;
-        image::Rgb([slope(x) + noise, slope(y) + noise, slope((x + y) / 2) + noise])
-    });
-    let mut jpeg = Vec::new();
-    JpegEncoder::new_with_quality(&mut jpeg, 88).encode_image(&image)?;
-    Ok(jpeg)
-}
-
-/// A JPEG with EXIF that has another one in it.
-fn with_preview(jpeg: &[u8], preview: &[u8]) -> Vec<u8> {
-    let length = (preview.len() as u32).to_be_bytes();
-    let block = [
-        b"Exif\0\0MM\0*\0\0\0\x08".as_slice(),
-        // A directory of nothing, and one that says where the preview is.
-        b"\0\0\0\0\0\x0e",
-        b"\0\x02\x02\x01\0\x04\0\0\0\x01\0\0\0\x2c\x02\x02\0\x04\0\0\0\x01",
-        &length,
-        b"\0\0\0\0",
-        preview,
-    ]
-    .concat();
-    let segment_length = (block.len() as u16 + 2).to_be_bytes();
-    [&jpeg[..2], &[0xff, 0xe1], &segment_length, &block, &jpeg[2..]].concat()
 }

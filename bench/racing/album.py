@@ -1,0 +1,93 @@
+"""Many photos, as they are looked at in a browser: the rows `thumbnails` and `gallery`."""
+
+import os
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median
+
+from .measure import peak_memory
+from .report import Claim, Section
+from .tools import GIB, MIB, example, remove, say
+from .web import FerryWeb
+
+# As wide as a small picture of ferryd's, and a bit more, so that it can be made of this one.
+PREVIEW = 440
+ALBUM = "album"
+
+
+class Album(FerryWeb):
+    """A ferryd that has got an album of photos."""
+
+    def __init__(self, course, *shape):
+        super().__init__(course, "ferryd")
+        self.shape = [str(number) for number in shape]
+        self.photos = course.source / ALBUM
+
+    def start(self):
+        super().start()
+        say(f"  making {self.shape[0]} photos")
+        subprocess.run([example("ferry-pictures", "album"), self.photos, *self.shape], check=True)
+        send = [self.bins / "ferry", "send", self.photos, "--to", "race", "--progress", "never"]
+        home = {"FERRY_HOME": str(self.homes[0])}
+        subprocess.run(send, env=os.environ | home, check=True, stdout=self.log.file, stderr=self.log.file)
+        remove(self.photos)
+        self.names = sorted(path.name for path in (self.inbox / ALBUM).iterdir())
+        self.bytes = sum((self.inbox / ALBUM / name).stat().st_size for name in self.names)
+
+    def forget(self):
+        """Starts anew, with no small picture of any."""
+        self.server.terminate()
+        self.server.wait()
+        for file in (self.inbox / ".ferry").glob("pictures.db*"):
+            file.unlink()
+        self.launch()
+
+    def make_small(self):
+        """Asks for a small picture of each, by a few connections; gives the seconds until all were there."""
+        connections = threading.local()
+
+        def ask(name):
+            if not hasattr(connections, "own"):
+                connections.own = self.connected().__enter__()
+            answer, jpeg = self.ask(connections.own, "GET", f"/thumbs/{ALBUM}/{name}")
+            return answer.status == 200 and jpeg.startswith(b"\xff\xd8")
+
+        began = time.perf_counter()
+        with ThreadPoolExecutor(6) as browser:
+            made = list(browser.map(ask, self.names))
+        wall = time.perf_counter() - began
+        if not all(made):
+            self.log.fail(f"{made.count(False)} photos have no small picture")
+        return wall
+
+
+def thumbnails(course):
+    count = course.pick(1_000, 12)
+    width, height = course.pick((4_000, 3_000), (800, 600))
+    claims, notes = [], []
+    for name, preview, least in [("decoded", [], 15), ("by EXIF preview", [PREVIEW], 150)]:
+        course.need(ram=12 * GIB)
+        with Album(course, count, width, height, *preview) as ferry:
+            rates, peaks = [], []
+            for number in range(course.rounds):
+                ferry.forget()
+                rates.append(count / ferry.make_small())
+                peaks.append(max(peak_memory([ferry.server]).values()) / MIB)
+                say(f"  {name}, round {number + 1}: {rates[-1]:.1f} a second, peak {peaks[-1]:.1f} MiB")
+            claims.append(Claim(f"{name}, a second", median(rates), rates, least=least))
+            claims.append(Claim(f"{name}: peak of the server, MiB", max(peaks), peaks, most=300))
+            notes.append(f"{name}: files of {ferry.bytes / count / 1e6:.1f} MB on average.")
+    return Section(
+        f"small pictures of {count:,} JPEGs of {width * height / 1e6:.0f} megapixels",
+        {},
+        claims,
+        notes=[
+            "Each has other bytes than the others, though twelve have pixels of their own: slopes with noise, a little harder "
+            "to decode than photos.",
+            "Six connections ask for one after the other, as a browser does, over HTTPS, and a ferryd that has been started anew "
+            "makes all of them.",
+            *notes,
+        ],
+    )
