@@ -1,5 +1,6 @@
 """Many photos, as they are looked at in a browser: the rows `thumbnails` and `gallery`."""
 
+import json
 import os
 import subprocess
 import threading
@@ -8,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 
 from .measure import peak_memory
-from .report import Claim, Section
-from .tools import GIB, MIB, example, remove, say
+from .report import Claim, Section, mib
+from .tools import GIB, HOUSE, MIB, example, remove, say
 from .web import FerryWeb
 
 # As wide as a small picture of ferryd's, and a bit more, so that it can be made of this one.
@@ -43,6 +44,12 @@ class Album(FerryWeb):
         for file in (self.inbox / ".ferry").glob("pictures.db*"):
             file.unlink()
         self.launch()
+
+    def look_into_all(self):
+        """Lists the folder until nothing in it is unknown."""
+        with self.connected() as connection:
+            while json.loads(self.ask(connection, "GET", f"/list/{ALBUM}")[1])["looking"]:
+                pass
 
     def make_small(self):
         """Asks for a small picture of each, by a few connections; gives the seconds until all were there."""
@@ -89,5 +96,41 @@ def thumbnails(course):
             "Six connections ask for one after the other, as a browser does, over HTTPS, and a ferryd that has been started anew "
             "makes all of them.",
             *notes,
+        ],
+    )
+
+
+def gallery(course):
+    count, tests = course.pick(10_000, 200), HOUSE / "server/page/tests/browser"
+    course.need(ram=8 * GIB)
+    subprocess.run(["npm", "ci", "--silent", "--prefix", tests], check=True, stdout=course.log.file)
+    with Album(course, count, 800, 600, PREVIEW) as ferry:
+        ferry.make_small()
+        ferry.look_into_all()
+        look = ["node", HOUSE / "bench/racing/gallery.mjs", ferry.invite(), ALBUM, str(course.rounds)]
+        told = subprocess.run(look, stdout=subprocess.PIPE, stderr=course.log.file, timeout=course.time_limit)
+        if told.returncode != 0:
+            course.log.fail("the gallery does not stand")
+        told, peak = json.loads(told.stdout), max(peak_memory([ferry.server]).values())
+    first = [milliseconds / 1000 for milliseconds in told["first"]]
+    heaps, resident = ([weighed[what] for weighed in told["weighed"]] for what in ("heap", "resident"))
+    # What was first seen has its buffers then.
+    growth = [max(figures[1:]) / figures[1] for figures in (heaps, resident)]
+    return Section(
+        f"an album of {count:,} photos in Chromium, with small pictures that are there already",
+        {},
+        [
+            Claim("first screen, seconds", median(first), first, most=1.0),
+            Claim("the longest of these", max(first), []),
+            Claim("JavaScript's memory, the most of all / that after a fifth of the way", growth[0], [], most=1.3),
+            Claim("resident memory of the page's process, the same", growth[1], [], most=1.3),
+        ],
+        notes=[
+            "The first screen stands when each of its pictures is there, in a browser that has nothing in its cache; the clock "
+            "is the page's own, and begins when its address is gone to.",
+            f"Then all {told['screens']} screens are scrolled to, down and up again, each when the one before it stands. There were "
+            f"{told['tiles']} tiles in the page at first.",
+            f"JavaScript's memory was {mib(min(heaps))} to {mib(max(heaps))} MiB, that of the page's process {mib(min(resident))} to "
+            f"{mib(max(resident))} MiB, at eleven stops on the way. Peak of ferryd: {mib(peak)} MiB, with making all small pictures.",
         ],
     )

@@ -21,6 +21,9 @@ PACKAGES = {
     "perf": "linux-perf",
     "curl": "curl",
     "openssl": "openssl",
+    "node": "nodejs",
+    "npm": "npm",
+    "chromium": "chromium",
 }
 # What no package has, but cargo installs.
 CRATES = {"dufs": "dufs"}

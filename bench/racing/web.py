@@ -36,9 +36,12 @@ class FerryWeb(Ferry):
 
     def start(self):
         super().start()
+        self.token = {"Authorization": f"Bearer {self.invite().split('#invite=')[1]}"}
+
+    def invite(self):
         invite = [self.bins / "ferryd", "invite", "--web", "--root", self.inbox]
         link = subprocess.run(invite, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log.file, check=True)
-        self.token = {"Authorization": f"Bearer {link.stdout.decode().strip().split('#invite=')[1]}"}
+        return link.stdout.decode().strip()
 
     def commands(self, run, source):
         digest = base64.b64encode(source.digest).decode()
@@ -81,6 +84,7 @@ class FerryWebDigest(FerryWeb):
 class Dufs(Contestant):
     name = "dufs"
     does_not = "TLS 1.3, by the same curl. No digest of what was sent or stored, no receipt. Nothing is synced."
+    flags = ()
 
     def start(self):
         key, certificate = self.folder / "key.pem", self.folder / "certificate.pem"
@@ -99,7 +103,13 @@ class Dufs(Contestant):
         (self.inbox / run).mkdir()
 
     def commands(self, run, source):
-        yield [*CURL, "-T", source.path, f"{self.address}/{run}/"], {}
+        yield [*CURL, *self.flags, "-T", source.path, f"{self.address}/{run}/"], {}
+
+
+class DufsHttp1(Dufs):
+    name = "dufs, HTTP/1.1"
+    does_not = "The same. ferryd speaks nothing newer, and curl sends a large file more slowly by HTTP/2, which it prefers."
+    flags = ["--http1.1"]
 
 
 def web(course):
@@ -114,11 +124,12 @@ def web_disk(course):
 
 def put(course, title, **where):
     source = data.one_file(course.source / "big.bin", course.pick(3 * GIB, 32 * MIB))
-    ours, peer = [FerryWeb(course, **where), FerryWebDigest(course, **where)], Dufs(course, **where)
-    results = race(course, [Lane(contestant, source) for contestant in [*ours, peer]])
+    ours, peers = [FerryWeb(course, **where), FerryWebDigest(course, **where)], [Dufs(course, **where), DufsHttp1(course, **where)]
+    results = race(course, [Lane(contestant, source) for contestant in ours + peers])
     claims = [
         report.ratio(results[mine.name], results[peer.name], most)
         for mine, most in zip(ours, [0.5, None], strict=True)
+        for peer in peers
     ]
     notes = [
         f"{ours[0].name}: curl is told the file's SHA-256, which ferryd compares with that of what came before it gives the "
@@ -127,7 +138,7 @@ def put(course, title, **where):
     ]
     if where:
         notes.append(f"The disk: {disk.describe(course.disk)}.")
-    return Section(title.format(human(source.payload)), results, claims, [peer], notes)
+    return Section(title.format(human(source.payload)), results, claims, peers, notes)
 
 
 def tus(course):
