@@ -5,7 +5,7 @@
 import { Rows } from "./rows.js";
 import { shown } from "./shown.js";
 
-const SCENES = ["asking", "gate", "join", "switch", "may-not", "sending"];
+const SCENES = ["asking", "gate", "join", "switch", "may-not", "sending", "photos"];
 
 /** Figures change so often, in milliseconds: they can be read, and drawing takes no time from sending. */
 const FRAME = 200;
@@ -34,6 +34,7 @@ export class View {
 
     /** Shows one of the scenes, and nothing of the others. */
     scene(name) {
+        document.body.classList.toggle("wide", name === "photos");
         for (const scene of SCENES) $(scene).hidden = scene !== name;
         $("drop").hidden = true;
     }
@@ -76,10 +77,28 @@ export class View {
         $("switch-keep").focus();
     }
 
-    /** Somebody is in, and may send or not. */
+    /** Somebody is in. */
     aboard(session) {
         this.#who(session);
-        this.scene(session.may.put ? "sending" : "may-not");
+    }
+
+    /** What one comes to send with, if that is granted. */
+    sending({ may }) {
+        this.scene(may.put ? "sending" : "may-not");
+        this.#current("#/send");
+        if (this.#queue) this.queue(this.#queue);
+    }
+
+    photos() {
+        this.scene("photos");
+        this.#current("#/photos");
+    }
+
+    #current(address) {
+        for (const link of $("views").querySelectorAll("a")) {
+            if (link.getAttribute("href") === address) link.setAttribute("aria-current", "page");
+            else link.removeAttribute("aria-current");
+        }
     }
 
     /** Draws the queue soon, and not too often. */
@@ -183,6 +202,7 @@ export class View {
     #who(session) {
         $("who").hidden = session === null;
         $("who").open = false;
+        $("views").hidden = session === null || !(session.may.list || session.may.get);
         if (session === null) return;
         const words = this.#words;
         $("who-name").textContent = shown(session.server);

@@ -17,6 +17,11 @@ export class Mock {
     /** Name → `{ digest, size }`. */
     files = new Map();
     uploads = new Map();
+    /** Path of a folder, as it stands in a URL → what `GET /list` says of it. */
+    listings = new Map([["", { folders: [], files: [], looking: false, more: false }]]);
+    /** Of any file: `GET /facts`, and the bytes of its picture, small or not. */
+    facts = () => ({});
+    picture = () => null;
     session = { server: "nas", version: "0.1.0", client: "Mia’s phone", folder: "photos", may: { put: true, get: true, list: true, overwrite: true }, max_file: 5e12, quota: null, held: null, expires: null };
     invites = new Set(["welcome"]);
     sessions = new Set();
@@ -77,6 +82,7 @@ export class Mock {
                 const { files } = JSON.parse(await text(request));
                 return json(response, { may_be_here: files.map(({ name, size }) => this.files.get(name)?.size === size) });
             }
+            if (/^\/(list|facts|thumbs|files)(\/|$)/.test(path)) return this.#look(path, response);
             if (path === "/uploads" || path.startsWith("/uploads/")) return await this.#upload(request, response, path);
             refuse(response, 404, "unsupported", "no such thing");
         } catch (error) {
@@ -92,6 +98,16 @@ export class Mock {
             .on("open", () => response.writeHead(200, headers))
             .on("error", () => response.writeHead(404).end())
             .pipe(response);
+    }
+
+    #look(url, response) {
+        const [, what, path] = /^\/(\w+)\/?([^?]*)/.exec(url);
+        if (what === "list" && this.listings.has(path)) return json(response, this.listings.get(path));
+        if (what === "facts") return json(response, this.facts(path));
+        const picture = what === "list" ? null : this.picture(path, what);
+        if (!picture) return refuse(response, 404, "source-vanished", "there is nothing of this name");
+        const kept = what === "thumbs" ? "private, max-age=31536000, immutable" : "private, no-cache";
+        response.writeHead(200, { "Content-Type": "image/jpeg", "Cache-Control": kept, "Content-Security-Policy": POLICY }).end(picture);
     }
 
     #open(response, { invite, nonce, name }) {
@@ -164,6 +180,20 @@ export class Mock {
         response.writeHead(status, headers).end();
     }
 }
+
+/** What `GET /list` says of a file. */
+export const listed = (name, about = {}) => ({
+    name,
+    url: encodeURIComponent(name).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`),
+    size: 3_456_789,
+    modified: 1_715_000_000_000,
+    kind: "picture",
+    version: "9f86d081884c7d65",
+    taken: null,
+    width: 4000,
+    height: 3000,
+    ...about,
+});
 
 function metadata(header) {
     return Object.fromEntries(header.split(",").map((pair) => [pair.split(" ")[0], Buffer.from(pair.split(" ")[1], "base64").toString()]));

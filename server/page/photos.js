@@ -1,0 +1,223 @@
+// The gallery: asks the server what a folder holds, and shows it as an album, or one file of it in full view.
+
+import { album } from "./album.js";
+import { make } from "./elements.js";
+import { Full } from "./full.js";
+import { json } from "./http.js";
+import { addressOf, pathOf } from "./place.js";
+import { why } from "./rows.js";
+import { nameIn, shown } from "./shown.js";
+import { Tiles } from "./tiles.js";
+
+/** A server that still looks into pictures is asked again after so many milliseconds, */
+const AGAIN = 1_000;
+
+/** and not before the page has lain still for so long: under a finger nothing is moved. */
+const STILL = 400;
+
+const $ = (id) => document.getElementById(id);
+
+export class Photos {
+    #words;
+    #over;
+    #tiles;
+    #full;
+    #may = { get: false };
+    /** The names of the folder that is shown, and what it holds. */
+    #folder = null;
+    #album = null;
+    /** The file that was opened, or is to be. */
+    #file = null;
+    #asking = null;
+    /** Where folders were scrolled to when they were left. */
+    #tops = new Map();
+    #wantedTop = 0;
+    /** A tile was pressed, whose address is gone to. */
+    #openedHere = false;
+
+    /** `over()` is called when the session turns out to be over. */
+    constructor(words, over) {
+        this.#words = words;
+        this.#over = over;
+        this.#tiles = new Tiles($("tiles"), words, (item) => this.#remember(item));
+        this.#full = new Full(words, {
+            turned: (item) => {
+                this.#file = item.url;
+                history.replaceState(history.state, "", addressOf(this.#folder, item.url));
+            },
+            left: () => this.#leaveFile(),
+            facts: (item, signal) => json("GET", pathOf("facts", this.#folder, item.url), { signal }),
+            why: (fault) => why(fault, words),
+        });
+        $("photos-again").addEventListener("click", () => this.#ask());
+    }
+
+    /** The address names a folder, or a file in one. */
+    open({ folder, file }, may) {
+        this.#may = may;
+        const same = this.#asking && this.#folder && addressOf(folder) === addressOf(this.#folder);
+        const closed = this.#file !== null && file === null ? this.#full.item : null;
+        this.#file = file;
+        if (!same) {
+            const other = !this.#folder || addressOf(folder) !== addressOf(this.#folder);
+            this.#folder = folder;
+            this.#path();
+            if (other) {
+                this.#album = null;
+                this.#full.close();
+                this.#tiles.open();
+                this.#tiles.clear();
+                put("photos-count", "");
+                $("photos-empty").hidden = true;
+            }
+            this.#goBackTo(folder);
+            return this.#ask();
+        }
+        this.#openFile();
+        if (closed) this.#tiles.focus(closed.key);
+    }
+
+    /** Another view is opened. What was here is asked for anew when somebody comes back. */
+    leave() {
+        if (this.#folder === null) return;
+        this.#tops.set(addressOf(this.#folder), scrollY);
+        this.#asking?.abort();
+        this.#asking = null;
+        this.#file = null;
+        this.#full.close();
+    }
+
+    /** Somebody else is in, or nobody. */
+    forget() {
+        this.leave();
+        this.#folder = null;
+        this.#album = null;
+        this.#tops.clear();
+        this.#tiles.clear();
+    }
+
+    /** Where the page is scrolled to, so that going back leads there. */
+    #remember(item) {
+        this.#tops.set(addressOf(this.#folder), scrollY);
+        this.#openedHere = item.kind !== "folder";
+    }
+
+    /** As far down as it was when it was left, now or as soon as it is there. */
+    #goBackTo(folder) {
+        const top = this.#tops.get(addressOf(folder)) ?? 0;
+        this.#wantedTop = this.#album === null ? top : 0;
+        scrollTo({ top: this.#album === null ? 0 : top, behavior: "instant" });
+    }
+
+    async #ask() {
+        this.#asking?.abort();
+        const asking = (this.#asking = new AbortController());
+        const { signal } = asking;
+        const words = this.#words;
+        $("photos-again").hidden = true;
+        put("photos-notice", "");
+        put("photos-asking", this.#album === null ? words.connecting : "");
+        for (;;) {
+            const began = performance.now();
+            let listing;
+            try {
+                listing = await json("GET", pathOf("list", this.#folder), { signal });
+            } catch (fault) {
+                if (!signal.aborted) this.#failed(fault);
+                return;
+            }
+            const took = performance.now() - began;
+            if (this.#album !== null) await this.#stillness(signal);
+            if (signal.aborted) return;
+            this.#arrived(listing);
+            if (!listing.looking) return;
+            await pause(AGAIN + took);
+            if (signal.aborted) return;
+        }
+    }
+
+    async #stillness(signal) {
+        while (!signal.aborted && performance.now() - this.#tiles.scrolled < STILL) await pause(STILL);
+    }
+
+    #failed(fault) {
+        const words = this.#words;
+        if (fault.kind === "over") return this.#over();
+        put("photos-asking", "");
+        const gone = fault.code === "source-vanished";
+        put("photos-notice", gone ? words.noFolder : fault.kind === "unreachable" ? words.unreachable : why(fault, words));
+        $("photos-again").hidden = false;
+    }
+
+    #arrived(listing) {
+        const words = this.#words;
+        const first = this.#album === null;
+        this.#album = album(listing);
+        const { folders, files } = this.#album;
+        put("photos-asking", listing.looking ? words.lookingInto : "");
+        put("photos-count", files.length > 0 ? words.items(words.number(files.length), files.length) : "");
+        put("photos-notice", listing.more ? words.more : "");
+        $("photos-empty").hidden = folders.length + files.length > 0;
+        this.#tiles.show(this.#album, this.#addresses());
+        if (first && this.#wantedTop > 0) scrollTo({ top: this.#wantedTop, behavior: "instant" });
+        this.#wantedTop = 0;
+        this.#openFile();
+    }
+
+    #addresses() {
+        const folder = this.#folder;
+        const { get } = this.#may;
+        return {
+            page: (item) => (item.kind === "folder" ? addressOf([...folder, item.url]) : addressOf(folder, item.url)),
+            thumb: (item) => (get && item.kind === "picture" ? `${pathOf("thumbs", folder, item.url)}?v=${encodeURIComponent(item.version)}` : null),
+            file: (item) => (get ? pathOf("files", folder, item.url) : null),
+        };
+    }
+
+    /** Shows the file that the address names, or nothing in full view if it names none. */
+    #openFile() {
+        if (this.#file === null) return this.#full.close();
+        if (this.#album === null) return;
+        const index = this.#album.files.findIndex(({ url }) => url === this.#file);
+        if (index >= 0) {
+            // What goes back to the album goes back in the history, too, if it was opened from there.
+            if (this.#openedHere) history.replaceState({ inside: true }, "");
+            this.#openedHere = false;
+            return this.#full.show(this.#album.files, index, this.#addresses());
+        }
+        if (this.#album.folders.some(({ url }) => url === this.#file)) return location.replace(addressOf([...this.#folder, this.#file]));
+        // It is in full view, and there no more: it stays until somebody turns.
+        if (this.#full.item) return;
+        put("photos-notice", this.#words.noFile);
+        this.#file = null;
+        history.replaceState(null, "", addressOf(this.#folder));
+    }
+
+    #leaveFile() {
+        if (history.state?.inside) return history.back();
+        const { item } = this.#full;
+        this.#file = null;
+        history.replaceState(null, "", addressOf(this.#folder));
+        this.#full.close();
+        if (item) this.#tiles.focus(item.key);
+    }
+
+    /** The folders that lead here. */
+    #path() {
+        const words = this.#words;
+        const names = this.#folder.map((url) => nameIn({ url, name: shown(url) }));
+        $("photos-title").textContent = names.at(-1) ?? words.photos;
+        const steps = [words.photos, ...names].slice(0, -1);
+        $("photos-path").hidden = steps.length === 0;
+        $("photos-steps").replaceChildren(
+            ...steps.map((name, depth) => make("li", {}, make("a", { href: addressOf(this.#folder.slice(0, depth)) }, make("bdi", { textContent: name })))),
+        );
+    }
+}
+
+const pause = (time) => new Promise((done) => setTimeout(done, time));
+
+function put(id, text) {
+    $(id).textContent = text;
+    $(id).hidden = text === "";
+}
