@@ -19,4 +19,11 @@ export function icon(mark) {
 }
 
 /** The symbols of kinds of files. */
-export const MARKS = { picture: "photo", image: "photo", video: "film", audio: "sound", other: "paper", folder: "folder" };
+export const MARKS = {
+    picture: "photo",
+    image: "photo",
+    video: "film",
+    audio: "sound",
+    other: "paper",
+    folder: "folder",
+};

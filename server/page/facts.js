@@ -13,12 +13,22 @@ export function inWords(facts, words) {
         [words.camera, [seen(camera(facts))]],
         [words.lens, [seen(facts.lens)]],
         [words.exposure, [exposure(facts, words)]],
-        [words.dimensions, width && height ? [`${words.number(width)} × ${words.number(height)}`, megapixels(width, height, words)] : null],
+        [
+            words.dimensions,
+            width && height
+                ? [`${words.number(width)} × ${words.number(height)}`, megapixels(width, height, words)]
+                : null,
+        ],
         [words.fileSize, [words.size(size)]],
-        [words.receivedAt, [received ? words.date(received) : words.noReceipt, from ? words.fromClient(shown(from)) : null]],
+        [
+            words.receivedAt,
+            [received ? words.date(received) : words.noReceipt, from ? words.fromClient(shown(from)) : null],
+        ],
         [words.digest, [digest ? shown(digest.replace(/^sha256:/, "")) : null]],
     ];
-    return told.map(([label, parts]) => [label, (parts ?? []).filter(Boolean).join(" · ")]).filter(([, text]) => text !== "");
+    return told
+        .map(([label, parts]) => [label, (parts ?? []).filter(Boolean).join(" · ")])
+        .filter(([, text]) => text !== "");
 }
 
 /** Most makers write their name before the model, too. */
@@ -33,7 +43,9 @@ function exposure({ exposure, f_number, iso, focal_length, focal_length_35 }, wo
         exposure ? `${shown(String(exposure))} s` : null,
         f_number ? `f/${words.decimal(f_number)}` : null,
         iso ? `ISO ${iso}` : null,
-        length && focal_length_35 && focal_length_35 !== focal_length ? `${length} (${words.fullFrame(focal_length_35)})` : length,
+        length && focal_length_35 && focal_length_35 !== focal_length
+            ? `${length} (${words.fullFrame(focal_length_35)})`
+            : length,
     ]
         .filter(Boolean)
         .join(" · ");

@@ -94,7 +94,12 @@ export class Full {
             return make("picture", { className: "sheet" }, source, image);
         }
         if (item.kind === "video" || item.kind === "audio") {
-            const player = make(item.kind, { controls: true, preload: "metadata", playsInline: true, className: "player" });
+            const player = make(item.kind, {
+                controls: true,
+                preload: "metadata",
+                playsInline: true,
+                className: "player",
+            });
             player.setAttribute("aria-label", item.name);
             player.onerror = () => this.#replace(item);
             player.src = address;
@@ -123,7 +128,13 @@ export class Full {
 
     #plain(item, text) {
         const name = make("bdi", { className: "strong", textContent: item.name });
-        return make("div", { className: "nothing" }, icon(MARKS[item.kind]), name, make("p", { className: "muted", textContent: text }));
+        return make(
+            "div",
+            { className: "nothing" },
+            icon(MARKS[item.kind]),
+            name,
+            make("p", { className: "muted", textContent: text }),
+        );
     }
 
     /** It could not be shown, and is still the one that is looked at. */
@@ -167,13 +178,15 @@ export class Full {
         try {
             this.#factsOf(await this.#on.facts(item, signal));
         } catch (fault) {
-            if (!signal.aborted) $("facts").replaceChildren(make("p", { className: "muted", textContent: this.#on.why(fault) }));
+            if (!signal.aborted)
+                $("facts").replaceChildren(make("p", { className: "muted", textContent: this.#on.why(fault) }));
         }
     }
 
     #factsOf(facts) {
         const words = this.#words;
-        if (facts === null) return $("facts").replaceChildren(make("p", { className: "muted", textContent: words.mayNotRead }));
+        if (facts === null)
+            return $("facts").replaceChildren(make("p", { className: "muted", textContent: words.mayNotRead }));
         const list = make("dl");
         for (const [label, text] of inWords(facts, words)) {
             const told = make("dd", {}, make("bdi", { textContent: text }));
@@ -239,7 +252,8 @@ export class Full {
             if (event.pointerId !== from?.id) return;
             const [across, down] = moved(event);
             stage.classList.add("held");
-            stage.style.transform = Math.abs(across) > Math.abs(down) ? `translateX(${across}px)` : `translateY(${Math.max(0, down)}px)`;
+            stage.style.transform =
+                Math.abs(across) > Math.abs(down) ? `translateX(${across}px)` : `translateY(${Math.max(0, down)}px)`;
         });
         frame.addEventListener("pointerup", (event) => {
             if (event.pointerId !== from?.id) return;

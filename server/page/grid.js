@@ -15,7 +15,15 @@ export class Grid {
             const across = (width - 2 * inset - gap * (columns - 1)) / columns;
             const down = section.tile ?? across;
             const rows = Math.ceil(count / columns);
-            const placed = { ...section, top, first, across, down, step: down + gap, height: head + rows * (down + gap) };
+            const placed = {
+                ...section,
+                top,
+                first,
+                across,
+                down,
+                step: down + gap,
+                height: head + rows * (down + gap),
+            };
             top += placed.height;
             first += count;
             return placed;
@@ -35,7 +43,11 @@ export class Grid {
             const begin = Math.max(0, Math.floor(row(top))) * section.columns;
             const end = Math.max(0, Math.ceil(row(bottom))) * section.columns;
             if (top < section.top + section.height) {
-                found.push({ section: number, first: section.first + Math.min(begin, section.count), end: section.first + Math.min(end, section.count) });
+                found.push({
+                    section: number,
+                    first: section.first + Math.min(begin, section.count),
+                    end: section.first + Math.min(end, section.count),
+                });
             }
         }
         return found;
@@ -83,7 +95,7 @@ export class Grid {
 
     #rows(index, step, height) {
         const from = this.#y(index);
-        for (let at = index; ; ) {
+        for (let at = index; ;) {
             const next = this.#row(at, step);
             if (next === at || Math.abs(this.#y(next) - from) > height) return at === index ? next : at;
             at = next;
@@ -105,7 +117,10 @@ export class Grid {
         const other = this.sections[spot.section + step];
         if (!other) return index;
         // What is straight above or below, though its tiles may be of another width.
-        const column = Math.min(other.columns - 1, Math.max(0, Math.floor((spot.x + spot.width / 2 - (other.inset ?? 0)) / (other.across + other.gap))));
+        const column = Math.min(
+            other.columns - 1,
+            Math.max(0, Math.floor((spot.x + spot.width / 2 - (other.inset ?? 0)) / (other.across + other.gap))),
+        );
         const start = step > 0 ? 0 : Math.floor((other.count - 1) / other.columns) * other.columns;
         return other.first + Math.min(start + column, other.count - 1);
     }

@@ -145,7 +145,10 @@ export class Photos {
         if (fault.kind === "over") return this.#over();
         put("photos-asking", "");
         const gone = fault.code === "source-vanished";
-        put("photos-notice", gone ? words.noFolder : fault.kind === "unreachable" ? words.unreachable : why(fault, words));
+        put(
+            "photos-notice",
+            gone ? words.noFolder : fault.kind === "unreachable" ? words.unreachable : why(fault, words),
+        );
         $("photos-again").hidden = false;
     }
 
@@ -169,7 +172,10 @@ export class Photos {
         const { get } = this.#may;
         return {
             page: (item) => (item.kind === "folder" ? addressOf([...folder, item.url]) : addressOf(folder, item.url)),
-            thumb: (item) => (get && item.kind === "picture" ? `${pathOf("thumbs", folder, item.url)}?v=${encodeURIComponent(item.version)}` : null),
+            thumb: (item) =>
+                get && item.kind === "picture"
+                    ? `${pathOf("thumbs", folder, item.url)}?v=${encodeURIComponent(item.version)}`
+                    : null,
             file: (item) => (get ? pathOf("files", folder, item.url) : null),
         };
     }
@@ -185,7 +191,8 @@ export class Photos {
             this.#openedHere = false;
             return this.#full.show(this.#album.files, index, this.#addresses());
         }
-        if (this.#album.folders.some(({ url }) => url === this.#file)) return location.replace(addressOf([...this.#folder, this.#file]));
+        if (this.#album.folders.some(({ url }) => url === this.#file))
+            return location.replace(addressOf([...this.#folder, this.#file]));
         // It is in full view, and there no more: it stays until somebody turns.
         if (this.#full.item) return;
         put("photos-notice", this.#words.noFile);
@@ -210,7 +217,13 @@ export class Photos {
         const steps = [words.photos, ...names].slice(0, -1);
         $("photos-path").hidden = steps.length === 0;
         $("photos-steps").replaceChildren(
-            ...steps.map((name, depth) => make("li", {}, make("a", { href: addressOf(this.#folder.slice(0, depth)) }, make("bdi", { textContent: name })))),
+            ...steps.map((name, depth) =>
+                make(
+                    "li",
+                    {},
+                    make("a", { href: addressOf(this.#folder.slice(0, depth)) }, make("bdi", { textContent: name })),
+                ),
+            ),
         );
     }
 }

@@ -25,13 +25,16 @@ export function addressOf(folder, file = null) {
 }
 
 /** The path of a request: `/list`, `/thumbs/a/b.jpg`. */
-export const pathOf = (what, folder, file = null) => [`/${what}`, ...folder, ...(file === null ? [] : [file])].join("/");
+export const pathOf = (what, folder, file = null) =>
+    [`/${what}`, ...folder, ...(file === null ? [] : [file])].join("/");
 
 /** A name as the server writes it, whatever a browser or a hand has made of it; null for what is no name. */
 function canonical(encoded) {
     if (/%(?![0-9a-f]{2})/i.test(encoded)) return null;
     const plain = (text) => Array.from(new TextEncoder().encode(text), hex).join("");
-    const name = encoded.replace(/(%[0-9a-f]{2})|([^\w.~%-]+)/gi, (_, byte, text) => (byte ? hex(parseInt(byte.slice(1), 16)) : plain(text)));
+    const name = encoded.replace(/(%[0-9a-f]{2})|([^\w.~%-]+)/gi, (_, byte, text) =>
+        byte ? hex(parseInt(byte.slice(1), 16)) : plain(text),
+    );
     return name === "" || name === "." || name === ".." || name.includes("%2F") ? null : name;
 }
 

@@ -46,7 +46,9 @@ export class Tiles {
         });
         addEventListener("scroll", () => this.#soon(), { passive: true });
         addEventListener("resize", () => this.#soon(), { passive: true });
-        new ResizeObserver(([{ contentRect }]) => this.#shown && contentRect.width !== this.#width && this.#arrange()).observe(place);
+        new ResizeObserver(
+            ([{ contentRect }]) => this.#shown && contentRect.width !== this.#width && this.#arrange(),
+        ).observe(place);
     }
 
     get #shown() {
@@ -93,11 +95,20 @@ export class Tiles {
         if (folders.length > 0) {
             const [gap, inset] = [0.6 * rem, narrow ? rem : 0];
             const head = (narrow ? 0.5 : 0.25) * rem;
-            sections.push({ title: null, count: folders.length, head, inset, gap, columns: fit((narrow ? 10 : 13) * rem, gap, inset), tile: 3.75 * rem });
+            sections.push({
+                title: null,
+                count: folders.length,
+                head,
+                inset,
+                gap,
+                columns: fit((narrow ? 10 : 13) * rem, gap, inset),
+                tile: 3.75 * rem,
+            });
         }
         const gap = narrow ? 2 : 6;
         const columns = Math.max(files.length > 0 ? 3 : 1, fit((narrow ? 7 : 10.5) * rem, gap, 0));
-        for (const { month, count } of months) sections.push({ title: this.#words.month(month), count, head: 3 * rem, gap, columns });
+        for (const { month, count } of months)
+            sections.push({ title: this.#words.month(month), count, head: 3 * rem, gap, columns });
         this.#titles = sections.map(({ title }) => title);
         this.#grid = new Grid(this.#width, sections);
         this.#place.style.height = `${Math.ceil(this.#grid.height)}px`;
@@ -168,7 +179,8 @@ export class Tiles {
             }
         }
         this.#letGo(wanted);
-        for (const [number, indices] of [...wanted].sort(([a], [b]) => a - b)) this.#drawSection(number, indices, hurried);
+        for (const [number, indices] of [...wanted].sort(([a], [b]) => a - b))
+            this.#drawSection(number, indices, hurried);
         this.#reachable(top);
     }
 
@@ -259,7 +271,8 @@ export class Tiles {
         const [above, below] = [section.head + 8, 16];
         if (index < this.#grid.sections[0].columns) scrollTo({ top: 0, behavior: "instant" });
         else if (top < above) scrollBy({ top: top - above, behavior: "instant" });
-        else if (top + spot.height + below > innerHeight) scrollBy({ top: top + spot.height + below - innerHeight, behavior: "instant" });
+        else if (top + spot.height + below > innerHeight)
+            scrollBy({ top: top + spot.height + below - innerHeight, behavior: "instant" });
     }
 }
 
@@ -282,7 +295,8 @@ class Tile {
 
     constructor(item, addresses, words) {
         this.#thumb = addresses.thumb(item);
-        const label = item.kind === "folder" ? words.folderNamed(item.name) : words.tile(item.name, words.moment(item.when));
+        const label =
+            item.kind === "folder" ? words.folderNamed(item.name) : words.tile(item.name, words.moment(item.when));
         this.link = make("a", { href: addresses.page(item), tabIndex: -1, className: item.kind, title: item.name });
         this.link.setAttribute("aria-label", label);
         this.link.dataset.key = item.key;

@@ -12,11 +12,21 @@ import { speak } from "../words.js";
 import { listed } from "./mock.js";
 
 const SQUARES = { head: 40, columns: 4, gap: 10 };
-const grid = (...counts) => new Grid(430, counts.map((count) => ({ ...SQUARES, count })));
+const grid = (...counts) =>
+    new Grid(
+        430,
+        counts.map((count) => ({ ...SQUARES, count })),
+    );
 
 test("tiles are square, in rows, below the heading of their section", () => {
     const { sections, height, length } = grid(5, 4);
-    assert.deepEqual(sections.map(({ top, first, across, height }) => [top, first, across, height]), [[0, 0, 100, 260], [260, 5, 100, 150]]);
+    assert.deepEqual(
+        sections.map(({ top, first, across, height }) => [top, first, across, height]),
+        [
+            [0, 0, 100, 260],
+            [260, 5, 100, 150],
+        ],
+    );
     assert.deepEqual([height, length], [410, 9]);
     const { section, x, y, width } = grid(5, 4).spot(6);
     assert.deepEqual([section, x, y, width], [1, 110, 40, 100]);
@@ -27,7 +37,14 @@ test("near a window is what touches it, and nothing else", () => {
     const items = (found) => found.map(({ section, first, end }) => [section, first, end]);
     assert.deepEqual(items(grid(5, 4).near(0, 100)), [[0, 0, 4]]);
     assert.deepEqual(items(grid(5, 4).near(0, 151)), [[0, 0, 5]]);
-    assert.deepEqual(items(grid(5, 4).near(150, 270)), [[0, 4, 5], [1, 5, 5]], "a heading alone is something");
+    assert.deepEqual(
+        items(grid(5, 4).near(150, 270)),
+        [
+            [0, 4, 5],
+            [1, 5, 5],
+        ],
+        "a heading alone is something",
+    );
     assert.deepEqual(items(grid(5, 4).near(300, 9_000)), [[1, 5, 9]]);
     assert.deepEqual(items(grid(5, 4).near(-500, -10)), []);
     assert.deepEqual(items(grid(5, 4).near(5_000, 6_000)), []);
@@ -38,12 +55,17 @@ test("each item is near wherever one looks for it, and never more than a window 
     const many = grid(...Array.from({ length: 300 }, (_, i) => 1 + ((i * 37) % 120)));
     const seen = new Set();
     for (let top = -1_000; top < many.height + 1_000; top += 800) {
-        const found = many.near(top, top + 800).flatMap(({ first, end }) => Array.from({ length: end - first }, (_, i) => first + i));
+        const found = many
+            .near(top, top + 800)
+            .flatMap(({ first, end }) => Array.from({ length: end - first }, (_, i) => first + i));
         assert.ok(found.length <= 4 * 9, `${found.length} at ${top}`);
         for (const index of found) {
             const { section, y, height } = many.spot(index);
             const at = many.sections[section].top + y;
-            assert.ok(at < top + 800 && at + height + 10 > top, `${index} at ${at} is not between ${top} and ${top + 800}`);
+            assert.ok(
+                at < top + 800 && at + height + 10 > top,
+                `${index} at ${at} is not between ${top} and ${top + 800}`,
+            );
             seen.add(index);
         }
     }
@@ -61,10 +83,13 @@ test("arrows lead to what is beside, above and below, across sections and of oth
     assert.equal(lead(8, "Up"), 4);
     assert.equal(lead(1, "Up"), 1);
     assert.deepEqual([small.towards(3, "Home"), small.towards(3, "End"), small.towards(3, "a")], [0, 8, null]);
-    const mixed = new Grid(430, [{ count: 3, head: 0, columns: 2, gap: 10, tile: 60 }, { ...SQUARES, count: 8 }]);
-    assert.equal(mixed.towards(2, "ArrowDown"), 4, "below the middle of a wide one");
-    assert.equal(mixed.towards(6, "ArrowUp"), 2);
-    assert.equal(mixed.spot(2).height, 60);
+    const mixed = new Grid(430, [
+        { count: 2, head: 0, columns: 2, gap: 10, tile: 60 },
+        { ...SQUARES, count: 8 },
+    ]);
+    assert.equal(mixed.towards(1, "ArrowDown"), 4, "below the middle of a wide one");
+    assert.equal(mixed.towards(4, "ArrowUp"), 1);
+    assert.equal(mixed.spot(1).height, 60);
 });
 
 test("a page further is a window further, and always a row", () => {
@@ -85,22 +110,43 @@ test("photos come newest first, by when they were taken, and months have their o
         listed("odd.jpg", { taken: "<img src=x>", modified: 0 }),
     ];
     const made = album({ folders: [{ name: "x", url: "x" }], files });
-    assert.deepEqual(made.files.map(({ name }) => name), ["new.jpg", "b.jpg", "a.jpg", "old.jpg", "odd.jpg"]);
-    assert.deepEqual(made.months.map(({ count }) => count), [1, 2, 1, 1]);
-    assert.equal(speak("en").month(made.months[2].month), "December 1999", "no zone moves what a camera's clock showed");
+    assert.deepEqual(
+        made.files.map(({ name }) => name),
+        ["new.jpg", "b.jpg", "a.jpg", "old.jpg", "odd.jpg"],
+    );
+    assert.deepEqual(
+        made.months.map(({ count }) => count),
+        [1, 2, 1, 1],
+    );
+    assert.equal(
+        speak("en").month(made.months[2].month),
+        "December 1999",
+        "no zone moves what a camera's clock showed",
+    );
     assert.equal(clock({ taken: null, modified: NaN }), 0);
     assert.equal(new Set([...made.folders, ...made.files].map(({ key }) => key)).size, 6);
 });
 
 test("an unknown kind is a plain file", () => {
-    const { files } = album({ folders: [], files: [listed("a", { kind: "__proto__" }), listed("b", { kind: "hologram" })] });
-    assert.deepEqual(files.map(({ kind }) => kind), ["other", "other"]);
+    const { files } = album({
+        folders: [],
+        files: [listed("a", { kind: "__proto__" }), listed("b", { kind: "hologram" })],
+    });
+    assert.deepEqual(
+        files.map(({ kind }) => kind),
+        ["other", "other"],
+    );
 });
 
 test("addresses and folders agree, whatever the name", () => {
     assert.deepEqual(placeIn("#/send"), { view: "send" });
     assert.deepEqual(placeIn("#/photos"), { view: "photos", folder: [], file: null });
-    for (const [folder, file] of [[[], null], [[], "a.jpg"], [["2024"], null], [["2024", "%23%25%3F"], "%FF%2B.jpg"]]) {
+    for (const [folder, file] of [
+        [[], null],
+        [[], "a.jpg"],
+        [["2024"], null],
+        [["2024", "%23%25%3F"], "%FF%2B.jpg"],
+    ]) {
         assert.deepEqual(placeIn(addressOf(folder, file)), { view: "photos", folder, file });
     }
     assert.equal(addressOf(["2024"]), "#/photos/2024/");
@@ -112,7 +158,19 @@ test("addresses and folders agree, whatever the name", () => {
 });
 
 test("hostile_02_what_is_no_name_is_no_address", () => {
-    for (const address of ["#/photos/..", "#/photos/a/../b", "#/photos/%2e%2e/x", "#/photos//x", "#/photos/a%2fb", "#/photos/%", "#/photos/%zz", "#/photosx", "#photos", "#/other", ""]) {
+    for (const address of [
+        "#/photos/..",
+        "#/photos/a/../b",
+        "#/photos/%2e%2e/x",
+        "#/photos//x",
+        "#/photos/a%2fb",
+        "#/photos/%",
+        "#/photos/%zz",
+        "#/photosx",
+        "#photos",
+        "#/other",
+        "",
+    ]) {
         assert.equal(placeIn(address), null, address);
     }
 });
@@ -153,7 +211,13 @@ test("facts are told in words, and what is not known is not told", () => {
     assert.equal(told.Dimensions, "4,032 × 3,024 · 12.2 MP");
     assert.match(told.Received, / · from Mia\\u\{202e\}$/);
     assert.equal(told["SHA-256"], "9f86");
-    assert.deepEqual(inWords({ size: 5, modified: 0 }, english).map(([label]) => label), ["Modified", "Size", "Received"]);
+    assert.deepEqual(
+        inWords({ size: 5, modified: 0 }, english).map(([label]) => label),
+        ["Modified", "Size", "Received"],
+    );
     assert.match(Object.fromEntries(inWords({ size: 5, modified: 0 }, english)).Received, /No receipt/);
-    assert.equal(Object.fromEntries(inWords({ size: 5, modified: 0, make: "FUJIFILM", model: "X-T5" }, english)).Camera, "FUJIFILM X-T5");
+    assert.equal(
+        Object.fromEntries(inWords({ size: 5, modified: 0, make: "FUJIFILM", model: "X-T5" }, english)).Camera,
+        "FUJIFILM X-T5",
+    );
 });

@@ -132,7 +132,9 @@ export class Mock {
         const picture = what === "list" ? null : this.picture(path, what);
         if (!picture) return refuse(response, 404, "source-vanished", "there is nothing of this name");
         const kept = what === "thumbs" ? "private, max-age=31536000, immutable" : "private, no-cache";
-        response.writeHead(200, { "Content-Type": "image/jpeg", "Cache-Control": kept, "Content-Security-Policy": POLICY }).end(picture);
+        response
+            .writeHead(200, { "Content-Type": "image/jpeg", "Cache-Control": kept, "Content-Security-Policy": POLICY })
+            .end(picture);
     }
 
     #open(response, { invite, nonce, name }) {
