@@ -24,8 +24,11 @@ export class Full {
     #stage = $("stage");
     #asking = null;
     #preloaded = [];
+    /** What is to be shown did not come; because nobody answers, as it turned out. */
+    #failed = false;
+    #lost = false;
 
-    /** `on` has `turned(item)`, `left()` and `facts(item, signal)`. */
+    /** `on` has `turned(item)`, `left()`, `failed()` for what did not come, `facts(item, signal)` and `why(fault)`. */
     constructor(words, on) {
         this.#words = words;
         this.#on = on;
@@ -58,6 +61,18 @@ export class Full {
         if (this.#dialog.open) this.#dialog.close();
     }
 
+    /** Nobody answers. */
+    lost() {
+        if (!this.#failed || this.#lost) return;
+        this.#replace(this.item, this.#words.unreachable);
+        this.#lost = true;
+    }
+
+    /** Somebody does again. */
+    again() {
+        if (this.#lost) this.#draw();
+    }
+
     #draw() {
         const { item } = this;
         const words = this.#words;
@@ -69,7 +84,6 @@ export class Full {
         this.#stage.append(this.#shownAs(item));
         this.#steps();
         this.#preload();
-        $("facts").replaceChildren(make("p", { className: "muted", textContent: words.connecting }));
         this.#ask();
     }
 
@@ -78,6 +92,8 @@ export class Full {
         $("full-count").textContent = words.position(words.number(this.#index + 1), words.number(this.#files.length));
         $("full-previous").disabled = this.#index === 0;
         $("full-next").disabled = this.#index === this.#files.length - 1;
+        // Whoever pressed it to its end goes on by keys.
+        if (document.activeElement?.matches(":disabled")) $("full-close").focus();
     }
 
     #shownAs(item) {
@@ -87,10 +103,10 @@ export class Full {
         const type = SOMETIMES[/\.(\w+)$/.exec(item.name)?.[1].toLowerCase()];
         if (item.kind === "image" && type) {
             const image = make("img", { alt: item.name });
-            image.onerror = () => this.#replace(item);
+            image.onerror = () => this.#notShown(item);
             const source = make("source", { type, srcset: address });
             // Where nothing is chosen not every browser says so.
-            setTimeout(() => image.currentSrc === "" && this.#replace(item));
+            setTimeout(() => image.currentSrc === "" && this.#notShown(item));
             return make("picture", { className: "sheet" }, source, image);
         }
         if (item.kind === "video" || item.kind === "audio") {
@@ -101,7 +117,7 @@ export class Full {
                 className: "player",
             });
             player.setAttribute("aria-label", item.name);
-            player.onerror = () => this.#replace(item);
+            player.onerror = () => this.#notShown(item);
             player.src = address;
             return player;
         }
@@ -120,7 +136,7 @@ export class Full {
         }
         const image = make("img", { alt: item.name, className: "large", decoding: "async", draggable: false });
         image.onload = () => sheet.classList.add("there");
-        image.onerror = () => this.#replace(item);
+        image.onerror = () => this.#notShown(item);
         image.src = address;
         sheet.append(image);
         return sheet;
@@ -137,15 +153,23 @@ export class Full {
         );
     }
 
-    /** It could not be shown, and is still the one that is looked at. */
-    #replace(item) {
-        if (this.item?.key !== item.key) return;
+    #replace(item, text) {
         this.#empty();
-        this.#stage.append(this.#plain(item, this.#words.noPreview));
+        this.#stage.append(this.#plain(item, text));
+    }
+
+    /** It could not be shown, though it should. */
+    #notShown(item) {
+        if (this.item?.key !== item.key) return;
+        this.#replace(item, this.#words.noPreview);
+        this.#failed = true;
+        this.#on.failed();
     }
 
     /** What is under way for this file is given up. */
     #empty() {
+        this.#failed = false;
+        this.#lost = false;
         for (const element of this.#stage.querySelectorAll("img, source, video, audio")) {
             element.onerror = null;
             element.onload = null;
@@ -170,23 +194,27 @@ export class Full {
     async #ask() {
         this.#asking?.abort();
         const { item } = this;
-        if ($("facts-side").hidden || this.#addresses.file(item) === null) return this.#factsOf(null);
-        const asking = (this.#asking = new AbortController());
-        const { signal } = asking;
+        const words = this.#words;
+        if ($("facts-side").hidden) return;
+        if (this.#addresses.file(item) === null) return this.#noFacts(words.mayNotRead);
+        this.#noFacts(words.connecting);
+        const { signal } = (this.#asking = new AbortController());
         await new Promise((done) => setTimeout(done, LEAFING));
         if (signal.aborted) return;
         try {
-            this.#factsOf(await this.#on.facts(item, signal));
+            const facts = await this.#on.facts(item, signal);
+            if (!signal.aborted) this.#factsOf(facts);
         } catch (fault) {
-            if (!signal.aborted)
-                $("facts").replaceChildren(make("p", { className: "muted", textContent: this.#on.why(fault) }));
+            if (!signal.aborted) this.#noFacts(this.#on.why(fault));
         }
+    }
+
+    #noFacts(textContent) {
+        $("facts").replaceChildren(make("p", { className: "muted", textContent }));
     }
 
     #factsOf(facts) {
         const words = this.#words;
-        if (facts === null)
-            return $("facts").replaceChildren(make("p", { className: "muted", textContent: words.mayNotRead }));
         const list = make("dl");
         for (const [label, text] of inWords(facts, words)) {
             const told = make("dd", {}, make("bdi", { textContent: text }));

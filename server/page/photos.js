@@ -6,6 +6,7 @@ import { Full } from "./full.js";
 import { json } from "./http.js";
 import { addressOf, pathOf } from "./place.js";
 import { why } from "./rows.js";
+import { current } from "./session.js";
 import { nameIn, shown } from "./shown.js";
 import { Tiles } from "./tiles.js";
 
@@ -14,6 +15,9 @@ const AGAIN = 1_000;
 
 /** and not before the page has lain still for so long: under a finger nothing is moved. */
 const STILL = 400;
+
+/** One that did not answer is asked again after so many. */
+const LOST = 3_000;
 
 const $ = (id) => document.getElementById(id);
 
@@ -34,55 +38,70 @@ export class Photos {
     #wantedTop = 0;
     /** A tile was pressed, whose address is gone to. */
     #openedHere = false;
+    /** While it is not clear whether anybody answers. */
+    #doubting = null;
 
     /** `over()` is called when the session turns out to be over. */
     constructor(words, over) {
         this.#words = words;
         this.#over = over;
-        this.#tiles = new Tiles($("tiles"), words, (item) => this.#remember(item));
+        this.#tiles = new Tiles($("tiles"), words, {
+            opened: (item) => (this.#openedHere = item.kind !== "folder"),
+            failed: () => this.#doubt(),
+        });
         this.#full = new Full(words, {
             turned: (item) => {
                 this.#file = item.url;
                 history.replaceState(history.state, "", addressOf(this.#folder, item.url));
             },
             left: () => this.#leaveFile(),
+            failed: () => this.#doubt(),
             facts: (item, signal) => json("GET", pathOf("facts", this.#folder, item.url), { signal }),
-            why: (fault) => why(fault, words),
+            why: (fault) => this.#why(fault),
         });
         $("photos-again").addEventListener("click", () => this.#ask());
+        // For a reload: of the page itself nothing remains.
+        addEventListener("pagehide", () => {
+            if (this.#asking) history.replaceState({ ...history.state, top: scrollY }, "");
+        });
     }
 
     /** The address names a folder, or a file in one. */
     open({ folder, file }, may) {
         this.#may = may;
-        const same = this.#asking && this.#folder && addressOf(folder) === addressOf(this.#folder);
+        const other = this.#folder === null || addressOf(folder) !== addressOf(this.#folder);
         const closed = this.#file !== null && file === null ? this.#full.item : null;
         this.#file = file;
-        if (!same) {
-            const other = !this.#folder || addressOf(folder) !== addressOf(this.#folder);
-            this.#folder = folder;
-            this.#path();
-            if (other) {
-                this.#album = null;
-                this.#full.close();
-                this.#tiles.open();
-                this.#tiles.clear();
-                put("photos-count", "");
-                $("photos-empty").hidden = true;
-            }
-            this.#goBackTo(folder);
-            return this.#ask();
+        if (this.#asking && !other) {
+            this.#openFile();
+            if (closed) this.#tiles.focus(closed.key);
+            return;
         }
-        this.#openFile();
-        if (closed) this.#tiles.focus(closed.key);
+        this.leave();
+        this.#folder = folder;
+        this.#file = file;
+        this.#path();
+        if (other) this.#clear();
+        this.#goBackTo(folder);
+        this.#ask();
+    }
+
+    #clear() {
+        this.#album = null;
+        this.#tiles.clear();
+        put("photos-count", "");
+        put("photos-notice", "");
+        $("photos-empty").hidden = true;
     }
 
     /** Another view is opened. What was here is asked for anew when somebody comes back. */
     leave() {
-        if (this.#folder === null) return;
+        if (!this.#asking) return;
         this.#tops.set(addressOf(this.#folder), scrollY);
-        this.#asking?.abort();
+        this.#asking.abort();
         this.#asking = null;
+        this.#doubting?.abort();
+        this.#doubting = null;
         this.#file = null;
         this.#full.close();
     }
@@ -91,48 +110,38 @@ export class Photos {
     forget() {
         this.leave();
         this.#folder = null;
-        this.#album = null;
         this.#tops.clear();
-        this.#tiles.clear();
-    }
-
-    /** Where the page is scrolled to, so that going back leads there. */
-    #remember(item) {
-        this.#tops.set(addressOf(this.#folder), scrollY);
-        this.#openedHere = item.kind !== "folder";
+        this.#clear();
     }
 
     /** As far down as it was when it was left, now or as soon as it is there. */
     #goBackTo(folder) {
-        const top = this.#tops.get(addressOf(folder)) ?? 0;
+        const top = this.#tops.get(addressOf(folder)) ?? history.state?.top ?? 0;
         this.#wantedTop = this.#album === null ? top : 0;
         scrollTo({ top: this.#album === null ? 0 : top, behavior: "instant" });
     }
 
+    /** Asks what the folder holds, again while the server still looks into it or does not answer. */
     async #ask() {
         this.#asking?.abort();
-        const asking = (this.#asking = new AbortController());
-        const { signal } = asking;
-        const words = this.#words;
-        $("photos-again").hidden = true;
-        put("photos-notice", "");
-        put("photos-asking", this.#album === null ? words.connecting : "");
-        for (;;) {
+        const { signal } = (this.#asking = new AbortController());
+        put("photos-asking", this.#album === null ? this.#words.connecting : "");
+        while (!signal.aborted) {
             const began = performance.now();
-            let listing;
             try {
-                listing = await json("GET", pathOf("list", this.#folder), { signal });
+                const listing = await json("GET", pathOf("list", this.#folder), { signal });
+                const took = performance.now() - began;
+                if (this.#album !== null) await this.#stillness(signal);
+                if (signal.aborted) return;
+                this.#arrived(listing);
+                if (!listing.looking) return;
+                await pause(AGAIN + took);
             } catch (fault) {
-                if (!signal.aborted) this.#failed(fault);
-                return;
+                if (signal.aborted) return;
+                this.#failed(fault);
+                if (fault.kind !== "unreachable") return;
+                await pause(LOST);
             }
-            const took = performance.now() - began;
-            if (this.#album !== null) await this.#stillness(signal);
-            if (signal.aborted) return;
-            this.#arrived(listing);
-            if (!listing.looking) return;
-            await pause(AGAIN + took);
-            if (signal.aborted) return;
         }
     }
 
@@ -141,15 +150,37 @@ export class Photos {
     }
 
     #failed(fault) {
-        const words = this.#words;
         if (fault.kind === "over") return this.#over();
         put("photos-asking", "");
-        const gone = fault.code === "source-vanished";
-        put(
-            "photos-notice",
-            gone ? words.noFolder : fault.kind === "unreachable" ? words.unreachable : why(fault, words),
-        );
+        put("photos-notice", fault.code === "source-vanished" ? this.#words.noFolder : this.#why(fault));
         $("photos-again").hidden = false;
+    }
+
+    #why(fault) {
+        return fault.kind === "unreachable" ? this.#words.unreachable : why(fault, this.#words);
+    }
+
+    /** A picture did not come, and a browser does not say why: the server is asked until it answers. */
+    async #doubt() {
+        if (this.#doubting || !this.#asking) return;
+        const { signal } = (this.#doubting = new AbortController());
+        let lost = false;
+        while (!signal.aborted) {
+            const who = await current().catch(() => undefined);
+            if (signal.aborted) return;
+            if (who === null) return this.#over();
+            if (who) break;
+            lost = true;
+            put("photos-notice", this.#words.unreachable);
+            this.#full.lost();
+            await pause(LOST);
+        }
+        if (signal.aborted) return;
+        this.#doubting = null;
+        this.#tiles.again();
+        this.#full.again();
+        // It may hold something else by now.
+        if (lost) this.#ask();
     }
 
     #arrived(listing) {
@@ -160,6 +191,7 @@ export class Photos {
         put("photos-asking", listing.looking ? words.lookingInto : "");
         put("photos-count", files.length > 0 ? words.items(words.number(files.length), files.length) : "");
         put("photos-notice", listing.more ? words.more : "");
+        $("photos-again").hidden = true;
         $("photos-empty").hidden = folders.length + files.length > 0;
         this.#tiles.show(this.#album, this.#addresses());
         if (first && this.#wantedTop > 0) scrollTo({ top: this.#wantedTop, behavior: "instant" });

@@ -15,6 +15,7 @@ const SETTLED = 120;
 export class Tiles {
     #place;
     #words;
+    #on;
     #album = { folders: [], files: [], months: [] };
     #items = [];
     #titles = [];
@@ -30,19 +31,21 @@ export class Tiles {
     #drawing = false;
     #seen = 0;
     #settling = null;
-    /** Pictures that could not be had. */
+    /** Pictures that did not come, and those of them that were asked for a second time. */
     #missing = new Set();
+    #retried = new Set();
     scrolled = 0;
 
-    /** `opened(item)` is told before a tile's address is gone to. */
-    constructor(place, words, opened) {
+    /** `on` has `opened(item)`, told before a tile's address is gone to, and `failed()`, told when a picture did not come. */
+    constructor(place, words, on) {
         this.#place = place;
         this.#words = words;
+        this.#on = on;
         place.addEventListener("keydown", (event) => this.#key(event));
         place.addEventListener("focusin", ({ target }) => this.#comeTo(target.closest("a")?.dataset.key));
         place.addEventListener("click", ({ target, ctrlKey, metaKey, shiftKey }) => {
             const item = this.#items.find(({ key }) => key === target.closest("a")?.dataset.key);
-            if (item && !ctrlKey && !metaKey && !shiftKey) opened(item);
+            if (item && !ctrlKey && !metaKey && !shiftKey) on.opened(item);
         });
         addEventListener("scroll", () => this.#soon(), { passive: true });
         addEventListener("resize", () => this.#soon(), { passive: true });
@@ -55,12 +58,6 @@ export class Tiles {
         return this.#place.offsetParent !== null;
     }
 
-    /** Another folder. */
-    open() {
-        this.#missing.clear();
-        this.#current = null;
-    }
-
     /** Shows an album; `addresses` has `page(item)` and `thumb(item)`, which is null for what has no picture. What is at the top of the window stays there. */
     show(album, addresses) {
         const anchor = this.#anchor();
@@ -71,7 +68,20 @@ export class Tiles {
     }
 
     clear() {
+        this.#missing.clear();
+        this.#retried.clear();
+        this.#current = null;
         this.show({ folders: [], files: [], months: [] }, null);
+    }
+
+    /** The server answers (again): what did not come is asked for once more. */
+    again() {
+        for (const thumb of this.#missing) {
+            if (this.#retried.has(thumb)) continue;
+            this.#retried.add(thumb);
+            this.#missing.delete(thumb);
+        }
+        this.#draw();
     }
 
     /** Leads the eye and the keyboard to an item. */
@@ -231,8 +241,20 @@ export class Tiles {
             }
             before = tile.element;
             if (tile.at !== index) tile.put(index, this.#grid.spot(index), index - first + 1, count);
-            if (!hurried) tile.fill(this.#missing);
+            if (!hurried) this.#fill(tile);
         }
+    }
+
+    #fill(tile) {
+        if (this.#missing.has(tile.thumb)) return tile.plain();
+        tile.fill({
+            came: () => this.#retried.delete(tile.thumb),
+            failed: () => {
+                this.#missing.add(tile.thumb);
+                tile.plain();
+                this.#on.failed();
+            },
+        });
     }
 
     /** Tab leads to one tile: where the keyboard was, else the first in sight. */
@@ -289,12 +311,11 @@ class Section {
 }
 
 class Tile {
-    #thumb;
     #picture = null;
     at = -1;
 
     constructor(item, addresses, words) {
-        this.#thumb = addresses.thumb(item);
+        this.thumb = addresses.thumb(item);
         const label =
             item.kind === "folder" ? words.folderNamed(item.name) : words.tile(item.name, words.moment(item.when));
         this.link = make("a", { href: addresses.page(item), tabIndex: -1, className: item.kind, title: item.name });
@@ -303,7 +324,7 @@ class Tile {
         this.link.draggable = false;
         this.element = make("li", {}, this.link);
         this.item = item;
-        if (this.#thumb === null) this.#plain();
+        if (this.thumb === null) this.plain();
     }
 
     put(index, { x, y, width, height }, position, count) {
@@ -317,24 +338,24 @@ class Tile {
     }
 
     /** Asks for its picture, once. */
-    fill(missing) {
-        if (this.#thumb === null || this.#picture) return;
-        if (missing.has(this.#thumb)) return this.#plain();
+    fill({ came, failed }) {
+        if (this.thumb === null || this.#picture) return;
         const picture = make("img", { alt: "", decoding: "async", draggable: false });
-        picture.onload = () => picture.classList.add("there");
-        picture.onerror = () => {
-            // It was let go of.
-            if (this.#picture !== picture) return;
-            missing.add(this.#thumb);
-            this.#plain();
+        picture.onload = () => {
+            picture.classList.add("there");
+            came();
         };
-        picture.src = this.#thumb;
+        // What was let go of has not failed.
+        picture.onerror = () => this.#picture === picture && failed();
+        picture.src = this.thumb;
         this.#picture = picture;
+        this.link.classList.remove("plain");
         this.link.replaceChildren(picture);
     }
 
-    #plain() {
-        this.#thumb = null;
+    /** Without a picture: what it is, and its name. */
+    plain() {
+        if (this.link.classList.contains("plain")) return;
         this.#release();
         this.link.classList.add("plain");
         this.link.replaceChildren(icon(MARKS[this.item.kind]), make("bdi", { textContent: this.item.name }));

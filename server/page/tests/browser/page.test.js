@@ -300,14 +300,16 @@ test("a refusal and a lie are failures by name, with the server's words and a wa
     mock.interfere = (request, response, { name }) => {
         if (name !== "full.jpg") return false;
         request.resume();
-        response.writeHead(507, { "Content-Type": "application/problem+json" }).end(
-            JSON.stringify({
-                status: 507,
-                code: "quota-exceeded",
-                title: "quota",
-                detail: "the quota of 1 GB is reached",
-            }),
-        );
+        response
+            .writeHead(507, { "Content-Type": "application/problem+json" })
+            .end(
+                JSON.stringify({
+                    status: 507,
+                    code: "quota-exceeded",
+                    title: "quota",
+                    detail: "the quota of 1 GB is reached",
+                }),
+            );
         return true;
     };
     mock.tell = (digest, { name }) => (name === "lie.jpg" ? digest.replace(/./g, "0") : digest);
