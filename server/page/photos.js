@@ -2,6 +2,7 @@
 
 import { album } from "./album.js";
 import { make } from "./elements.js";
+import { Fault } from "./fault.js";
 import { Full } from "./full.js";
 import { json } from "./http.js";
 import { addressOf, pathOf } from "./place.js";
@@ -90,7 +91,8 @@ export class Photos {
         this.#album = null;
         this.#tiles.clear();
         put("photos-count", "");
-        put("photos-notice", "");
+        $("photos-more").hidden = true;
+        this.#tell("");
         $("photos-empty").hidden = true;
     }
 
@@ -152,8 +154,15 @@ export class Photos {
     #failed(fault) {
         if (fault.kind === "over") return this.#over();
         put("photos-asking", "");
-        put("photos-notice", fault.code === "source-vanished" ? this.#words.noFolder : this.#why(fault));
-        $("photos-again").hidden = false;
+        this.#tell(fault.code === "source-vanished" ? this.#words.noFolder : this.#why(fault), fault);
+    }
+
+    /** Says what is amiss. Somebody who looks at photos meanwhile sees it wherever he is, and nothing moves for it. */
+    #tell(text, fault = null) {
+        $("photos-trouble").hidden = text === "";
+        $("photos-trouble").classList.toggle("afloat", fault?.kind === "unreachable" && this.#album !== null);
+        $("photos-again").hidden = fault === null;
+        put("photos-notice", text);
     }
 
     #why(fault) {
@@ -166,14 +175,18 @@ export class Photos {
         const { signal } = (this.#doubting = new AbortController());
         let lost = false;
         while (!signal.aborted) {
-            const who = await current().catch(() => undefined);
-            if (signal.aborted) return;
-            if (who === null) return this.#over();
-            if (who) break;
-            lost = true;
-            put("photos-notice", this.#words.unreachable);
-            this.#full.lost();
-            await pause(LOST);
+            try {
+                const who = await current();
+                if (signal.aborted) return;
+                if (who === null) return this.#over();
+                break;
+            } catch {
+                if (signal.aborted) return;
+                lost = true;
+                this.#failed(new Fault("unreachable"));
+                this.#full.lost();
+                await pause(LOST);
+            }
         }
         if (signal.aborted) return;
         this.#doubting = null;
@@ -189,9 +202,12 @@ export class Photos {
         this.#album = album(listing);
         const { folders, files } = this.#album;
         put("photos-asking", listing.looking ? words.lookingInto : "");
-        put("photos-count", files.length > 0 ? words.items(words.number(files.length), files.length) : "");
-        put("photos-notice", listing.more ? words.more : "");
-        $("photos-again").hidden = true;
+        put(
+            "photos-count",
+            files.length > 0 && !listing.looking ? words.items(words.number(files.length), files.length) : "",
+        );
+        $("photos-more").hidden = !listing.more;
+        this.#tell("");
         $("photos-empty").hidden = folders.length + files.length > 0;
         this.#tiles.show(this.#album, this.#addresses());
         if (first && this.#wantedTop > 0) scrollTo({ top: this.#wantedTop, behavior: "instant" });
@@ -227,7 +243,7 @@ export class Photos {
             return location.replace(addressOf([...this.#folder, this.#file]));
         // It is in full view, and there no more: it stays until somebody turns.
         if (this.#full.item) return;
-        put("photos-notice", this.#words.noFile);
+        this.#tell(this.#words.noFile);
         this.#file = null;
         history.replaceState(null, "", addressOf(this.#folder));
     }

@@ -24,9 +24,13 @@ export class Mock {
     uploads = new Map();
     /** Path of a folder, as it stands in a URL → what `GET /list` says of it. */
     listings = new Map([["", { folders: [], files: [], looking: false, more: false }]]);
-    /** Of any file: `GET /facts`, and the bytes of its picture, small or not. */
+    /** Of any file: `GET /facts`, and the bytes of its picture: what is asked for is `thumbs` or `files`. */
     facts = () => ({});
-    picture = () => null;
+    picture = async () => null;
+    /** `[status, code, detail]` for what is not to be had. */
+    deny = () => null;
+    /** Pictures whose answer nobody waited for. */
+    abandoned = 0;
     session = {
         server: "nas",
         version: "0.1.0",
@@ -103,7 +107,7 @@ export class Mock {
                     may_be_here: files.map(({ name, size }) => this.files.get(name)?.size === size),
                 });
             }
-            if (/^\/(list|facts|thumbs|files)(\/|$)/.test(path)) return this.#look(path, response);
+            if (/^\/(list|facts|thumbs|files)(\/|$)/.test(path)) return await this.#look(path, response);
             if (path === "/uploads" || path.startsWith("/uploads/")) return await this.#upload(request, response, path);
             refuse(response, 404, "unsupported", "no such thing");
         } catch (error) {
@@ -125,16 +129,22 @@ export class Mock {
             .pipe(response);
     }
 
-    #look(url, response) {
+    async #look(url, response) {
         const [, what, path] = /^\/(\w+)\/?([^?]*)/.exec(url);
+        const denied = this.deny(what, path);
+        if (denied) return refuse(response, ...denied);
         if (what === "list" && this.listings.has(path)) return json(response, this.listings.get(path));
         if (what === "facts") return json(response, this.facts(path));
-        const picture = what === "list" ? null : this.picture(path, what);
+        response.on("close", () => !response.writableFinished && this.abandoned++);
+        const picture = what === "list" ? null : await this.picture(path, what);
         if (!picture) return refuse(response, 404, "source-vanished", "there is nothing of this name");
-        const kept = what === "thumbs" ? "private, max-age=31536000, immutable" : "private, no-cache";
-        response
-            .writeHead(200, { "Content-Type": "image/jpeg", "Cache-Control": kept, "Content-Security-Policy": POLICY })
-            .end(picture);
+        const headers = {
+            "Content-Type": "image/jpeg",
+            "Cache-Control": what === "thumbs" ? "private, max-age=31536000, immutable" : "private, no-cache",
+            "Content-Security-Policy": POLICY,
+        };
+        if (url.endsWith("?download")) headers["Content-Disposition"] = "attachment";
+        response.writeHead(200, headers).end(picture);
     }
 
     #open(response, { invite, nonce, name }) {
