@@ -20,6 +20,9 @@ const STILL = 400;
 /** One that did not answer is asked again after so many. */
 const LOST = 3_000;
 
+/** Where the folder that was shown last was scrolled to. */
+const LEFT = "ferry.left";
+
 const $ = (id) => document.getElementById(id);
 
 export class Photos {
@@ -61,9 +64,12 @@ export class Photos {
             why: (fault) => this.#why(fault),
         });
         $("photos-again").addEventListener("click", () => this.#ask());
-        // For a reload: of the page itself nothing remains.
+        // A reload keeps nothing else.
+        const left = JSON.parse(sessionStorage.getItem(LEFT));
+        if (left) this.#tops.set(...left);
+        sessionStorage.removeItem(LEFT);
         addEventListener("pagehide", () => {
-            if (this.#asking) history.replaceState({ ...history.state, top: scrollY }, "");
+            if (this.#asking) sessionStorage.setItem(LEFT, JSON.stringify([addressOf(this.#folder), scrollY]));
         });
     }
 
@@ -118,7 +124,7 @@ export class Photos {
 
     /** As far down as it was when it was left, now or as soon as it is there. */
     #goBackTo(folder) {
-        const top = this.#tops.get(addressOf(folder)) ?? history.state?.top ?? 0;
+        const top = this.#tops.get(addressOf(folder)) ?? 0;
         this.#wantedTop = this.#album === null ? top : 0;
         scrollTo({ top: this.#album === null ? 0 : top, behavior: "instant" });
     }

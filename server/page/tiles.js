@@ -201,7 +201,8 @@ export class Tiles {
 
     #letGo(wanted) {
         const keys = new Set([...wanted.values()].flat().map((index) => this.#items[index].key));
-        for (const [key, tile] of this.#tiles) {
+        // The last first: else each that is given up lets another one go that is given up, too.
+        for (const [key, tile] of [...this.#tiles].reverse()) {
             if (keys.has(key)) continue;
             tile.letGo();
             this.#tiles.delete(key);
