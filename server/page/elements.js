@@ -1,4 +1,4 @@
-// Elements, made in one line. Whatever text they get is put in as text.
+// Elements, made in one line, and texts of those that are there. Whatever text they get is put in as text.
 
 export function make(tag, properties = {}, ...children) {
     const element = Object.assign(document.createElement(tag), properties);
@@ -27,3 +27,10 @@ export const MARKS = {
     other: "paper",
     folder: "folder",
 };
+
+/** Puts a text into an element, which is hidden while there is none. What is there already is not told aloud again. */
+export function put(id, text) {
+    const element = document.getElementById(id);
+    if (element.textContent !== text) element.textContent = text;
+    element.hidden = text === "";
+}

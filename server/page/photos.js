@@ -1,7 +1,7 @@
 // The gallery: asks the server what a folder holds, and shows it as an album, or one file of it in full view.
 
 import { album } from "./album.js";
-import { make } from "./elements.js";
+import { make, put } from "./elements.js";
 import { Fault } from "./fault.js";
 import { Full } from "./full.js";
 import { json } from "./http.js";
@@ -283,8 +283,3 @@ export class Photos {
 }
 
 const pause = (time) => new Promise((done) => setTimeout(done, time));
-
-function put(id, text) {
-    $(id).textContent = text;
-    $(id).hidden = text === "";
-}

@@ -2,6 +2,7 @@
 //
 // Everything that a server or a file name says is put in as text (`textContent`), after `shown`.
 
+import { put } from "./elements.js";
 import { Rows, why } from "./rows.js";
 import { shown } from "./shown.js";
 
@@ -346,10 +347,3 @@ function part({ bytes, done, files, failed, unfinished }) {
 }
 
 const lines = (texts) => texts.map((textContent) => Object.assign(document.createElement("li"), { textContent }));
-
-/** Puts a text into an element, which is hidden while there is none. */
-function put(id, text) {
-    const element = $(id);
-    if (element.textContent !== text) element.textContent = text;
-    element.hidden = text === "";
-}
