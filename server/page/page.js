@@ -118,21 +118,27 @@ function enter(who) {
     queue.wake();
 }
 
+/** Opens the view that the address names; without one, what this session is for. */
 function route() {
-    const place = placeIn(location.hash);
-    const mayLook = aboard.may.list || aboard.may.get;
-    if (place?.view === "photos" && mayLook) {
-        view.photos();
-        return photos.open(place, aboard.may);
+    const { may } = aboard;
+    const mayLook = may.list || may.get;
+    let place = placeIn(location.hash);
+    if (!place || (place.view === "photos" && !mayLook)) {
+        const home = may.put || !mayLook ? "#/send" : "#/photos";
+        history.replaceState(null, "", home);
+        place = placeIn(home);
     }
-    if (place?.view !== "send") history.replaceState(null, "", "#/send");
+    if (place.view === "photos") {
+        view.photos();
+        return photos.open(place, may);
+    }
     photos.leave();
     view.sending(aboard);
 }
 
 function forgetInvite() {
     invite = null;
-    history.replaceState(null, "", "#/send");
+    history.replaceState(null, "", location.pathname);
 }
 
 async function dropped(transfer) {

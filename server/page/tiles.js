@@ -71,6 +71,7 @@ export class Tiles {
         this.#missing.clear();
         this.#retried.clear();
         this.#current = null;
+        this.#letGo(new Map());
         this.show({ folders: [], files: [], months: [] }, null);
     }
 

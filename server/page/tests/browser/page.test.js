@@ -124,6 +124,10 @@ test("who may not send is told so", async () => {
     mock.session.may = { put: false, get: true, list: true, overwrite: false };
     const { page, calm } = await open(browser, link());
     await page.locator("#join button").click();
+    // What it may is what it comes to.
+    await page.locator("#photos").waitFor();
+    assert.equal(new URL(page.url()).hash, "#/photos");
+    await page.locator("#views a[href='#/send']").click();
     await page.locator("#may-not").waitFor();
     assert.equal(await page.locator("#sending").isVisible(), false);
     await calm();
