@@ -1,12 +1,14 @@
 // Puts it together: who is in, what is to be sent, and what is seen of it.
 //
-// The address says which view is open (`#/send`), or brings an invite (`#invite=…`), which does not stay there.
+// The address says which view is open (`place.js`), or brings an invite (`#invite=…`), which does not stay there.
 
 import { fromInput, fromTransfer, into } from "./choosing.js";
 import { Fault } from "./fault.js";
 import { Hashers } from "./hashing.js";
 import { Known } from "./known.js";
 import { Memory } from "./memory.js";
+import { Photos } from "./photos.js";
+import { placeIn } from "./place.js";
 import { Queue } from "./queue.js";
 import * as session from "./session.js";
 import * as tus from "./tus.js";
@@ -46,6 +48,7 @@ const view = new View(words, {
         await session.close().catch(() => {});
         memory.clear();
         aboard = null;
+        photos.forget();
         view.gate(words.signedOut);
     },
     chosen: (list) => add(fromInput(list)),
@@ -57,7 +60,16 @@ const view = new View(words, {
     tidy: () => queue.tidy(),
 });
 
+const photos = new Photos(words, () => {
+    aboard = null;
+    photos.forget();
+    view.gate(words.photosOver);
+});
+
 const vigil = watchOver(queue);
+
+// Each view knows where it was scrolled to.
+history.scrollRestoration = "manual";
 
 addEventListener("hashchange", arrive);
 await arrive();
@@ -101,19 +113,32 @@ async function join(name) {
 }
 
 function enter(who) {
-    route();
     view.aboard(who);
+    route();
     queue.wake();
 }
 
-/** One view is there so far. */
+/** Opens the view that the address names; without one, what this session is for. */
 function route() {
-    if (location.hash !== "#/send") history.replaceState(null, "", "#/send");
+    const { may } = aboard;
+    const mayLook = may.list || may.get;
+    let place = placeIn(location.hash);
+    if (!place || (place.view === "photos" && !mayLook)) {
+        const home = may.put || !mayLook ? "#/send" : "#/photos";
+        history.replaceState(null, "", home);
+        place = placeIn(home);
+    }
+    if (place.view === "photos") {
+        view.photos();
+        return photos.open(place, may);
+    }
+    photos.leave();
+    view.sending(aboard);
 }
 
 function forgetInvite() {
     invite = null;
-    history.replaceState(null, "", "#/send");
+    history.replaceState(null, "", location.pathname);
 }
 
 async function dropped(transfer) {

@@ -3,6 +3,7 @@
 // What needs somebody comes first, then what is under way, what waits, and what has arrived. While a hand or the
 // keyboard is in the list it keeps its order, so that no button moves away from under a finger.
 
+import { icon, make } from "./elements.js";
 import { shown } from "./shown.js";
 
 const RANK = { failed: 0, working: 1, waiting: 2, sent: 3, held: 3 };
@@ -216,21 +217,4 @@ function button(mark, label, press) {
     made.setAttribute("aria-label", label);
     made.addEventListener("click", press);
     return made;
-}
-
-function icon(mark) {
-    const SVG = "http://www.w3.org/2000/svg";
-    const svg = document.createElementNS(SVG, "svg");
-    svg.setAttribute("class", "icon");
-    svg.setAttribute("aria-hidden", "true");
-    const use = document.createElementNS(SVG, "use");
-    use.setAttribute("href", `#icon-${mark}`);
-    svg.append(use);
-    return svg;
-}
-
-function make(tag, properties, ...children) {
-    const element = Object.assign(document.createElement(tag), properties);
-    element.append(...children);
-    return element;
 }

@@ -15,3 +15,12 @@ export function shown(text) {
         return code < 0x80 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u{${code.toString(16)}}`;
     });
 }
+
+/** The name of what `GET /list` tells of. Where it is not UTF-8 it comes escaped, and its backslashes are the server's. */
+export function nameIn({ name, url }) {
+    try {
+        return shown(decodeURIComponent(url));
+    } catch {
+        return name.split("\\").map(shown).join("\\");
+    }
+}

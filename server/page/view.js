@@ -2,10 +2,11 @@
 //
 // Everything that a server or a file name says is put in as text (`textContent`), after `shown`.
 
+import { put } from "./elements.js";
 import { Rows, why } from "./rows.js";
 import { shown } from "./shown.js";
 
-const SCENES = ["asking", "gate", "join", "switch", "may-not", "sending"];
+const SCENES = ["asking", "gate", "join", "switch", "may-not", "sending", "photos"];
 
 /** Figures change so often, in milliseconds: they can be read, and drawing takes no time from sending. */
 const FRAME = 200;
@@ -38,6 +39,7 @@ export class View {
 
     /** Shows one of the scenes, and nothing of the others. */
     scene(name) {
+        document.body.classList.toggle("wide", name === "photos");
         for (const scene of SCENES) $(scene).hidden = scene !== name;
         $("drop").hidden = true;
         // Whoever reads by ear or by keyboard goes on here, not at the top.
@@ -83,10 +85,28 @@ export class View {
         $("switch-keep").focus();
     }
 
-    /** Somebody is in, and may send or not. */
+    /** Somebody is in. */
     aboard(session) {
         this.#who(session);
-        this.scene(session.may.put ? "sending" : "may-not");
+    }
+
+    /** What one comes to send with, if that is granted. */
+    sending({ may }) {
+        this.scene(may.put ? "sending" : "may-not");
+        this.#current("#/send");
+        if (this.#queue) this.queue(this.#queue);
+    }
+
+    photos() {
+        this.scene("photos");
+        this.#current("#/photos");
+    }
+
+    #current(address) {
+        for (const link of $("views").querySelectorAll("a")) {
+            if (link.getAttribute("href") === address) link.setAttribute("aria-current", "page");
+            else link.removeAttribute("aria-current");
+        }
     }
 
     /** Draws the queue soon, and not too often. */
@@ -221,6 +241,7 @@ export class View {
     #who(session) {
         $("who").hidden = session === null;
         $("who").open = false;
+        $("views").hidden = session === null || !(session.may.list || session.may.get);
         if (session === null) return;
         const words = this.#words;
         $("who-name").textContent = shown(session.server);
@@ -326,10 +347,3 @@ function part({ bytes, done, files, failed, unfinished }) {
 }
 
 const lines = (texts) => texts.map((textContent) => Object.assign(document.createElement("li"), { textContent }));
-
-/** Puts a text into an element, which is hidden while there is none. */
-function put(id, text) {
-    const element = $(id);
-    if (element.textContent !== text) element.textContent = text;
-    element.hidden = text === "";
-}

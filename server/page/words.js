@@ -3,6 +3,7 @@
 const en = {
     title: "ferry",
     send: "Send",
+    photos: "Photos",
     views: "Views",
     gateTitle: "Files go ashore here",
     gateText:
@@ -91,11 +92,42 @@ const en = {
         ].join(" · "),
     severally: (why, n) => `${why} (${n} files)`,
     unreadFolders: (n) => `${n} ${plural("en", n, "item", "items")} could not be read`,
+    folders: "Folders",
+    folderNamed: (name) => `Folder ${name}`,
+    items: (count, n) => `${count} ${plural("en", n, "item", "items")}`,
+    tile: (name, when) => `${name}, ${when}`,
+    lookingInto: "Looking into new photos …",
+    emptyFolder: "Nothing is here yet",
+    noFolder: "This folder is not there, or not any more.",
+    noFile: "This file is not there, or not any more.",
+    more: "There is more in this folder than this page shows.",
+    photosOver: "The session is over: it was revoked or has expired. A new invite link lets this browser in again.",
+    back: "Back to the photos",
+    previous: "Previous",
+    next: "Next",
+    facts: "About this file",
+    download: "Download",
+    position: (n, all) => `${n} of ${all}`,
+    noPreview: "This browser cannot show it. It can be downloaded.",
+    mayNotRead: "This device may see what is there, and not read it.",
+    takenAt: "Taken",
+    modifiedAt: "Modified",
+    camera: "Camera",
+    lens: "Lens",
+    exposure: "Exposure",
+    fullFrame: (length) => `${length} mm in full frame`,
+    dimensions: "Dimensions",
+    fileSize: "Size",
+    receivedAt: "Received",
+    fromClient: (name) => `from ${name}`,
+    noReceipt: "No receipt: it did not come as it is now",
+    digest: "SHA-256",
 };
 
 const zh = {
     title: "ferry",
     send: "发送",
+    photos: "照片",
     views: "页面",
     gateTitle: "文件由此上岸",
     gateText:
@@ -181,6 +213,36 @@ const zh = {
         ].join(" · "),
     severally: (why, n) => `${why}（${n} 个文件）`,
     unreadFolders: (n) => `${n} 项无法读取`,
+    folders: "文件夹",
+    folderNamed: (name) => `文件夹 ${name}`,
+    items: (count) => `${count} 项`,
+    tile: (name, when) => `${name}，${when}`,
+    lookingInto: "正在读取新照片……",
+    emptyFolder: "这里还没有内容",
+    noFolder: "此文件夹不存在，或已被移走。",
+    noFile: "此文件不存在，或已被移走。",
+    more: "此文件夹中的内容多于本页所显示的。",
+    photosOver: "会话已结束：已被撤销或已过期。打开新的邀请链接可再次进入。",
+    back: "返回照片",
+    previous: "上一个",
+    next: "下一个",
+    facts: "文件信息",
+    download: "下载",
+    position: (n, all) => `第 ${n} 项，共 ${all} 项`,
+    noPreview: "此浏览器无法显示该文件，但可以下载。",
+    mayNotRead: "本设备可以查看列表，但无权读取文件。",
+    takenAt: "拍摄时间",
+    modifiedAt: "修改时间",
+    camera: "相机",
+    lens: "镜头",
+    exposure: "曝光",
+    fullFrame: (length) => `等效 ${length} mm`,
+    dimensions: "尺寸",
+    fileSize: "大小",
+    receivedAt: "接收时间",
+    fromClient: (name) => `来自 ${name}`,
+    noReceipt: "没有收据：它并非以现在的样子送达",
+    digest: "SHA-256",
 };
 
 export const languages = { en, "zh-Hans": zh };
@@ -205,6 +267,9 @@ export function speak(language) {
     const number = format({});
     const percent = format({ style: "percent" });
     const date = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
+    // Of a clock on the wall, wherever that was: see `clock` in album.js.
+    const moment = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short", timeZone: "UTC" });
+    const month = new Intl.DateTimeFormat(language, { month: "long", year: "numeric", timeZone: "UTC" });
     return {
         ...languages[language],
         language,
@@ -229,6 +294,9 @@ export function speak(language) {
                 : times.hour.format(m / 60);
         },
         date: (time) => date.format(new Date(time)),
+        moment: (time) => moment.format(new Date(time)),
+        month: (time) => month.format(new Date(time)),
+        decimal: (n) => digits[1].format(n),
     };
 }
 

@@ -22,6 +22,15 @@ export class Mock {
     /** Name → `{ digest, size }`. */
     files = new Map();
     uploads = new Map();
+    /** Path of a folder, as it stands in a URL → what `GET /list` says of it. */
+    listings = new Map([["", { folders: [], files: [], looking: false, more: false }]]);
+    /** Of any file: `GET /facts`, and the bytes of its picture: what is asked for is `thumbs` or `files`. */
+    facts = () => ({});
+    picture = async () => null;
+    /** `[status, code, detail]` for what is not to be had. */
+    deny = () => null;
+    /** Pictures whose answer nobody waited for. */
+    abandoned = 0;
     session = {
         server: "nas",
         version: "0.1.0",
@@ -98,6 +107,7 @@ export class Mock {
                     may_be_here: files.map(({ name, size }) => this.files.get(name)?.size === size),
                 });
             }
+            if (/^\/(list|facts|thumbs|files)(\/|$)/.test(path)) return await this.#look(path, response);
             if (path === "/uploads" || path.startsWith("/uploads/")) return await this.#upload(request, response, path);
             refuse(response, 404, "unsupported", "no such thing");
         } catch (error) {
@@ -117,6 +127,24 @@ export class Mock {
             .on("open", () => response.writeHead(200, headers))
             .on("error", () => response.writeHead(404).end())
             .pipe(response);
+    }
+
+    async #look(url, response) {
+        const [, what, path] = /^\/(\w+)\/?([^?]*)/.exec(url);
+        const denied = this.deny(what, path);
+        if (denied) return refuse(response, ...denied);
+        if (what === "list" && this.listings.has(path)) return json(response, this.listings.get(path));
+        if (what === "facts") return json(response, this.facts(path));
+        response.on("close", () => !response.writableFinished && this.abandoned++);
+        const picture = what === "list" ? null : await this.picture(path, what);
+        if (!picture) return refuse(response, 404, "source-vanished", "there is nothing of this name");
+        const headers = {
+            "Content-Type": "image/jpeg",
+            "Cache-Control": what === "thumbs" ? "private, max-age=31536000, immutable" : "private, no-cache",
+            "Content-Security-Policy": POLICY,
+        };
+        if (url.endsWith("?download")) headers["Content-Disposition"] = "attachment";
+        response.writeHead(200, headers).end(picture);
     }
 
     #open(response, { invite, nonce, name }) {
@@ -206,6 +234,20 @@ export class Mock {
         response.writeHead(status, headers).end();
     }
 }
+
+/** What `GET /list` says of a file. */
+export const listed = (name, about = {}) => ({
+    name,
+    url: encodeURIComponent(name).replace(/[!'()*]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase()}`),
+    size: 3_456_789,
+    modified: 1_715_000_000_000,
+    kind: "picture",
+    version: "9f86d081884c7d65",
+    taken: null,
+    width: 4000,
+    height: 3000,
+    ...about,
+});
 
 function metadata(header) {
     return Object.fromEntries(

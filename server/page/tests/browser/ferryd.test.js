@@ -3,15 +3,16 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { createInterface } from "node:readline";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 
+import { shown } from "../../shown.js";
 import { POLICY } from "../mock.js";
-import { board, DESKTOP, drop, Folder, launch, open, outcome, PHONE } from "./support.js";
+import { board, DESKTOP, digestOf, drop, Folder, launch, open, outcome, PHONE } from "./support.js";
 
 const HOUSE = join(import.meta.dirname, "../../../..");
 
@@ -303,5 +304,135 @@ test("hostile_05_names_are_text_on_the_page_and_verbatim_on_the_disk", async () 
     );
     const { mtimeMs } = statSync(join(ferryd.root, "up load", "100%.jpg"));
     assert.equal(mtimeMs, 1_700_000_000_000);
+
+    // And in the gallery, where each can be had.
+    await page.locator("#views a[href='#/photos']").click();
+    await page.waitForFunction((n) => document.querySelectorAll("#tiles a").length === n, names.length);
+    const tiles = page.locator("#tiles a");
+    const had = new Map();
+    for (let i = 0; i < names.length; i++) {
+        await tiles.nth(i).click();
+        await page.locator("#full[open]").waitFor();
+        const download = await page.locator("#full-download").getAttribute("href");
+        const bytes = await page.evaluate(
+            async (path) => [...new Uint8Array(await (await fetch(path)).arrayBuffer())],
+            download,
+        );
+        had.set(await page.locator("#full-name").textContent(), digestOf(Buffer.from(bytes)));
+        await page.keyboard.press("Escape");
+        await page.waitForFunction(() => !document.querySelector("#full").open);
+    }
+    assert.deepEqual(plain(had), plain(new Map([...folder.digests].map(([name, digest]) => [shown(name), digest]))));
+    assert.equal(await page.locator("img[src='x'], b").count(), 0);
     await calm();
 });
+
+/** A red F on a hill, which `testdata/README.md` tells of; here it is asked whether it stands upright. */
+const isUpright = (image) => {
+    const { naturalWidth: width, naturalHeight: height } = image;
+    const pen = Object.assign(document.createElement("canvas"), { width, height }).getContext("2d", {
+        willReadFrequently: true,
+    });
+    pen.drawImage(image, 0, 0);
+    const red = (x) => {
+        const [r, g, b] = pen.getImageData((x / 160) * width, (80 / 120) * height, 1, 1).data;
+        return Math.abs(r - 170) < 30 && Math.abs(g - 30) < 30 && Math.abs(b - 40) < 30;
+    };
+    return width === 320 && height === 240 && red(61) && !red(90);
+};
+
+test(
+    "fifty photos that are sent are in the gallery, upright, and come back as they were",
+    { timeout: 180_000 },
+    async () => {
+        for (let i = 0; i < 50; i++) {
+            const name = `IMG_20240316_08150${(i % 8) + 1}.jpg`;
+            const bytes = Buffer.concat([readFileSync(join(HOUSE, "testdata/photos", name)), Buffer.from(`${i}`)]);
+            writeFileSync(folder.add(`trip/${i}-${name}`, 0), bytes);
+            folder.digests.set(`trip/${i}-${name}`, digestOf(bytes));
+        }
+        const { page, calm, shot } = await open(browser, ferryd.url);
+        await board(page, ferryd.invite("--name", "camera"));
+        await drop(page, [join(folder.path, "trip")]);
+        assert.match(await outcome(page), /Everything has arrived/);
+        await page.locator("#views a[href='#/photos']").click();
+        await page.locator("#tiles a.folder").click();
+        await page.getByText("50 items").waitFor();
+        const seen = new Set();
+        for (let top = 0; top < 3_000; top += 500) {
+            await page.evaluate((top) => scrollTo(0, top), top);
+            await page.waitForFunction(() => {
+                const images = [...document.querySelectorAll("#tiles a")];
+                return images.length > 0 && images.every((link) => link.querySelector("img.there"));
+            });
+            for (const link of await page.locator("#tiles a").all()) {
+                const name = await link.getAttribute("title");
+                assert.equal(await link.locator("img").evaluate(isUpright), true, name);
+                seen.add(name);
+            }
+        }
+        assert.equal(seen.size, 50);
+        await page.evaluate(() => scrollTo(0, 0));
+        const first = await page.locator("#tiles a").first().getAttribute("title");
+        assert.match(first, /08\.jpg$/, "the one that was taken last");
+
+        await page.locator("#tiles a").first().click();
+        await page.locator("#full-facts").click();
+        const turned = new Set();
+        for (let i = 0; i < 50; i++) {
+            await page.locator(".sheet.there").waitFor();
+            const name = await page.locator("#full-name").textContent();
+            assert.equal(await page.locator(".large").evaluate(isUpright), true, name);
+            turned.add(name);
+            if (i % 10 === 0) {
+                const digest = folder.digests.get(`trip/${name}`);
+                await page.waitForFunction(
+                    (digest) => document.querySelector("#facts .digest")?.textContent === digest,
+                    digest,
+                );
+                const facts = await page.locator("#facts").innerText();
+                assert.match(facts, /Taken\s+Mar 16, 2024, 8:15\sAM/);
+                assert.match(facts, /Camera\s+Ferry Sample Camera/);
+                assert.match(facts, /Received\s.+ · from camera/);
+                const download = page.waitForEvent("download");
+                await page.locator("#full-download").click();
+                assert.equal((await download).suggestedFilename(), name);
+                assert.equal(digestOf(readFileSync(await (await download).path())), digest);
+            }
+            if (i === 7) await shot("ferryd-full");
+            await page.keyboard.press("ArrowRight");
+        }
+        assert.equal(turned.size, 50);
+        await calm();
+    },
+);
+
+test("revoked while somebody looks: it is said", async () => {
+    fillWith(["a.jpg"]);
+    const { page, calm } = await open(browser, ferryd.url, DESKTOP, { unanswered: true });
+    await page.goto(ferryd.invite("--name", "phone", "--can", "get,list"));
+    await page.locator("#join button").click();
+    await page.locator("#tiles img.there").waitFor();
+    execFileSync(FERRYD, ["revoke", "--root", ferryd.root, "phone"], { stdio: "ignore" });
+    await page.locator("#tiles a").click();
+    await page.locator("#gate").waitFor();
+    assert.match(await page.locator("#gate-notice").innerText(), /The session is over/);
+    await calm();
+});
+
+test("who may list and not get sees what is there, and nothing of it", async () => {
+    fillWith(["a.jpg", "b.mp4"]);
+    const { page, calm } = await open(browser, ferryd.url);
+    await board(page, ferryd.invite("--can", "put,list"));
+    await page.locator("#views a[href='#/photos']").click();
+    await page.waitForFunction(() => document.querySelectorAll("#tiles a.plain").length === 2);
+    await page.locator("#tiles a").first().click();
+    await page.locator("#stage").getByText("may see what is there, and not read it").waitFor();
+    await calm();
+});
+
+/** Puts copies of a photo into the inbox, as its owner may. */
+function fillWith(names) {
+    const photo = readFileSync(join(HOUSE, "testdata/photos/IMG_20240502_203344.jpg"));
+    for (const name of names) writeFileSync(join(ferryd.root, name), photo);
+}

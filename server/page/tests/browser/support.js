@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
@@ -31,6 +32,8 @@ export const PHONE = {
     locale: "zh-CN",
     colorScheme: "dark",
 };
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 /** Where pictures of the page are put, if somebody wants to look at them. */
 const SHOTS = process.env.FERRY_SHOTS;
@@ -111,3 +114,18 @@ export async function drop(page, paths) {
 }
 
 export const digestOf = (bytes) => createHash("sha256").update(bytes).digest("hex");
+
+/** Nothing of what is seen now keeps somebody out. */
+export async function accessible(page, scene) {
+    await page.evaluate(AXE);
+    const { violations } = await page.evaluate(() =>
+        window.axe.run(document, {
+            runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+        }),
+    );
+    const faults = violations.map(
+        ({ id, impact, nodes }) =>
+            `${scene}: ${impact} ${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join("; ")}`,
+    );
+    assert.deepEqual(faults, []);
+}
