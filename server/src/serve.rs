@@ -166,6 +166,20 @@ async fn run(
         standings,
         counts: counts.clone(),
     });
+    let browsers = match (web, certificate) {
+        (Some(listener), Some(certificate)) => {
+            let gallery = Gallery::open(
+                uploads.clone(),
+                sessions.shelf.clone(),
+                sessions.catalogue.clone(),
+                &config.state,
+            );
+            let gallery = Arc::new(gallery.context("what is known of pictures cannot be kept")?);
+            let (config, web) = (certificate.config()?, Web::new(sessions.clone(), gallery));
+            Some(http::run(listener, config, web, waiting_room.clone(), stop.clone()))
+        }
+        _ => None,
+    };
     let web_told = web_address.map(|address| format!("https://{address}"));
     for address in addresses.iter().map(ToString::to_string).chain(web_told).chain(told_at) {
         // Whoever started this may not be reading.
@@ -177,20 +191,7 @@ async fn run(
         true => None,
         false => Announcement::start(&listeners, &hostname(), state.identity.fingerprint())?,
     };
-    let browsers = match (web, certificate) {
-        (Some(listener), Some(certificate)) => {
-            let gallery = Gallery::open(
-                uploads.clone(),
-                sessions.shelf.clone(),
-                sessions.catalogue.clone(),
-                &config.state,
-            );
-            let gallery = Arc::new(gallery.context("what is known of pictures cannot be kept")?);
-            let (config, web) = (certificate.config()?, Web::new(sessions.clone(), gallery));
-            Some(tokio::spawn(http::run(listener, config, web, waiting_room.clone(), stop.clone())))
-        }
-        _ => None,
-    };
+    let browsers = browsers.map(tokio::spawn);
     let running = tokio::spawn(listen::run(listeners, tls, sessions, waiting_room, counts, stop));
     systemd::ready();
     let watched = tokio::spawn(systemd::watched(uploads.clone()));

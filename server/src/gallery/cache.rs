@@ -14,6 +14,9 @@ const VERSION: i64 = 1;
 /// Bytes of small pictures that are kept: some 60,000 of them.
 const MOST: i64 = 1024 * 1024 * 1024;
 
+/// Pictures of which is known what they say of themselves, in some hundred bytes each.
+const MOST_LOOKS: i64 = 1_000_000;
+
 /// See the module.
 pub(super) struct Cache(Mutex<Connection>);
 
@@ -78,12 +81,12 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes the oldest small pictures where there are too many.
+    /// Removes the oldest of what is too much.
     pub(super) fn tidy(&self) -> rusqlite::Result<()> {
-        self.tidy_down_to(MOST)
+        self.tidy_down_to(MOST, MOST_LOOKS)
     }
 
-    fn tidy_down_to(&self, most: i64) -> rusqlite::Result<()> {
+    fn tidy_down_to(&self, most: i64, most_looks: i64) -> rusqlite::Result<()> {
         let db = lock(&self.0);
         db.execute(
             "DELETE FROM thumbnails WHERE rowid IN (
@@ -91,6 +94,11 @@ impl Cache {
                                     FROM thumbnails)
                  WHERE bytes > ?1)",
             [most],
+        )?;
+        // Later ones have higher numbers, and few of them are missing.
+        db.execute(
+            "DELETE FROM looks WHERE rowid <= (SELECT max(rowid) FROM looks) - ?1",
+            [most_looks],
         )?;
         Ok(())
     }
@@ -108,7 +116,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
              CREATE TABLE looks (
                  -- What a picture says of itself, in JSON, by the SHA-256 of the file, or else by what the disk says of it.
                  key BLOB PRIMARY KEY, look TEXT NOT NULL
-             ) STRICT, WITHOUT ROWID;
+             ) STRICT;
              CREATE TABLE thumbnails (
                  -- Small pictures; an empty one says that there is none.
                  key BLOB PRIMARY KEY, jpeg BLOB NOT NULL, made INTEGER NOT NULL
@@ -152,15 +160,19 @@ mod tests {
     }
 
     #[test]
-    fn hostile_10_small_pictures_that_are_too_many_go_the_oldest_first() {
+    fn hostile_10_what_is_too_much_goes_the_oldest_first() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::open(&folder.path().join("pictures.db")).unwrap();
         for number in 0..10 {
             cache.keep_thumbnail(&key(number), &[0; 100]).unwrap();
+            cache.keep_looks(&[(key(number), Look::default())]).unwrap();
         }
-        cache.tidy_down_to(450).unwrap();
+        cache.tidy_down_to(450, 3).unwrap();
         let kept: Vec<u8> =
             (0..10).filter(|&number| cache.thumbnail(&key(number)).unwrap().is_some()).collect();
         assert_eq!(kept, [6, 7, 8, 9]);
+        let keys: Vec<_> = (0..10).map(key).collect();
+        let known: Vec<_> = cache.looks(&keys).unwrap().iter().map(Option::is_some).collect();
+        assert_eq!(known, [[false; 7].as_slice(), &[true; 3]].concat());
     }
 }

@@ -26,7 +26,7 @@ use tokio::sync::Semaphore;
 
 use self::cache::Cache;
 pub(crate) use self::look::Look;
-use crate::catalogue::{Catalogue, CatalogueError};
+use crate::catalogue::Catalogue;
 
 /// The longer edge of a small picture, in pixels: what a phone shows of a third of its width.
 const EDGE: u32 = 400;
@@ -52,6 +52,8 @@ pub(crate) struct Gallery {
     shelf: Shelf,
     catalogue: Arc<Catalogue>,
     cache: Cache,
+    /// Who looks into what is listed: one, for it keeps a thread and the disk busy.
+    looker: Semaphore,
     makers: Semaphore,
 }
 
@@ -125,7 +127,8 @@ impl Gallery {
         state: &Path,
     ) -> rusqlite::Result<Self> {
         let cache = Cache::open(&state.join("pictures.db"))?;
-        Ok(Gallery { uploads, shelf, catalogue, cache, makers: Semaphore::new(AT_ONCE) })
+        let (looker, makers) = (Semaphore::new(1), Semaphore::new(AT_ONCE));
+        Ok(Gallery { uploads, shelf, catalogue, cache, looker, makers })
     }
 
     /// What a folder holds; with `looks` it is looked into pictures, too. Newest first.
@@ -169,17 +172,17 @@ impl Gallery {
         Ok(Listing { folders, files: listed, is_looking, has_more })
     }
 
-    /// Whether there is more to look into than there was time for.
+    /// Whether there is more to look into than there was time for, or somebody else looks into something meanwhile.
     fn look_into(&self, files: &mut [Listed], folder: Option<&RelPath>) -> Result<bool, GalleryError> {
         let mut pictures: Vec<_> = files.iter_mut().filter(|file| look::may_be_picture(&file.name)).collect();
         let keys: Vec<_> = pictures.iter().map(|file| file.key).collect();
         for (file, look) in pictures.iter_mut().zip(self.cache.looks(&keys)?) {
             file.look = look;
         }
-        let since = Instant::now();
+        let (turn, since) = (self.looker.try_acquire(), Instant::now());
         let (mut fresh, mut is_looking) = (Vec::new(), false);
         for file in pictures.iter_mut().filter(|file| file.look.is_none()) {
-            if since.elapsed() > LOOKING {
+            if turn.is_err() || since.elapsed() > LOOKING {
                 is_looking = true;
                 break;
             }
@@ -194,7 +197,7 @@ impl Gallery {
             if Some(source.identity()) != Identity::of_stamp(&file.entry.stamp) {
                 continue;
             }
-            let look = Look::of(BufReader::new(source.into_file()));
+            let look = Look::of(BufReader::new(source));
             fresh.push((file.key, look.clone()));
             file.look = Some(look);
         }
@@ -229,20 +232,12 @@ impl Gallery {
         let look = match self.cache.looks(&[key])?.pop().flatten() {
             Some(look) => look,
             None => {
-                let look = Look::of(BufReader::new(source.into_file()));
+                let look = Look::of(BufReader::new(source));
                 self.cache.keep_looks(&[(key, look.clone())])?;
                 look
             }
         };
         Ok(File { look: Some(look), row, identity })
-    }
-
-    /// When a file came, and from whom, if it is what came.
-    pub(crate) fn receipt(
-        &self,
-        path: &RelPath,
-    ) -> Result<Option<(std::time::SystemTime, String)>, CatalogueError> {
-        self.catalogue.arrival_of(path)
     }
 
     /// A small picture of a file, and its version; `None` where there is none. Whoever does not wait for it any more does not
@@ -271,17 +266,15 @@ impl Gallery {
         path: &RelPath,
         is_unwanted: &AtomicBool,
     ) -> Result<Option<(Vec<u8>, String)>, GalleryError> {
-        let (source, _, key) = self.open_file(path)?;
+        let (mut source, _, key) = self.open_file(path)?;
         if let Some(jpeg) = self.cache.thumbnail(&key)? {
             return Ok((!jpeg.is_empty()).then(|| (jpeg, key.version())));
         }
         let (since, opened) = (Instant::now(), source.identity());
         let is_over = || is_unwanted.load(Ordering::Relaxed) || since.elapsed() > PATIENCE;
         let limits = Limits { is_over: &is_over, ..Limits::THUMBNAIL };
-        let file = source.into_file();
-        let made = ferry_pictures::thumbnail(BufReader::new(&file), EDGE, &limits);
-        let now = file.metadata().map_err(SourceError::from)?;
-        if opened.change(&Identity::of(&now)) != Change::None {
+        let made = ferry_pictures::thumbnail(BufReader::new(&mut source), EDGE, &limits);
+        if source.change_since(&opened).map_err(SourceError::from)? != Change::None {
             return Err(SourceError::Changed.into());
         }
         match made {
@@ -300,7 +293,7 @@ impl Gallery {
         }
     }
 
-    /// Forgets small pictures that are too many. To be called now and then.
+    /// Forgets what is too much. To be called now and then.
     pub(crate) fn tidy(&self) -> rusqlite::Result<()> {
         self.cache.tidy()
     }

@@ -113,7 +113,7 @@ pub(super) async fn list(web: &Web, client: &Client, path: Option<RelPath>) -> A
         return Err(Refusal::new(Code::NotAllowed, "this client may not list files here"));
     }
     let (folder, looks) = (whole(client, path)?, grant.get);
-    let _share = web.readers.wait(client.id, LOOKERS).await;
+    let _share = web.lookers.wait(client.id, LOOKERS).await;
     let gallery = web.gallery.clone();
     let told = spawn_blocking(move || {
         let Listing { folders, files, is_looking, has_more } = gallery.list(folder.as_ref(), looks)?;
@@ -139,7 +139,7 @@ pub(super) async fn thumbnail(
 ) -> Answer {
     refuse_reading(client)?;
     let Some(path) = whole(client, Some(path))? else { return Err(Refusal::not_found()) };
-    let _share = web.readers.wait(client.id, LOOKERS).await;
+    let _share = web.lookers.wait(client.id, LOOKERS).await;
     let (jpeg, version) = web.gallery.thumbnail(path).await?.ok_or_else(Refusal::not_found)?;
     let tag = format!("\"{version}\"");
     let mut response = match is_known(headers, &tag) {
@@ -165,15 +165,15 @@ fn refuse_reading(client: &Client) -> Result<(), Refusal> {
 pub(super) async fn facts(web: &Web, client: &Client, path: RelPath) -> Answer {
     refuse_reading(client)?;
     let Some(path) = whole(client, Some(path))? else { return Err(Refusal::not_found()) };
-    let _share = web.readers.wait(client.id, LOOKERS).await;
-    let gallery = web.gallery.clone();
+    let _share = web.lookers.wait(client.id, LOOKERS).await;
+    let (gallery, catalogue) = (web.gallery.clone(), web.house.catalogue.clone());
     let told = spawn_blocking(move || {
         let file = gallery.file(&path)?;
         let digest = file.row.as_ref().and_then(|row| match &row.kind {
             RowKind::File { digests, .. } if !row.is_damaged => digests.by(Algorithm::Sha256),
             _ => None,
         });
-        let arrival = digest.and_then(|_| gallery.receipt(&path).ok().flatten());
+        let arrival = digest.and_then(|_| catalogue.arrival_of(&path).ok().flatten());
         let (received, from) = arrival.unzip();
         let modified = file.row.as_ref().and_then(|row| row.modified).unwrap_or(file.identity.modified);
         let mut told = json!(file.look.clone().unwrap_or_default());

@@ -49,7 +49,7 @@ use crate::{
 /// Connections of one client at a time: a browser makes 6, and a program that sends hundreds of files at once one for each.
 const CONNECTIONS: usize = 256;
 
-/// Files of one client that are read at a time.
+/// Files of one client that are read at a time, and folders and pictures that it looks at.
 const READS: usize = 32;
 
 /// Bytes of a request that is an object: a thousand names of 4 KiB would be more, and nobody has those.
@@ -70,6 +70,7 @@ pub(crate) struct Web {
     /// Connections.
     seats: Arc<Shares>,
     readers: Arc<Shares>,
+    lookers: Arc<Shares>,
     uploads: tus::Desk,
     gallery: Arc<Gallery>,
     /// Ends what was begun under a grant, by whichever request.
@@ -78,9 +79,9 @@ pub(crate) struct Web {
 
 impl Web {
     pub(crate) fn new(house: Arc<Sessions>, gallery: Arc<Gallery>) -> Arc<Self> {
-        let (seats, readers) = (Shares::new(CONNECTIONS), Shares::new(READS));
+        let (seats, readers, lookers) = (Shares::new(CONNECTIONS), Shares::new(READS), Shares::new(READS));
         let (uploads, cuts) = (tus::Desk::default(), Mutex::default());
-        let web = Arc::new(Web { house, seats, readers, uploads, gallery, cuts });
+        let web = Arc::new(Web { house, seats, readers, lookers, uploads, gallery, cuts });
         tokio::spawn(tidy(Arc::downgrade(&web)));
         web
     }

@@ -367,11 +367,6 @@ impl Source {
         self.identity.stamp(false)
     }
 
-    /// The file itself, for who reads it in an order of his own.
-    pub fn into_file(self) -> File {
-        self.file
-    }
-
     /// Its permission bits when it was opened.
     pub fn mode(&self) -> Mode {
         self.mode
