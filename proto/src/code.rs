@@ -34,6 +34,14 @@ macro_rules! codes {
                 }
             }
 
+            /// Its name, as PROTOCOL.md has it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Code::$name => stringify!($name),)*
+                    Code::Other(_) => "Other",
+                }
+            }
+
             /// What somebody says of it, or else its own phrase.
             pub fn explained(self, detail: &str) -> &str {
                 if detail.is_empty() { self.phrase() } else { detail }

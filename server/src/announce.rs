@@ -168,7 +168,7 @@ impl Announced {
         let interfaces = match if_addrs::get_if_addrs() {
             Ok(interfaces) => interfaces,
             Err(error) => {
-                tracing::warn!(%error, "not announced: this machine's addresses cannot be listed");
+                tracing::warn!(%error, "this machine's addresses cannot be listed, so whether anybody hears the announcement is not known");
                 return;
             }
         };

@@ -171,7 +171,7 @@ struct File {
 
 /// `web = true`, or an address.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`web` is true, false, or an address such as \"[::]:7118\"")]
 enum Web {
     Wanted(bool),
     At(SocketAddr),

@@ -56,7 +56,7 @@ async fn list(config: &Discover, remotes: &Remotes) -> Result<Exit, Failure> {
         to_stderr("ferry: somebody on this network makes servers up: what comes after these is not listed");
     } else if told.is_empty() {
         to_stderr(
-            "no server announces itself on this network. It may be off, in another network, or told not to; `ferry \
+            "ferry: no server announces itself on this network. It may be off, in another network, or told not to; `ferry \
              doctor` looks for reasons",
         );
     }

@@ -96,10 +96,7 @@ impl Cache {
             [most],
         )?;
         // Later ones have higher numbers, and few of them are missing.
-        db.execute(
-            "DELETE FROM looks WHERE rowid <= (SELECT max(rowid) FROM looks) - ?1",
-            [most_looks],
-        )?;
+        db.execute("DELETE FROM looks WHERE rowid <= (SELECT max(rowid) FROM looks) - ?1", [most_looks])?;
         Ok(())
     }
 }

@@ -143,8 +143,8 @@ impl ByCode {
     }
 
     /// Each with its name in the documents of the protocol.
-    pub(crate) fn now(&self) -> impl Iterator<Item = (String, u64)> {
-        let names = Code::ALL.iter().map(|code| format!("{code:?}")).chain(["Other".to_owned()]);
+    pub(crate) fn now(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let names = Code::ALL.iter().map(|code| code.name()).chain(["Other"]);
         names.zip(&self.0).map(|(name, count)| (name, count.now()))
     }
 }
@@ -178,7 +178,7 @@ mod tests {
         (200..300).for_each(|number| counts.one(Code::from_number(number)));
         counts.one(Code::StorageFull);
         let told: Vec<_> = counts.now().filter(|(_, often)| *often > 0).collect();
-        assert_eq!(told, [("StorageFull".to_owned(), 1), ("Other".to_owned(), 100)]);
+        assert_eq!(told, [("StorageFull", 1), ("Other", 100)]);
         assert_eq!(counts.now().count(), Code::ALL.len() + 1);
     }
 

@@ -38,7 +38,7 @@ use self::{
     looks::{Look, Looks, Place},
     page::Page,
 };
-use crate::{catalogue::Catalogue, door::Door, seats::Seats};
+use crate::{catalogue::Catalogue, door::Door, listen::BREATH, seats::Seats};
 
 /// Connections at a time. A Prometheus or two and some probes need one each, for a moment; beyond that the oldest makes way.
 const AT_ONCE: usize = 16;
@@ -52,9 +52,6 @@ const REQUEST: usize = 8 * 1024;
 /// For a connection from its beginning to its end: a request, the look that it waits for, and the answer, however slowly
 /// that is read.
 const WHOLE: Duration = Duration::from_secs(15);
-
-/// After an accept that failed because this process or the system is out of something.
-const BREATH: Duration = Duration::from_millis(100);
 
 /// What is told of.
 pub(crate) struct Health {

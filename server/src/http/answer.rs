@@ -62,7 +62,7 @@ impl Refusal {
         Refusal::new(Code::Internal, "the server has failed: its log says why")
     }
 
-    /// Nobody is waited for who never comes back.
+    /// For what may go well in a moment.
     pub(super) fn busy(detail: &'static str) -> Self {
         Refusal::new(Code::Busy, detail).with_header(header::RETRY_AFTER, "1")
     }
@@ -73,7 +73,7 @@ impl Refusal {
 
     /// As an answer: RFC 9457.
     pub(super) fn into_response(self) -> Response<Body> {
-        let Refusal { status, code, detail, header } = self;
+        let Refusal { status, code, detail, header: more } = self;
         let object = json!({
             "status": status.as_u16(),
             "code": name(code),
@@ -82,7 +82,10 @@ impl Refusal {
         });
         let mut response = Response::new(full(object.to_string()));
         *response.status_mut() = status;
-        if let Some((name, value)) = header {
+        if status == StatusCode::UNAUTHORIZED {
+            set(&mut response, header::WWW_AUTHENTICATE, "Bearer");
+        }
+        if let Some((name, value)) = more {
             set(&mut response, name, value);
         }
         set(&mut response, header::CONTENT_TYPE, "application/problem+json");
@@ -100,19 +103,16 @@ impl From<Outcome> for Refusal {
     }
 }
 
-/// The protocol's word for it: `not-allowed`.
+/// The protocol's name of it, as URLs and JSON are written: `not-allowed`.
 fn name(code: Code) -> String {
-    let Code::Other(_) = code else {
-        let mut name = String::new();
-        for letter in format!("{code:?}").chars() {
-            if letter.is_ascii_uppercase() && !name.is_empty() {
-                name.push('-');
-            }
-            name.push(letter.to_ascii_lowercase());
+    let mut name = String::new();
+    for letter in code.name().chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('-');
         }
-        return name;
-    };
-    "other".to_owned()
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
 }
 
 fn status(code: Code) -> StatusCode {

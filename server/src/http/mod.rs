@@ -52,7 +52,7 @@ const CONNECTIONS: usize = 256;
 /// Files of one client that are read at a time, and folders and pictures that it looks at.
 const READS: usize = 32;
 
-/// Bytes of a request that is an object: a thousand names of 4 KiB would be more, and nobody has those.
+/// Bytes of a body of JSON: enough for a thousand names of usual length.
 const OBJECT: usize = 1024 * 1024;
 
 /// How long such a request takes to come whole, at 100 kB/s.

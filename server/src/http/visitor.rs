@@ -88,11 +88,8 @@ impl Visitor {
             return by_token(web, token).await;
         }
         let Some(cookie) = Cookie::of(headers) else {
-            return Err(Refusal::new(
-                Code::UnknownClient,
-                "this takes an invite: ask the owner of the server for one",
-            )
-            .with_header(header::WWW_AUTHENTICATE, "Bearer"));
+            let advice = "this takes an invite: ask the owner of the server for one";
+            return Err(Refusal::new(Code::UnknownClient, advice));
         };
         // Browsers send a cookie whoever has made them send the request.
         if *method != Method::GET && *method != Method::HEAD {
@@ -170,10 +167,13 @@ fn enrolled_or_not(enrolled: Result<Enrolled, EnrolError>) -> Result<Client, Ref
             }
             Ok(client)
         }
-        Err(EnrolError::Invalid) => Err(Refusal::new(
-            Code::InvalidInvite,
-            "the invite is not valid: it was used already, has expired, or is not this server's; ask for a new one",
-        )),
+        Err(EnrolError::Invalid) => {
+            log::STRANGERS.line(|| tracing::warn!("an invite was refused on the web"));
+            Err(Refusal::new(
+                Code::InvalidInvite,
+                "the invite is not valid: it was used already, has expired, or is not this server's; ask for a new one",
+            ))
+        }
         Err(EnrolError::ShutOut(shut_out)) => Err(of_shut_out(shut_out)),
         Err(EnrolError::Catalogue(error)) => Err(cannot_look_up(&error)),
     }
@@ -217,12 +217,7 @@ pub(super) async fn sign_in(web: &Web, headers: &HeaderMap, body: &[u8]) -> Answ
         .spawn_blocking(move || catalogue.enrol(&invite, peer, &name, SystemTime::now()))
         .await
         .map_err(|_| Refusal::internal())?;
-    let refused = |refusal: Refusal| {
-        log::STRANGERS.line(|| tracing::warn!(code = %refusal.code(), "an invite was refused on the web"));
-        refusal
-    };
-    let client = enrolled_or_not(enrolled).map_err(refused)?;
-    let visitor = known(client, peer)?;
+    let visitor = known(enrolled_or_not(enrolled)?, peer)?;
     let mut response = told(web, &visitor).await?;
     answer::put(&mut response, header::SET_COOKIE, &cookie.to_header());
     Ok(response)
