@@ -91,7 +91,8 @@ pub(super) async fn get(
             // Of a part nothing can be proved, of a whole it can.
             let proof = digest.filter(|_| status == StatusCode::OK);
             let journal = Journal::of(&client.name, &web.house.counts);
-            let reading = Reading::new(source, first, length, proof, (journal, path.clone()), share);
+            let reading =
+                Reading::new(source, first, length, proof, (journal, path.clone()), web.stays(client), share);
             let mut response = Response::new(Body::new(reading));
             answer::put(&mut response, header::CONTENT_LENGTH, &length.to_string());
             response
@@ -251,6 +252,8 @@ struct Reading {
     left: u64,
     /// Whom it is given to, and what.
     journal: (Journal, RelPath),
+    /// Whether it may still be given.
+    may_go_on: Box<dyn Fn() -> bool + Send>,
     _share: Share,
 }
 
@@ -269,6 +272,7 @@ impl Reading {
         length: u64,
         digest: Option<Digest>,
         journal: (Journal, RelPath),
+        may_go_on: impl Fn() -> bool + Send + 'static,
         share: Share,
     ) -> Self {
         let opened = source.identity();
@@ -276,7 +280,14 @@ impl Reading {
         // Nothing is read before it is asked for, so what fails here fails there again.
         let _ = source.go_to(first);
         let state = State { source, opened, left: length, proof };
-        Reading { at_rest: Some(Box::new(state)), reading: None, left: length, journal, _share: share }
+        Reading {
+            at_rest: Some(Box::new(state)),
+            reading: None,
+            left: length,
+            journal,
+            may_go_on: Box::new(may_go_on),
+            _share: share,
+        }
     }
 }
 
@@ -317,6 +328,10 @@ impl HttpBody for Reading {
         if let Some(mut state) = self.at_rest.take() {
             if state.left == 0 {
                 return Poll::Ready(None);
+            }
+            if !(self.may_go_on)() {
+                // Whoever has the others knows that this is no whole.
+                return Poll::Ready(Some(Err(ErrorKind::PermissionDenied.into())));
             }
             self.reading = Some(spawn_blocking(move || {
                 let read = state.read();

@@ -10,7 +10,7 @@ mod created;
 mod desk;
 
 use ferry_proto::{Algorithm, Code, Conflict, Digest, Header, Kind, RelPath};
-use ferry_store::{Cut, Ticket, Upload};
+use ferry_store::{Cut, Ticket};
 use hyper::{
     HeaderMap, Method, Response, StatusCode,
     body::Incoming,
@@ -321,11 +321,11 @@ impl<'a> Visit<'a> {
             State::Wanted(_, ticket, waiting) => {
                 waiting.end();
                 let offset = ticket.offset();
-                abandon(Sink::open(self.web, ticket, offset).await?).await?;
+                Sink::open(self.web, ticket, offset).await?.abandon().await?;
             }
             State::Open(_, sink, waiting) => {
                 waiting.end();
-                abandon(sink).await?;
+                sink.abandon().await?;
             }
             State::Done(_) | State::Gone | State::Unknown => {}
         }
@@ -355,14 +355,6 @@ impl<'a> Visit<'a> {
 
 /// tus says so.
 const CHECKSUM_MISMATCH: u16 = 460;
-
-async fn abandon(sink: Sink) -> Result<(), Refusal> {
-    let abandon = |upload: &mut Upload<_>| {
-        upload.abandon();
-        Ok(())
-    };
-    sink.with(abandon).await.map(drop)
-}
 
 /// Where an upload's file is to go, when nobody has said it.
 fn nameless() -> RelPath {
