@@ -51,3 +51,4 @@ mod support;
 mod telling;
 mod trust;
 mod watching;
+mod web;
