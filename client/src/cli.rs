@@ -33,6 +33,10 @@ pub(crate) enum Sub {
     Ls(LsArgs),
     /// Compare what is here with what a server has, and move nothing
     Verify(VerifyArgs),
+    /// List the servers that announce themselves on this network, as they appear
+    Discover(DiscoverArgs),
+    /// Tell why a server is not found or not reached, and what to do
+    Doctor(DoctorArgs),
     /// Show the servers that are known here
     Remotes {
         #[command(subcommand)]
@@ -83,6 +87,8 @@ pub(crate) struct SendArgs {
     #[arg(long = "move")]
     pub(crate) moves: bool,
     #[command(flatten)]
+    pub(crate) photos: PhotoArgs,
+    #[command(flatten)]
     pub(crate) choice: ChoiceArgs,
     #[command(flatten)]
     pub(crate) here: HereArgs,
@@ -106,6 +112,8 @@ pub(crate) struct WatchArgs {
     /// What to do with symbolic links
     #[arg(long, value_name = "HOW", default_value = "keep")]
     pub(crate) links: LinksArg,
+    #[command(flatten)]
+    pub(crate) photos: PhotoArgs,
     #[command(flatten)]
     pub(crate) rules: RuleArgs,
     #[command(flatten)]
@@ -191,6 +199,29 @@ pub(crate) struct VerifyArgs {
     pub(crate) timeout: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct DiscoverArgs {
+    /// How long to look [default: 3s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+    /// Tell everything as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The server; without one, all that are paired with
+    #[arg(value_name = "REMOTE")]
+    pub(crate) remote: Option<String>,
+    /// How long an address may take to answer [default: 5s]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+    /// Tell everything as JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Where to.
 #[derive(Debug, Args)]
 pub(crate) struct PlaceArgs {
@@ -200,6 +231,18 @@ pub(crate) struct PlaceArgs {
     /// A folder below the place
     #[arg(long, value_name = "PATH")]
     pub(crate) dir: Option<OsString>,
+}
+
+/// What is made of photos.
+#[derive(Debug, Args)]
+pub(crate) struct PhotoArgs {
+    /// Where files go at the place, for example `{taken:%Y/%m}/{name}`: also {stem}, {ext}, {dir} and {modified:…}. Folders
+    /// and links are not sent then
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) layout: Option<String>,
+    /// Warn of pictures that are cut off or cannot be decoded; they are sent all the same, and stay here with --move
+    #[arg(long)]
+    pub(crate) check_images: bool,
 }
 
 /// Which entries are taken.
@@ -316,7 +359,7 @@ pub(crate) struct TransferArgs {
     /// How digests are made; receipts and the server's records are by it
     #[arg(long, value_name = "ALGORITHM", default_value = "sha256")]
     pub(crate) digest: DigestArg,
-    /// What to do where another file has the name [default: replace; for send --move keep-both]
+    /// What to do where another file has the name [default: replace; for send --move, and with --layout, keep-both]
     #[arg(long, value_name = "POLICY")]
     pub(crate) on_conflict: Option<ConflictArg>,
     /// Keep users and groups, or give them back, with setuid and its like (only root may)

@@ -16,14 +16,20 @@ use ferry_store::source::Links;
 use crate::{
     choosing::Pattern,
     cli::{
-        ChoiceArgs, Cli, ConflictArg, DigestArg, GetArgs, HereArgs, LinksArg, LsArgs, PairArgs, PlaceArgs,
-        ProgressArg, RemotesSub, RuleArgs, RunArgs, SendArgs, Sub, TransferArgs, VerifyArgs, WatchArgs,
+        ChoiceArgs, Cli, ConflictArg, DigestArg, DiscoverArgs, DoctorArgs, GetArgs, HereArgs, LinksArg,
+        LsArgs, PairArgs, PhotoArgs, PlaceArgs, ProgressArg, RemotesSub, RuleArgs, RunArgs, SendArgs, Sub,
+        TransferArgs, VerifyArgs, WatchArgs,
     },
     exit::Failure,
+    layout::Layout,
 };
 
 /// How often a lost connection is tried again where nobody says it.
 const RETRY: u32 = 3;
+
+/// How long servers are looked for where nobody says it: they answer within a tenth of a second, and are asked again after
+/// one second and after three.
+const LOOKING: Duration = Duration::from_secs(3);
 
 /// What to do, with everything decided.
 #[derive(Debug)]
@@ -47,6 +53,10 @@ pub enum Command {
     Ls(Ls),
     /// Compare.
     Verify(Box<Verify>),
+    /// List servers that announce themselves.
+    Discover(Discover),
+    /// Tell why a server is not found or not reached.
+    Doctor(Doctor),
     /// Show the known servers.
     Remotes(Home),
     /// Forget one.
@@ -137,6 +147,10 @@ pub struct Send {
     pub links: Links,
     /// What has arrived is removed here.
     pub moves: bool,
+    /// Where files go, if not where they are here.
+    pub(crate) layout: Option<Layout>,
+    /// Pictures are decoded before they are sent.
+    pub check_images: bool,
     /// How it is done.
     pub run: Run,
 }
@@ -154,6 +168,10 @@ pub struct Watch {
     pub links: Links,
     /// How long a file must be unchanged.
     pub settle: Duration,
+    /// Where files go, if not where they are here.
+    pub(crate) layout: Option<Layout>,
+    /// Pictures are decoded before they are sent.
+    pub check_images: bool,
     /// How it is done.
     pub run: Run,
 }
@@ -194,6 +212,30 @@ pub struct Ls {
     pub json: bool,
     /// How long without anything.
     pub timeout: Option<Duration>,
+}
+
+/// How to look for servers.
+#[derive(Debug)]
+pub struct Discover {
+    /// Files of this client.
+    pub home: Home,
+    /// How long.
+    pub timeout: Duration,
+    /// One object a line.
+    pub json: bool,
+}
+
+/// What to look at, and how.
+#[derive(Debug)]
+pub struct Doctor {
+    /// Files of this client.
+    pub home: Home,
+    /// The server; all of them without one.
+    pub remote: Option<String>,
+    /// How long an address may take.
+    pub timeout: Option<Duration>,
+    /// One object a line.
+    pub json: bool,
 }
 
 /// What to compare, and how.
@@ -290,6 +332,20 @@ impl Cli {
             Sub::Get(args) => Ok(Command::Get(Box::new(get(home, *args)?))),
             Sub::Ls(args) => Ok(Command::Ls(ls(home, args)?)),
             Sub::Verify(args) => Ok(Command::Verify(Box::new(verify(home, args)?))),
+            Sub::Discover(DiscoverArgs { timeout, json }) => {
+                let timeout = self::timeout(timeout.as_deref())?.unwrap_or(LOOKING);
+                Ok(Command::Discover(Discover { home, timeout, json }))
+            }
+            Sub::Doctor(DoctorArgs { remote, timeout, json }) => {
+                // As everywhere, a colon may follow.
+                let remote = remote.map(|name| name.strip_suffix(':').map(str::to_owned).unwrap_or(name));
+                Ok(Command::Doctor(Doctor {
+                    home,
+                    remote,
+                    timeout: self::timeout(timeout.as_deref())?,
+                    json,
+                }))
+            }
             Sub::Completions { shell } => Ok(Command::Completions(shell)),
             Sub::Remotes { command: None } => Ok(Command::Remotes(home)),
             Sub::Remotes { command: Some(RemotesSub::Remove { name }) } => Ok(Command::Forget(home, name)),
@@ -329,7 +385,11 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
         return Err(Failure::usage("--move takes links as they are: it does not go with --links follow"));
     }
     // What is gone here must not take the place of anything there.
-    let on_conflict = if args.moves { Conflict::KeepBoth } else { Conflict::Replace };
+    let on_conflict =
+        if args.moves || args.photos.layout.is_some() { Conflict::KeepBoth } else { Conflict::Replace };
+    let has_stream = args.from_command.is_some() || args.words.iter().any(|word| word == "-");
+    let check_images = args.photos.check_images;
+    let layout = layout(args.photos, args.name.is_some(), has_stream)?;
     let sources = sources(args.words, args.place, args.name)?;
     Ok(Send {
         home,
@@ -337,18 +397,23 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
         choice: choice(args.choice, Some(args.here))?,
         links: links(args.links),
         moves: args.moves,
+        layout,
+        check_images,
         run: run(args.run, on_conflict)?,
     })
 }
 
 fn watch(home: Home, args: WatchArgs) -> Result<Watch, Failure> {
-    let WatchArgs { words, place, name, settle, links, rules, here, mut transfer } = args;
+    let WatchArgs { words, place, name, settle, links, photos, rules, here, mut transfer } = args;
     let settle = units::duration(&settle).map_err(|error| Failure::usage(format!("--settle: {error}")))?;
     // A line for each file is what there is to see.
     if transfer.progress == ProgressArg::Auto {
         transfer.progress = ProgressArg::Never;
     }
-    let mut run = transferring(transfer, Conflict::Replace, None)?;
+    let on_conflict = if photos.layout.is_some() { Conflict::KeepBoth } else { Conflict::Replace };
+    let check_images = photos.check_images;
+    let layout = layout(photos, name.is_some(), false)?;
+    let mut run = transferring(transfer, on_conflict, None)?;
     run.output.each_sent = true;
     Ok(Watch {
         home,
@@ -356,8 +421,23 @@ fn watch(home: Home, args: WatchArgs) -> Result<Watch, Failure> {
         choice: choice(ChoiceArgs { rules, from_file: None, null: false }, Some(here))?,
         links: self::links(links),
         settle,
+        layout,
+        check_images,
         run,
     })
+}
+
+/// The layout, which gives every name there is.
+fn layout(photos: PhotoArgs, is_named: bool, has_stream: bool) -> Result<Option<Layout>, Failure> {
+    let Some(pattern) = photos.layout else { return Ok(None) };
+    if is_named {
+        return Err(Failure::usage("--layout gives the names: it does not go with --name"));
+    }
+    if has_stream {
+        return Err(Failure::usage("--layout is for files: a stream has neither a name nor a time here"));
+    }
+    let layout = Layout::parse(&pattern, jiff::tz::TimeZone::system());
+    layout.map(Some).map_err(|error| Failure::usage(format!("--layout {}: {error}", escape::text(&pattern))))
 }
 
 fn links(links: LinksArg) -> Links {

@@ -1,26 +1,56 @@
 //! Dialling: a stream to a server that proves its pinned key, and the session on it.
 
-use std::{io::ErrorKind, path::Path, sync::Arc, time::Duration};
+use std::{
+    io::ErrorKind,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use ferry_proto::{Code, Features, Fingerprint, Hello, Invite, RunId, Secret, Versions, Welcome, escape};
+use ferry_proto::{
+    Code, Features, Fingerprint, Hello, Invite, RunId, Secret, Versions, Welcome, escape, limits,
+};
 use ferry_session::{Incoming, Outbox, SessionError, greet, identity::Identity, tls};
-use tokio::{net::TcpStream, time::timeout};
+use ferry_store::lock;
+use tokio::{
+    net::TcpStream,
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
 
 use crate::{
+    config::Home,
+    discovery::{Browse, is_link_local},
     exit::{Exit, Failure},
     place::Server,
+    remotes::Remotes,
 };
 
 /// How long one address may take, from the first packet to the welcome, if the user does not say: as long as the server
 /// gives to a handshake.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// How long announcements are waited for where no known address leads to the server: they come within a tenth of a second,
+/// and what was lost is asked for again after a second.
+const LOOKING: Duration = Duration::from_secs(3);
+
+/// Announced addresses that are tried in one search. An honest server has a few; whoever claims to be it at more is not to
+/// hold up those who are.
+const CANDIDATES: usize = 32;
+
+/// How much earlier than the next one an address of an announced server is tried: as RFC 8305 advises.
+const HEAD_START: Duration = Duration::from_millis(250);
+
 const AGENT: &str = concat!("ferry/", env!("CARGO_PKG_VERSION"));
 
 /// How to reach a server, and as whom.
 #[derive(Clone)]
 pub(crate) struct Dialer {
-    addresses: Vec<String>,
+    /// Best first; all connections of a run learn where the server is now.
+    addresses: Arc<Mutex<Vec<String>>>,
+    /// Where the server's address is kept.
+    remotes: PathBuf,
     fingerprint: Fingerprint,
     tls: Arc<tls::ClientConfig>,
     run: RunId,
@@ -33,6 +63,18 @@ pub(crate) struct Session {
     pub(crate) incoming: Incoming,
     pub(crate) outbox: Outbox,
     pub(crate) welcome: Welcome,
+    /// What is to be told of how it came to stand.
+    pub(crate) notes: Vec<String>,
+}
+
+/// What became of one address.
+pub(crate) enum Missed {
+    /// Nobody answers there.
+    Away(String),
+    /// Somebody does, and it comes to nothing.
+    Failed(DialError),
+    /// Whoever answers does not prove that it is the server.
+    Stranger(Failure),
 }
 
 impl Session {
@@ -51,22 +93,24 @@ pub(crate) enum DialError {
 }
 
 impl Dialer {
-    /// To a server that is known, or that an invite leads to, which comes back to be remembered. The key is in this file, and
-    /// is made if it is not there yet.
+    /// To a server that is known, or that an invite leads to, which comes back to be remembered. This client's key is made if it
+    /// is not there yet.
     pub(crate) fn to(
         server: Server,
-        key: &Path,
+        home: &Home,
         patience: Option<Duration>,
     ) -> Result<(Self, Option<Invite>), Failure> {
-        let identity = Identity::load_or_create(key).map_err(|error| Failure::local(error.to_string()))?;
+        let identity =
+            Identity::load_or_create(&home.identity).map_err(|error| Failure::local(error.to_string()))?;
         let fingerprint = server.fingerprint();
         let (addresses, invite) = server.into_parts();
         let secret = invite.as_ref().map(|invite| invite.secret.clone());
-        Ok((Dialer::new(&identity, addresses, fingerprint, secret, patience)?, invite))
+        Ok((Dialer::new(&identity, home, addresses, fingerprint, secret, patience)?, invite))
     }
 
     pub(crate) fn new(
         identity: &Identity,
+        home: &Home,
         addresses: Vec<String>,
         fingerprint: Fingerprint,
         invite: Option<Secret>,
@@ -76,7 +120,8 @@ impl Dialer {
             tls::client_config(identity, fingerprint).map_err(|error| Failure::local(error.to_string()))?;
         let run = ferry_session::random::bytes().map_err(|error| Failure::local(error.to_string()))?;
         let patience = patience.unwrap_or(CONNECT);
-        Ok(Dialer { addresses, fingerprint, tls, run, invite, patience })
+        let (addresses, remotes) = (Arc::new(Mutex::new(addresses)), home.config.clone());
+        Ok(Dialer { addresses, remotes, fingerprint, tls, run, invite, patience })
     }
 
     /// The server knows this client now.
@@ -85,33 +130,150 @@ impl Dialer {
     }
 
     /// The first address, as a name for the server.
-    pub(crate) fn address(&self) -> &str {
-        self.addresses.first().map_or("the server", String::as_str)
+    pub(crate) fn address(&self) -> String {
+        lock(&self.addresses).first().map_or("the server".to_owned(), String::clone)
     }
 
-    /// Tries every address until one answers. An answer from a peer with another key ends it.
+    /// The invite that led to the server, with the addresses that are worth keeping.
+    pub(crate) fn as_it_is_now(&self, invite: &Invite) -> Invite {
+        let is_worth = |address: &String| {
+            let ip = address.parse().map(|address: SocketAddr| address.ip());
+            invite.addresses.contains(address) || !ip.is_ok_and(is_link_local)
+        };
+        let mut addresses = lock(&self.addresses).clone();
+        addresses.retain(is_worth);
+        addresses.truncate(limits::ADDRESSES);
+        Invite { addresses, fingerprint: invite.fingerprint, secret: invite.secret.clone() }
+    }
+
+    /// Tries every address until one answers, and where none does, those at which the server is announced. An answer from a
+    /// peer with another key at a known address ends it.
     pub(crate) async fn dial(&self) -> Result<Session, DialError> {
-        let mut problems = Vec::new();
-        for address in &self.addresses {
-            match timeout(self.patience, self.reach(address)).await {
-                Ok(Err(DialError::Later(problem))) => problems.push(problem),
-                Ok(result) => return result,
-                Err(_) => problems.push(format!("{address}: no answer")),
+        let known = lock(&self.addresses).clone();
+        let (mut problems, mut is_away) = (Vec::new(), true);
+        for address in &known {
+            match self.try_at(address).await {
+                Ok(session) => return Ok(session),
+                Err(Missed::Away(problem)) => problems.push(problem),
+                Err(Missed::Failed(DialError::Later(problem))) => {
+                    is_away = false;
+                    problems.push(problem);
+                }
+                Err(Missed::Failed(failure)) => return Err(failure),
+                Err(Missed::Stranger(failure)) => return Err(DialError::Final(failure)),
             }
+        }
+        if is_away && may_be_elsewhere(&known) {
+            let mut strangers = Vec::new();
+            if let Some(session) = self.search(&known, &mut strangers).await? {
+                return Ok(session);
+            }
+            problems.extend(strangers);
         }
         Err(DialError::Later(format!("cannot reach the server ({})", problems.join("; "))))
     }
 
-    async fn reach(&self, address: &str) -> Result<Session, DialError> {
+    /// Looks for the server where somebody announces it, and keeps the address at which it proves its key. What does not
+    /// prove it is no address that anybody named: it is told, and passed over, without a byte of what is to be sent.
+    async fn search(
+        &self,
+        known: &[String],
+        strangers: &mut Vec<String>,
+    ) -> Result<Option<Session>, DialError> {
+        let Ok(mut browse) = Browse::start() else { return Ok(None) };
+        let until = Instant::now() + LOOKING;
+        let (mut tries, mut tried, mut is_looking) = (JoinSet::new(), Vec::new(), true);
+        loop {
+            tokio::select! {
+                found = browse.next(until), if is_looking => {
+                    let Some(found) = found else {
+                        is_looking = false;
+                        continue;
+                    };
+                    if !found.prefix.is_some_and(|prefix| prefix.fits(self.fingerprint)) {
+                        continue;
+                    }
+                    for (place, address) in (0..).zip(found.addresses) {
+                        let text = address.to_string();
+                        // Those that can be kept come first.
+                        let start = HEAD_START * (place + u32::from(is_link_local(address.ip())));
+                        if tried.len() < CANDIDATES && !tried.contains(&address) && !known.contains(&text) {
+                            tried.push(address);
+                            let dialer = self.clone();
+                            // Nobody waits for another's end: a liar that does not answer holds nobody up.
+                            tries.spawn(async move {
+                                sleep(start).await;
+                                (address, dialer.try_at(&text).await)
+                            });
+                        }
+                    }
+                }
+                Some(done) = tries.join_next(), if !tries.is_empty() => match done {
+                    Ok((address, Ok(mut session))) => {
+                        session.notes = std::mem::take(strangers);
+                        session.notes.push(self.keep(address));
+                        return Ok(Some(session));
+                    }
+                    Ok((_, Err(Missed::Failed(DialError::Final(failure))))) => {
+                        return Err(DialError::Final(failure));
+                    }
+                    Ok((address, Err(Missed::Stranger(_)))) => strangers.push(format!(
+                        "{address} is announced as this server, and does not prove it: passed over, and nothing was \
+                         sent to it"
+                    )),
+                    Ok((_, Err(Missed::Away(problem) | Missed::Failed(DialError::Later(problem))))) => {
+                        strangers.push(format!("{problem} (announced)"));
+                    }
+                    Err(_) => {}
+                },
+                else => return Ok(None),
+            }
+        }
+    }
+
+    /// Keeps an address at which the server has proved its key. Returns what to tell of it.
+    fn keep(&self, address: SocketAddr) -> String {
+        let text = address.to_string();
+        let mut addresses = lock(&self.addresses);
+        addresses.retain(|known| *known != text);
+        addresses.insert(0, text.clone());
+        // It means nothing after the next start of this machine.
+        if is_link_local(address.ip()) {
+            return format!("the server was found again by its key, at {text}");
+        }
+        let kept =
+            Remotes::load(&self.remotes).and_then(|mut remotes| remotes.has_moved(self.fingerprint, &text));
+        match kept {
+            Ok(Some(name)) => {
+                format!("`{name}` was found again by its key, at {text}, which is its address from now on")
+            }
+            Ok(None) => format!("the server was found by its key, at {text}"),
+            Err(failure) => {
+                format!("the server was found again by its key, at {text}, which cannot be kept: {failure}")
+            }
+        }
+    }
+
+    /// One address, without looking any further.
+    pub(crate) async fn try_at(&self, address: &str) -> Result<Session, Missed> {
+        match timeout(self.patience, self.reach(address)).await {
+            Ok(reached) => reached,
+            Err(_) => Err(Missed::Away(format!("{address}: no answer"))),
+        }
+    }
+
+    async fn reach(&self, address: &str) -> Result<Session, Missed> {
         let stream = TcpStream::connect(address).await;
-        let stream = stream.map_err(|error| DialError::Later(format!("{address}: {}", plain(&error))))?;
+        let stream = stream.map_err(|error| Missed::Away(format!("{address}: {}", plain(&error))))?;
         // What belongs together is packed before it is written.
         let _ = stream.set_nodelay(true);
         let stream = tls::connect(stream, self.tls.clone()).await.map_err(|error| match error {
-            tls::TlsError::WrongKey { found, .. } => self.wrong_server(address, found),
-            tls::TlsError::Handshake(error) => unproved(address, &error),
-            tls::TlsError::Setup(error) => DialError::Final(Failure::local(error.to_string())),
-            error => DialError::Later(format!("{address}: {error}")),
+            tls::TlsError::WrongKey { found, .. } => Missed::Stranger(self.wrong_server(address, found)),
+            tls::TlsError::Handshake(error) => Missed::Stranger(unproved(address, &error)),
+            tls::TlsError::Setup(error) => {
+                Missed::Failed(DialError::Final(Failure::local(error.to_string())))
+            }
+            error => Missed::Failed(DialError::Later(format!("{address}: {error}"))),
         })?;
         let (mut incoming, outbox) = ferry_session::open(stream);
         let hello = Hello {
@@ -123,16 +285,16 @@ impl Dialer {
             invite: self.invite.clone(),
         };
         match greet::introduce(&mut incoming, &outbox, hello).await {
-            Ok(welcome) => Ok(Session { incoming, outbox, welcome }),
+            Ok(welcome) => Ok(Session { incoming, outbox, welcome, notes: Vec::new() }),
             // The server's TLS refused this client's key after the handshake had ended here.
             Err(SessionError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
-                Err(unproved(address, &error))
+                Err(Missed::Stranger(unproved(address, &error)))
             }
-            Err(error) => Err(refused(&error, address)),
+            Err(error) => Err(Missed::Failed(refused(&error, address))),
         }
     }
 
-    fn wrong_server(&self, address: &str, found: Fingerprint) -> DialError {
+    fn wrong_server(&self, address: &str, found: Fingerprint) -> Failure {
         let expected = self.fingerprint;
         let sentence = match self.invite {
             Some(_) => format!(
@@ -146,17 +308,26 @@ impl Dialer {
                  with an invite of its owner's; if not, someone may be between you and it"
             ),
         };
-        DialError::Final(Failure::new(Exit::NotTrusted, sentence))
+        Failure::new(Exit::NotTrusted, sentence)
     }
 }
 
-fn unproved(address: &str, error: &dyn std::fmt::Display) -> DialError {
-    DialError::Final(Failure::new(
+fn unproved(address: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(
         Exit::NotTrusted,
         format!(
             "{address} does not prove that it is the server that was paired with ({error}). Nothing was sent"
         ),
-    ))
+    )
+}
+
+/// Whether a server with these addresses may have moved to others. One that is known by loopback alone is on this machine,
+/// and nobody announces that.
+fn may_be_elsewhere(known: &[String]) -> bool {
+    known.iter().any(|address| {
+        let ip: Option<IpAddr> = address.parse().ok().map(|address: SocketAddr| address.ip());
+        !ip.is_some_and(|ip| ip.is_loopback())
+    })
 }
 
 /// What a session's end before or after its welcome means.

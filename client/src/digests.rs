@@ -1,9 +1,10 @@
 //! The digest cache: what unchanged files were found to hold, so that they need not be read again, and how far hashers
-//! have come in those that were not sent to their end, or not received.
+//! have come in those that were not sent to their end, or not received; and which pictures are flawed.
 //!
 //! It lives in SQLite, is never loaded whole, and serves several processes at once. Losing it costs time only.
 
 mod bodies;
+mod looks;
 mod states;
 
 use std::{
@@ -59,6 +60,17 @@ const SCHEMA: &str = "
         state BLOB NOT NULL,
         at INTEGER NOT NULL,
         PRIMARY KEY (device, inode, algorithm, length)
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS looks (
+        device INTEGER NOT NULL,
+        inode INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        modified_s INTEGER NOT NULL,
+        modified_ns INTEGER NOT NULL,
+        changed_s INTEGER NOT NULL,
+        changed_ns INTEGER NOT NULL,
+        flaw TEXT,
+        PRIMARY KEY (device, inode)
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS bodies (
         id TEXT PRIMARY KEY,
@@ -168,6 +180,23 @@ impl Digests {
         inner.note(kept);
     }
 
+    /// What a look into a picture that is still the same has shown: what is wrong with it, or nothing.
+    pub(crate) fn find_look(&self, identity: &Identity) -> Option<Option<String>> {
+        let mut inner = self.lock();
+        let found = inner.reading().and_then(|()| looks::find(&inner.connection, identity));
+        inner.note(found).flatten()
+    }
+
+    /// Keeps that, unless the picture was touched just before.
+    pub(crate) fn keep_look(&self, identity: &Identity, flaw: Option<&str>) {
+        if is_too_fresh(identity) {
+            return;
+        }
+        let mut inner = self.lock();
+        let kept = inner.writing().and_then(|db| looks::keep(db, identity, flaw));
+        inner.note(kept);
+    }
+
     /// Keeps the digest of a file that was written here: nobody has seen it before it was whole.
     pub(crate) fn wrote(&self, identity: Identity, digest: Digest) {
         let mut inner = self.lock();
@@ -217,6 +246,7 @@ impl Digests {
         let file = params![identity.device as i64, identity.inode as i64];
         let forgotten = inner.writing().and_then(|db| {
             db.execute("DELETE FROM digests WHERE device = ?1 AND inode = ?2", file)?;
+            db.execute("DELETE FROM looks WHERE device = ?1 AND inode = ?2", file)?;
             states::forget(db, identity)
         });
         inner.note(forgotten);

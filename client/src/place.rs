@@ -81,20 +81,37 @@ impl StreamArg {
 }
 
 /// What is here and where it goes: the server, and each source with what it is called there.
-pub(crate) fn send(sources: Sources, remotes: &Remotes) -> Result<(Server, Vec<SourceArg>), Failure> {
-    let Sources { words, command, to, usual_place, dir, name } = sources;
-    let least = if command.is_some() { 0 } else { 1 };
-    let (words, Place { server, folder }) =
-        split(words, least, to.as_deref(), usual_place.as_deref(), dir, remotes)?;
-    let named = match command {
-        None => name_sources(&words, folder.as_ref(), name.as_ref())?,
-        Some(command) => vec![name_command(&words, command, folder.as_ref(), name)?],
-    };
+/// Where the words name no place, `pick` says which of the known servers is meant.
+pub(crate) fn send(
+    sources: Sources,
+    remotes: &Remotes,
+    pick: impl FnOnce(&Remotes) -> Result<String, Failure>,
+) -> Result<(Server, Vec<SourceArg>), Failure> {
+    let (server, _, named) = send_into(sources, remotes, false, pick)?;
     Ok((server, named))
 }
 
+/// The same with the folder at the server that everything goes to. Where a layout names files, two sources may have one
+/// name.
+pub(crate) fn send_into(
+    sources: Sources,
+    remotes: &Remotes,
+    is_laid_out: bool,
+    pick: impl FnOnce(&Remotes) -> Result<String, Failure>,
+) -> Result<(Server, Option<RelPath>, Vec<SourceArg>), Failure> {
+    let Sources { words, command, to, usual_place, dir, name } = sources;
+    let least = if command.is_some() { 0 } else { 1 };
+    let (words, Place { server, folder }) =
+        split(words, least, to.as_deref(), usual_place.as_deref(), dir, remotes, pick)?;
+    let named = match command {
+        None => name_sources(&words, folder.as_ref(), name.as_ref(), is_laid_out)?,
+        Some(command) => vec![name_command(&words, command, folder.as_ref(), name)?],
+    };
+    Ok((server, folder, named))
+}
+
 /// Splits the words into sources, of which there are some number at least, and the place, which is the last word, or `to`,
-/// or else `usual`.
+/// or else `usual`, or else what `pick` says.
 fn split(
     mut words: Vec<OsString>,
     least: usize,
@@ -102,6 +119,7 @@ fn split(
     usual: Option<&str>,
     dir: Option<RelPath>,
     remotes: &Remotes,
+    pick: impl FnOnce(&Remotes) -> Result<String, Failure>,
 ) -> Result<(Vec<OsString>, Place), Failure> {
     let mut place = None;
     if words.len() > least
@@ -131,7 +149,11 @@ fn split(
     let place = match (place, to.or(usual)) {
         (Some(place), _) => place,
         (None, Some(to)) => parse(to, remotes)?.ok_or_else(|| unknown(to, remotes))?,
-        (None, None) => return Err(no_place(&words, remotes)),
+        (None, None) => {
+            refuse_what_was_meant_as_place(&words, remotes)?;
+            let name = pick(remotes)?;
+            parse(&name, remotes)?.ok_or_else(|| unknown(&name, remotes))?
+        }
     };
     let folder = match (place.folder, dir) {
         (Some(folder), Some(dir)) => {
@@ -257,6 +279,7 @@ fn name_sources(
     words: &[OsString],
     folder: Option<&RelPath>,
     name: Option<&RelPath>,
+    is_laid_out: bool,
 ) -> Result<Vec<SourceArg>, Failure> {
     if name.is_some() && words.len() != 1 {
         return Err(Failure::usage("--name goes with one source"));
@@ -264,7 +287,7 @@ fn name_sources(
     let mut named: Vec<SourceArg> = Vec::new();
     for word in words {
         let source = name_source(word, folder, name)?;
-        if let Some(twin) = named.iter().find(|other| would_mix(other, &source)) {
+        if let Some(twin) = named.iter().find(|other| !is_laid_out && would_mix(other, &source)) {
             let (SourceArg::Tree { base: Some(base), .. } | SourceArg::Stream(base, _)) = twin else {
                 continue;
             };
@@ -365,7 +388,8 @@ fn unknown(text: &str, remotes: &Remotes) -> Failure {
     Failure::usage(format!("no server is known as `{}` here{}", escape::text(name), known(remotes)))
 }
 
-fn no_place(words: &[OsString], remotes: &Remotes) -> Failure {
+/// Words that name no place, of which one looks as if it should: nobody wants a guess then.
+fn refuse_what_was_meant_as_place(words: &[OsString], remotes: &Remotes) -> Result<(), Failure> {
     let looks_like_place =
         words.last().filter(|_| words.len() > 1).and_then(|word| word.to_str()).filter(|word| {
             let name = word.split(':').next().unwrap_or(word);
@@ -374,10 +398,10 @@ fn no_place(words: &[OsString], remotes: &Remotes) -> Failure {
     let is_alone = words.first().filter(|_| words.len() == 1).and_then(|word| word.to_str());
     match looks_like_place {
         _ if is_alone.is_some_and(|word| matches!(parse(word, remotes), Ok(Some(_)))) => {
-            Failure::usage("send what? Name files or folders in front of the place")
+            Err(Failure::usage("send what? Name files or folders in front of the place"))
         }
-        Some(word) => unknown(word, remotes),
-        None => Failure::usage(format!("send where? Name a server last, or with --to{}", known(remotes))),
+        Some(word) => Err(unknown(word, remotes)),
+        None => Ok(()),
     }
 }
 

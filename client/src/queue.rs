@@ -19,6 +19,8 @@ use ferry_store::{
 use crate::{
     choosing::Rules,
     digests::Digests,
+    examining::Examiner,
+    layout::Filing,
     names::Names,
     output::Narrator,
     place::{self, SourceArg},
@@ -34,6 +36,8 @@ pub(crate) struct Queue {
     narrator: Arc<Narrator>,
     /// What has arrived is removed here.
     moves: bool,
+    /// Looks into pictures before they are sent.
+    examiner: Option<Examiner>,
     /// Where what was removed last lay, and whether that is in an inbox: the next is likely to lie there too.
     last_folder: Mutex<Option<(PathBuf, bool)>>,
     /// Counts what brings the run nearer to its end.
@@ -49,6 +53,7 @@ impl Queue {
         keeps_hard_links: bool,
         narrator: Arc<Narrator>,
         moves: bool,
+        examiner: Option<Examiner>,
     ) -> Arc<Self> {
         Arc::new(Queue {
             backlog: Backlog::new(keeps_hard_links.then_some(usize::MAX)),
@@ -57,6 +62,7 @@ impl Queue {
             attributes,
             narrator,
             moves,
+            examiner,
             last_folder: Mutex::default(),
             progress: AtomicU64::new(0),
             digested: AtomicU64::new(0),
@@ -64,31 +70,66 @@ impl Queue {
     }
 
     /// Walks the sources, on the caller's thread, until all that is chosen is queued or the run is over.
-    pub(crate) fn walk(&self, sources: Vec<SourceArg>, links: Links, rules: &Arc<Rules>) {
-        let names = may_meet(&sources).then(Names::default);
+    pub(crate) fn walk(
+        &self,
+        sources: Vec<SourceArg>,
+        links: Links,
+        rules: &Arc<Rules>,
+        filing: Option<&Filing>,
+    ) {
+        match &self.examiner {
+            None => self.find(sources, links, rules, filing, &|origin| self.add(origin)),
+            Some(examiner) => examiner.look_ahead(
+                |examine| self.find(sources, links, rules, filing, examine),
+                |origin| self.add(origin),
+            ),
+        }
+        for name in rules.unmet() {
+            self.failed.store(true, Ordering::Relaxed);
+            self.narrator.unmet(&name);
+        }
+        self.backlog.has_all();
+    }
+
+    /// Finds what is to be sent, until that is all or nobody takes it any more.
+    fn find(
+        &self,
+        sources: Vec<SourceArg>,
+        links: Links,
+        rules: &Arc<Rules>,
+        filing: Option<&Filing>,
+        take: &dyn Fn(Origin) -> bool,
+    ) {
+        // With a layout any two files may.
+        let may_meet = filing.map_or_else(|| may_meet(&sources), |filing| !filing.keeps_both);
+        let names = may_meet.then(Names::default);
         // An earlier source had a file of this name.
         let is_twin = |path: &RelPath| names.as_ref().is_some_and(|names| !names.insert(path.as_bytes()));
         for source in sources {
             match source {
                 SourceArg::Stream(path, stream) => {
-                    if !self.add(Origin::Stream(path, stream.open())) {
+                    if !take(Origin::Stream(path, stream.open())) {
                         return;
                     }
                 }
                 SourceArg::Tree { root, base } => {
-                    for found in rules.walk(&root, base, links) {
+                    let filed = |found| match filing {
+                        Some(filing) => filing.file(&root, found),
+                        None => Some(found),
+                    };
+                    for found in rules.walk(&root, base, links).filter_map(filed) {
                         match found {
                             Found::Item(item) if item.kind != Kind::Folder && is_twin(&item.path) => {
                                 self.failed.store(true, Ordering::Relaxed);
                                 self.narrator.twin(item.source.path(), &item.path);
                                 if let Some(folder) = item.settle()
-                                    && !self.add(Origin::Tree(folder))
+                                    && !take(Origin::Tree(folder))
                                 {
                                     return;
                                 }
                             }
                             Found::Item(item) => {
-                                if !self.add(Origin::Tree(item)) {
+                                if !take(Origin::Tree(item)) {
                                     return;
                                 }
                             }
@@ -103,18 +144,17 @@ impl Queue {
                 }
             }
         }
-        for name in rules.unmet() {
-            self.failed.store(true, Ordering::Relaxed);
-            self.narrator.unmet(&name);
-        }
-        self.backlog.has_all();
     }
 
     /// Adds an entry of a run that goes on without a walk of its own. Waits while the queue is full; false when the run is
     /// over.
     pub(crate) fn offer(&self, item: Item) -> bool {
+        let origin = Origin::Tree(item);
+        if let Some(examiner) = &self.examiner {
+            examiner.look_at(&origin);
+        }
         self.backlog.has_more();
-        self.add(Origin::Tree(item))
+        self.add(origin)
     }
 
     /// Nothing more will be offered for a while: a connection that has done everything may end.
@@ -130,6 +170,7 @@ impl Queue {
     /// An entry is not to be sent any more, and nothing is told of it.
     pub(crate) fn drop_task(&self, task: Task) {
         self.narrator.dropped(task.path());
+        self.examiner.as_ref().and_then(|examiner| examiner.settle(&task));
         let fate = Fate::Failed { code: Code::SourceChanged, detail: String::new() };
         self.backlog.settle(task, &fate);
     }
@@ -160,13 +201,17 @@ impl Queue {
     }
 
     /// Removes what the server has for good now. Returns why, where it has to stay though it has arrived.
-    fn keep_or_remove(&self, task: &Task, fate: &Fate) -> Option<String> {
+    fn keep_or_remove(&self, task: &Task, fate: &Fate, flaw: Option<String>) -> Option<String> {
         let Origin::Tree(item) = &task.origin else { return None };
         match fate {
             // A camera wants its folders again.
             _ if item.kind == Kind::Folder => None,
             Fate::Sent { grew: true, .. } => Some("it stays here, because it has grown meanwhile".to_owned()),
             Fate::Sent { .. } | Fate::Held { .. } => {
+                // Read again, a card that goes bad may tell more than it did.
+                if let Some(flaw) = flaw {
+                    return Some(format!("it has arrived, and stays here: {flaw}"));
+                }
                 if self.is_in_an_inbox(item) {
                     return Some(
                         "it has arrived, and stays here: it lies in the inbox of a server".to_owned(),
@@ -235,7 +280,8 @@ impl Manifest for Queue {
             return;
         }
         self.progress.fetch_add(1, Ordering::Relaxed);
-        let kept = if self.moves { self.keep_or_remove(&task, &fate) } else { None };
+        let flaw = self.examiner.as_ref().and_then(|examiner| examiner.settle(&task));
+        let kept = if self.moves { self.keep_or_remove(&task, &fate, flaw) } else { None };
         self.failed.fetch_or(self.narrator.settled(&task, &fate, kept), Ordering::Relaxed);
         self.backlog.settle(task, &fate);
     }

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ferry_proto::{Fingerprint, Invite};
+use ferry_proto::{Fingerprint, Invite, announcement::Prefix, limits};
 use serde::{Deserialize, Serialize};
 
 use crate::exit::Failure;
@@ -64,6 +64,12 @@ impl Remotes {
         all.find(|(_, remote)| remote.fingerprint == fingerprint)
     }
 
+    /// The name of one that an announcement with this prefix may be of: a hint, because anybody can announce it.
+    pub(crate) fn that_may_be(&self, prefix: Option<&Prefix>) -> Option<&str> {
+        let prefix = prefix?;
+        self.all().find(|(_, remote)| prefix.fits(remote.fingerprint)).map(|(name, _)| name)
+    }
+
     /// All of them by name.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, &Remote)> {
         self.file.remotes.iter().map(|(name, remote)| (name.as_str(), remote))
@@ -99,6 +105,24 @@ impl Remotes {
         self.file.remotes.insert(name.clone(), remote);
         self.save()?;
         Ok(name)
+    }
+
+    /// Keeps another address of the server with this key, as the best one. Returns its name; none if it is not known.
+    pub(crate) fn has_moved(
+        &mut self,
+        fingerprint: Fingerprint,
+        address: &str,
+    ) -> Result<Option<String>, Failure> {
+        let mut all = self.file.remotes.iter_mut();
+        let Some((name, remote)) = all.find(|(_, remote)| remote.fingerprint == fingerprint) else {
+            return Ok(None);
+        };
+        let name = name.clone();
+        remote.addresses.retain(|known| known != address);
+        remote.addresses.insert(0, address.to_owned());
+        remote.addresses.truncate(limits::ADDRESSES);
+        self.save()?;
+        Ok(Some(name))
     }
 
     /// Forgets one; false if it was not known.

@@ -31,6 +31,9 @@ fn main() -> std::io::Result<()> {
     }
     let all: Vec<u8> = goldens.iter().flat_map(|(_, frame)| frame.clone()).collect();
     write("frame", "all", &all)?;
+    for (name, bytes) in pictures(&here.join("../testdata/pictures"))? {
+        write("pictures", &name, &bytes)?;
+    }
     for (name, bytes) in paths() {
         write("path", name, &bytes)?;
     }
@@ -60,6 +63,19 @@ fn goldens(folder: &Path) -> std::io::Result<Vec<(String, Vec<u8>)>> {
     }
     goldens.sort();
     Ok(goldens)
+}
+
+/// Pictures that are small enough to fuzz.
+fn pictures(folder: &Path) -> std::io::Result<Vec<(String, Vec<u8>)>> {
+    let mut pictures = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.metadata()?.len() < 9000 {
+            pictures.push((entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path())?));
+        }
+    }
+    pictures.sort();
+    Ok(pictures)
 }
 
 /// A path, a path, and a name.

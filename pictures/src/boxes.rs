@@ -1,7 +1,5 @@
 //! The boxes of HEIC, HEIF and AVIF, as far as to the block of EXIF in them.
 
-use std::io::{BufRead, Seek};
-
 use crate::{Flaw, exif::BLOCK, reading::Reading};
 
 /// Boxes at the top of a file that are looked at: the one that is wanted is among the first.
@@ -11,7 +9,7 @@ const BOXES: usize = 64;
 const META: u64 = 1024 * 1024;
 
 /// The block of EXIF, if there is one.
-pub(crate) fn exif<R: BufRead + Seek>(reader: &mut Reading<'_, R>) -> Result<Option<Vec<u8>>, Flaw> {
+pub(crate) fn exif(reader: &mut Reading<'_>) -> Result<Option<Vec<u8>>, Flaw> {
     let mut at = 0;
     for _ in 0..BOXES {
         let head = reader.bytes(at, 16)?;

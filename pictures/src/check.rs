@@ -16,7 +16,8 @@ use crate::{
 /// kind, or coded in a way, that cannot be decoded here, with [`Flaw::TooLarge`] and [`Flaw::TooSlow`] the limits do not
 /// allow a look, and with [`Flaw::Unreadable`] it could not be read.
 pub fn check(reader: impl BufRead + Seek, limits: &Limits<'_>) -> Result<(), Flaw> {
-    let mut reader = Reading::new(reader, u64::MAX, limits);
+    let mut reader = reader;
+    let mut reader = Reading::new(&mut reader, u64::MAX, limits);
     let kind = Kind::of(&reader.beginning(Kind::BEGINNING)?).ok_or(Flaw::Unknown)?;
     // Decoders stop when they have the last pixel, and some before.
     let ended = match kind {
@@ -34,7 +35,7 @@ pub fn check(reader: impl BufRead + Seek, limits: &Limits<'_>) -> Result<(), Fla
 }
 
 /// Goes to the last chunk.
-fn png_ends<R: BufRead + Seek>(reader: &mut Reading<'_, R>) -> Result<(), Flaw> {
+fn png_ends(reader: &mut Reading<'_>) -> Result<(), Flaw> {
     reader.skip(8)?;
     loop {
         let length = u32::from_be_bytes(reader.array()?);
@@ -47,14 +48,14 @@ fn png_ends<R: BufRead + Seek>(reader: &mut Reading<'_, R>) -> Result<(), Flaw> 
     }
 }
 
-fn webp_ends<R: BufRead + Seek>(reader: &mut Reading<'_, R>) -> Result<(), Flaw> {
+fn webp_ends(reader: &mut Reading<'_>) -> Result<(), Flaw> {
     reader.skip(4)?;
     let length = u64::from(u32::from_le_bytes(reader.array()?));
     if reader.length()? < length + 8 { Err(Flaw::CutOff) } else { Ok(()) }
 }
 
 /// Goes through the blocks to the one that says that it is the last.
-fn gif_ends<R: BufRead + Seek>(reader: &mut Reading<'_, R>) -> Result<(), Flaw> {
+fn gif_ends(reader: &mut Reading<'_>) -> Result<(), Flaw> {
     reader.skip(10)?;
     let [flags, _, _] = reader.array()?;
     skip_colours(reader, flags)?;
@@ -80,7 +81,7 @@ fn gif_ends<R: BufRead + Seek>(reader: &mut Reading<'_, R>) -> Result<(), Flaw> 
     }
 }
 
-fn skip_colours<R: BufRead + Seek>(reader: &mut Reading<'_, R>, flags: u8) -> Result<(), Flaw> {
+fn skip_colours(reader: &mut Reading<'_>, flags: u8) -> Result<(), Flaw> {
     let colours = if flags & 0x80 == 0 { 0 } else { 2 << (flags & 7) };
     reader.skip(colours * 3)
 }

@@ -1,7 +1,7 @@
 //! Pixels of a whole picture, within limits.
 
 use std::{
-    io::{BufRead, Read, Seek},
+    io::Read,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -12,10 +12,13 @@ use image::{
 };
 use jpeg_decoder::{Decoder, Error as JpegError, PixelFormat};
 
-use crate::{Flaw, Kind, Limits, jpeg, reading::Reading};
+use crate::{Flaw, Kind, Limits, facts, jpeg, reading::Reading};
 
-/// Bytes for each pixel that decoders of kinds other than JPEG take, at the most: 16 bits of four channels.
-const EACH: u64 = 8;
+/// How often decoders of kinds other than JPEG have all pixels in memory: as they are, and put together from parts.
+const COPIES: u64 = 2;
+
+/// Bytes for each pixel that the decoder of WebP takes for one picture: in another coding of colours, and in this.
+const WEBP: u64 = 8;
 
 /// Pixels as they were decoded.
 pub(crate) struct Pixels {
@@ -35,8 +38,8 @@ pub(crate) struct Wanted {
 }
 
 /// Decodes a picture: of an animation the first one.
-pub(crate) fn decode<R: BufRead + Seek>(
-    reader: &mut Reading<'_, R>,
+pub(crate) fn decode(
+    reader: &mut Reading<'_>,
     kind: Kind,
     wanted: Wanted,
     limits: &Limits<'_>,
@@ -55,7 +58,7 @@ pub(crate) fn decode<R: BufRead + Seek>(
             let limit = image_limits(limits);
             PngDecoder::with_limits(&mut *reader, limit).map_err(image_flaw).and_then(|it| pixels(it, limits))
         }
-        Kind::Webp => WebPDecoder::new(&mut *reader).map_err(image_flaw).and_then(|it| pixels(it, limits)),
+        Kind::Webp => begin_webp(reader, limits).and_then(|it| pixels(it, limits)),
         Kind::Gif => GifDecoder::new(&mut *reader).map_err(image_flaw).and_then(|it| pixels(it, limits)),
         Kind::Heif | Kind::Tiff | Kind::Raw | Kind::Other(_) => Err(Flaw::Unknown),
     });
@@ -66,16 +69,21 @@ pub(crate) fn decode<R: BufRead + Seek>(
     }
 }
 
-/// Decodes every picture of an animation, and nothing where there is only one.
-pub(crate) fn decode_frames<R: BufRead + Seek>(
-    reader: &mut Reading<'_, R>,
-    kind: Kind,
+fn begin_webp<'a, 'b>(
+    reader: &'a mut Reading<'b>,
     limits: &Limits<'_>,
-) -> Result<(), Flaw> {
+) -> Result<WebPDecoder<&'a mut Reading<'b>>, Flaw> {
+    facts::allow_webp(reader, limits, WEBP)?;
+    reader.beginning(0)?;
+    WebPDecoder::new(reader).map_err(image_flaw)
+}
+
+/// Decodes every picture of an animation, and nothing where there is only one.
+pub(crate) fn decode_frames(reader: &mut Reading<'_>, kind: Kind, limits: &Limits<'_>) -> Result<(), Flaw> {
     let decoded = guarded(|| match kind {
         Kind::Gif => GifDecoder::new(&mut *reader).map_err(image_flaw).and_then(|it| frames(it, limits)),
         Kind::Webp => {
-            let decoder = WebPDecoder::new(&mut *reader).map_err(image_flaw)?;
+            let decoder = begin_webp(reader, limits)?;
             if decoder.has_animation() { frames(decoder, limits) } else { Ok(()) }
         }
         _ => Ok(()),
@@ -90,8 +98,7 @@ fn frames<'a>(
     mut decoder: impl ImageDecoder + AnimationDecoder<'a>,
     limits: &Limits<'_>,
 ) -> Result<(), Flaw> {
-    let (width, height) = decoder.dimensions();
-    limits.allow(width, height, EACH, 0)?;
+    allow(&decoder, limits)?;
     decoder.set_limits(image_limits(limits)).map_err(image_flaw)?;
     for frame in decoder.into_frames() {
         frame.map_err(image_flaw)?;
@@ -115,7 +122,8 @@ pub(crate) fn decode_jpeg(bytes: &[u8], wanted: Wanted, limits: &Limits<'_>) -> 
     if wanted.whole && !whole.has_end {
         return Err(Flaw::CutOff);
     }
-    limits.allow(frame.width, frame.height, frame.bytes_each(), bytes.len())?;
+    let each = frame.bytes_each(frame.eighths(wanted.edge));
+    limits.allow(frame.width, frame.height, each, bytes.len())?;
     limits.go_on()?;
     match whole.has_end {
         true => scaled(whole.bytes, wanted.edge, limits),
@@ -150,7 +158,7 @@ fn without_black(inks: &[u8]) -> Vec<u8> {
 
 fn pixels(mut decoder: impl ImageDecoder, limits: &Limits<'_>) -> Result<Pixels, Flaw> {
     let (width, height) = decoder.dimensions();
-    limits.allow(width, height, EACH, 0)?;
+    allow(&decoder, limits)?;
     decoder.set_limits(image_limits(limits)).map_err(image_flaw)?;
     let image = DynamicImage::from_decoder(decoder).map_err(image_flaw)?;
     let format = match &image {
@@ -180,6 +188,11 @@ fn pixels(mut decoder: impl ImageDecoder, limits: &Limits<'_>) -> Result<Pixels,
         }
     };
     Ok(Pixels { width, height, format, bytes: image.into_bytes() })
+}
+
+fn allow(decoder: &impl ImageDecoder, limits: &Limits<'_>) -> Result<(), Flaw> {
+    let (width, height) = decoder.dimensions();
+    limits.allow(width, height, COPIES * u64::from(decoder.color_type().bytes_per_pixel()), 0)
 }
 
 fn image_limits(limits: &Limits<'_>) -> image::Limits {

@@ -132,7 +132,8 @@ pub(crate) fn orientation(first: &Directory<'_>) -> u8 {
 /// [`Flaw::Unknown`] if it is no picture, [`Flaw::Unreadable`], and [`Flaw::TooSlow`] where `limits` say so; their pixels
 /// and memory do not matter here.
 pub fn facts(reader: impl BufRead + Seek, limits: &Limits<'_>) -> Result<Facts, Flaw> {
-    let mut reader = Reading::new(reader, BYTES, limits);
+    let mut reader = reader;
+    let mut reader = Reading::new(&mut reader, BYTES, limits);
     let kind = Kind::of(&reader.beginning(Kind::BEGINNING)?).ok_or(Flaw::Unknown)?;
     let mut facts = Facts::nothing(kind);
     let mut found = Found::default();
@@ -155,11 +156,7 @@ pub(crate) struct Found {
 }
 
 /// Goes through the parts of a file as far as is needed.
-pub(crate) fn look<R: BufRead + Seek>(
-    reader: &mut Reading<'_, R>,
-    kind: Kind,
-    found: &mut Found,
-) -> Result<(), Flaw> {
+pub(crate) fn look(reader: &mut Reading<'_>, kind: Kind, found: &mut Found) -> Result<(), Flaw> {
     match kind {
         Kind::Jpeg => look_into_jpeg(reader, found),
         Kind::Png => look_into_png(reader, found),
@@ -186,7 +183,7 @@ pub(crate) fn look<R: BufRead + Seek>(
     }
 }
 
-fn look_into_jpeg<R: BufRead + Seek>(reader: &mut Reading<'_, R>, found: &mut Found) -> Result<(), Flaw> {
+fn look_into_jpeg(reader: &mut Reading<'_>, found: &mut Found) -> Result<(), Flaw> {
     let mut head = jpeg::Head::default();
     let looked = jpeg::head(reader, &mut head);
     found.size = head.frame.map(|frame| (frame.width, frame.height));
@@ -194,7 +191,7 @@ fn look_into_jpeg<R: BufRead + Seek>(reader: &mut Reading<'_, R>, found: &mut Fo
     looked
 }
 
-fn look_into_png<R: BufRead + Seek>(reader: &mut Reading<'_, R>, found: &mut Found) -> Result<(), Flaw> {
+fn look_into_png(reader: &mut Reading<'_>, found: &mut Found) -> Result<(), Flaw> {
     reader.skip(8)?;
     for _ in 0..PARTS {
         let length = u32::from_be_bytes(reader.array()?);
@@ -219,7 +216,7 @@ fn look_into_png<R: BufRead + Seek>(reader: &mut Reading<'_, R>, found: &mut Fou
     Ok(())
 }
 
-fn look_into_webp<R: BufRead + Seek>(reader: &mut Reading<'_, R>, found: &mut Found) -> Result<(), Flaw> {
+fn look_into_webp(reader: &mut Reading<'_>, found: &mut Found) -> Result<(), Flaw> {
     reader.skip(12)?;
     for _ in 0..PARTS {
         let name = reader.array::<4>()?;
@@ -246,6 +243,51 @@ fn look_into_webp<R: BufRead + Seek>(reader: &mut Reading<'_, R>, found: &mut Fo
     Ok(())
 }
 
+/// Goes through the parts of a WebP and holds each size that one of them says to the limits: the decoder believes the one
+/// of a single picture, whatever the whole says. `each` is what a pixel takes.
+pub(crate) fn allow_webp(reader: &mut Reading<'_>, limits: &Limits<'_>, each: u64) -> Result<(), Flaw> {
+    reader.beginning(0)?;
+    reader.skip(12)?;
+    loop {
+        let head = reader.bytes_here(8)?;
+        let Some((name, length)) = part_head(&head) else { return Ok(()) };
+        let start = reader.position()?;
+        if name == *b"ANMF" {
+            // What comes before its picture, and perhaps what is seen through it.
+            reader.skip(16)?;
+            let head = reader.bytes_here(8)?;
+            match part_head(&head) {
+                Some((name, length)) if name == *b"ALPH" => {
+                    reader.skip(u64::from(length) + u64::from(length % 2))?;
+                    let head = reader.bytes_here(8)?;
+                    allow_part(reader, &head, limits, each)?;
+                }
+                _ => allow_part(reader, &head, limits, each)?,
+            }
+        } else {
+            allow_part(reader, &head, limits, each)?;
+        }
+        reader.go_to(start + u64::from(length) + u64::from(length % 2))?;
+    }
+}
+
+fn part_head(head: &[u8]) -> Option<([u8; 4], u32)> {
+    let (name, rest) = head.split_first_chunk::<4>()?;
+    Some((*name, u32::from_le_bytes(*rest.first_chunk()?)))
+}
+
+fn allow_part(reader: &mut Reading<'_>, head: &[u8], limits: &Limits<'_>, each: u64) -> Result<(), Flaw> {
+    let Some((name, _)) = part_head(head) else { return Ok(()) };
+    if !matches!(&name, b"VP8X" | b"VP8 " | b"VP8L") {
+        return Ok(());
+    }
+    let body = reader.bytes_here(10)?;
+    match webp_size(&name, &body) {
+        Some((width, height)) => limits.allow(width, height, each, 0),
+        None => Ok(()),
+    }
+}
+
 fn webp_size(name: &[u8; 4], head: &[u8]) -> Option<(u32, u32)> {
     let number = |from: usize, bytes: usize| {
         let bytes = head.get(from..from + bytes)?;
@@ -262,7 +304,7 @@ fn webp_size(name: &[u8; 4], head: &[u8]) -> Option<(u32, u32)> {
 }
 
 /// Fujifilm keeps a JPEG in its raw files, with all facts in it. Canon's are not understood.
-fn look_into_raw<R: BufRead + Seek>(reader: &mut Reading<'_, R>, found: &mut Found) -> Result<(), Flaw> {
+fn look_into_raw(reader: &mut Reading<'_>, found: &mut Found) -> Result<(), Flaw> {
     let head = reader.beginning(88)?;
     let (true, Some(place)) = (head.starts_with(FUJIFILM), head.get(84..).and_then(<[u8]>::first_chunk))
     else {

@@ -1,7 +1,5 @@
 //! The segments of a JPEG: what stands before the picture, and how far the picture goes.
 
-use std::io::{BufRead, Seek};
-
 use crate::{Flaw, reading::Reading};
 
 /// Segments before the picture that are looked at. A file has some dozens of them, and of a profile in pieces 255 at the
@@ -40,9 +38,19 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Bytes for each pixel that all of its coefficients take, at the most.
-    pub(crate) fn bytes_each(&self) -> u64 {
-        (self.samples * 2).div_ceil(4).max(2)
+    /// Bytes for each pixel that decoding it to this part of its size takes, at the most. Scans that each tell a little
+    /// more of all pixels make it necessary to keep what is known of them.
+    pub(crate) fn bytes_each(&self, eighths: u64) -> u64 {
+        const PROGRESSIVE: u8 = 0xc2;
+        let known = if self.coding == PROGRESSIVE { (self.samples * 2).div_ceil(4) } else { 1 };
+        // By component, and put together.
+        known + (2 * u64::from(self.components) * eighths * eighths).div_ceil(64)
+    }
+
+    /// Eighths of its size to which it is decoded so that its longer edge has at least so many pixels.
+    pub(crate) fn eighths(&self, edge: u32) -> u64 {
+        let longer = u64::from(self.width.max(self.height));
+        [1, 2, 4].into_iter().find(|eighths| longer * eighths / 8 >= edge.into()).unwrap_or(8)
     }
 
     /// Whether it is coded in a way that is understood here: all that cameras, phones and the web make.
@@ -73,7 +81,7 @@ fn is_frame(marker: u8) -> bool {
 }
 
 /// Reads what stands before the picture, from where the reader is. What is found before something is wrong is kept.
-pub(crate) fn head<R: BufRead + Seek>(reader: &mut Reading<'_, R>, head: &mut Head) -> Result<(), Flaw> {
+pub(crate) fn head(reader: &mut Reading<'_>, head: &mut Head) -> Result<(), Flaw> {
     if reader.array::<2>()? != [0xff, START] {
         return Err(Flaw::Unknown);
     }

@@ -13,7 +13,7 @@ const OFFSET: u16 = 0x0201;
 const LENGTH: u16 = 0x0202;
 
 /// Pixels of a preview: it has to fit into 64 KiB.
-const PIXELS: u64 = 4_000_000;
+const PIXELS: u64 = 1_000_000;
 
 /// How far the proportions of two pictures may differ that are taken for the same, as a part of the whole: previews have
 /// whole numbers of pixels, and few of them.
@@ -54,7 +54,7 @@ pub(crate) fn preview(
     let behind = exif.first()?.next()?;
     let (offset, length) = (behind.value(OFFSET)?.number()?, behind.value(LENGTH)?.number()?);
     let bytes = behind.exif().slice(offset, length)?;
-    let limits = Limits { pixels: PIXELS, ..*limits };
+    let limits = Limits { pixels: limits.pixels.min(PIXELS), ..*limits };
     // Whole, because bars are looked for in it.
     let pixels = decode_jpeg(bytes, Wanted { edge: u32::MAX, whole: true }, &limits).ok()?;
     let part = inside_of_bars(&pixels, size)?;

@@ -18,15 +18,20 @@ pub struct Limits<'a> {
     pub is_over: &'a (dyn Fn() -> bool + Sync),
 }
 
+/// What files are read through.
+pub(crate) trait Input: BufRead + Seek {}
+
+impl<R: BufRead + Seek> Input for R {}
+
 impl Limits<'_> {
-    /// For thumbnails, of which a server may make two at a time. What cameras and phones make today has up to 200
-    /// million pixels, but only few of them come as one JPEG.
+    /// For thumbnails, of which a server may make two at a time and stay small. Cameras and phones make JPEGs of up to 60
+    /// million pixels; of the few that are larger most have a preview.
     pub const THUMBNAIL: Limits<'static> =
-        Limits { pixels: 60_000_000, memory: 208 * 1024 * 1024, is_over: &|| false };
+        Limits { pixels: 64_000_000, memory: 128 * 1024 * 1024, is_over: &|| false };
 
     /// For a look at whole pictures on the machine of their owner, where a panorama is no reason for alarm.
     pub const CHECK: Limits<'static> =
-        Limits { pixels: 250_000_000, memory: 1024 * 1024 * 1024, is_over: &|| false };
+        Limits { pixels: 250_000_000, memory: 512 * 1024 * 1024, is_over: &|| false };
 
     /// Whether a picture may have so many pixels, each of which takes so many bytes, besides others.
     pub(crate) fn allow(&self, width: u32, height: u32, each: u64, besides: usize) -> Result<(), Flaw> {
@@ -53,15 +58,16 @@ impl fmt::Debug for Limits<'_> {
 
 /// A reader that gives up when it is time to stop, or when it has read so much, and remembers what went wrong: decoders
 /// make words of it.
-pub(crate) struct Reading<'a, R> {
-    inner: R,
+pub(crate) struct Reading<'a> {
+    /// Whatever it is: decoders are large, and one of each is enough.
+    inner: &'a mut dyn Input,
     left: u64,
     limits: Limits<'a>,
     failed: Option<Flaw>,
 }
 
-impl<'a, R: BufRead + Seek> Reading<'a, R> {
-    pub(crate) fn new(inner: R, most: u64, limits: &Limits<'a>) -> Self {
+impl<'a> Reading<'a> {
+    pub(crate) fn new(inner: &'a mut dyn Input, most: u64, limits: &Limits<'a>) -> Self {
         Reading { inner, left: most, limits: *limits, failed: None }
     }
 
@@ -86,6 +92,12 @@ impl<'a, R: BufRead + Seek> Reading<'a, R> {
             Ok(_) => Ok(bytes),
             Err(error) => Err(self.failure().unwrap_or(Flaw::Unreadable(error))),
         }
+    }
+
+    /// The same from here.
+    pub(crate) fn bytes_here(&mut self, most: usize) -> Result<Vec<u8>, Flaw> {
+        let position = self.position()?;
+        self.bytes(position, most)
     }
 
     /// So many bytes from here, neither more nor less.
@@ -138,7 +150,7 @@ impl<'a, R: BufRead + Seek> Reading<'a, R> {
     }
 }
 
-impl<R: BufRead + Seek> Read for Reading<'_, R> {
+impl Read for Reading<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let available = self.fill_buf()?;
         let read = available.len().min(buffer.len());
@@ -148,7 +160,7 @@ impl<R: BufRead + Seek> Read for Reading<'_, R> {
     }
 }
 
-impl<R: BufRead + Seek> BufRead for Reading<'_, R> {
+impl BufRead for Reading<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if let Err(flaw) = self.limits.go_on() {
             return Err(self.stop(flaw));
@@ -169,7 +181,7 @@ impl<R: BufRead + Seek> BufRead for Reading<'_, R> {
     }
 }
 
-impl<R: BufRead + Seek> Seek for Reading<'_, R> {
+impl Seek for Reading<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let sought = self.inner.seek(to);
         self.keep(sought)

@@ -29,7 +29,8 @@ const QUALITY: u8 = 80;
 /// # Errors
 /// [`Flaw::Unknown`] for kinds that are not decoded here ([`Kind::is_decoded`]), and any other: then there is no thumbnail.
 pub fn thumbnail(reader: impl BufRead + Seek, edge: u32, limits: &Limits<'_>) -> Result<Vec<u8>, Flaw> {
-    let mut reader = Reading::new(reader, u64::MAX, limits);
+    let mut reader = reader;
+    let mut reader = Reading::new(&mut reader, u64::MAX, limits);
     let kind = Kind::of(&reader.beginning(Kind::BEGINNING)?)
         .filter(|kind| kind.is_decoded())
         .ok_or(Flaw::Unknown)?;

@@ -8,6 +8,7 @@
 //! - [`Sender`] and [`Receiver`] are the two roles of one transfer, as state machines;
 //! - [`Invite`] is the link that introduces two machines to each other.
 
+pub mod announcement;
 mod attributes;
 mod code;
 mod codec;

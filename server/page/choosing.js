@@ -1,5 +1,11 @@
 // What was chosen or dropped, as files with names below the grant's folder. Folders are walked here.
 
+/** As people count: IMG_9 before IMG_10. */
+const ORDER = new Intl.Collator(undefined, { numeric: true });
+
+/** Entries of a folder that are opened at a time. */
+const AT_ONCE = 250;
+
 /** From an `<input type=file>`, with the folders' names where a folder was chosen. */
 export function fromInput(list) {
     return Array.from(list, (file) => ({ name: file.webkitRelativePath || file.name, file }));
@@ -11,7 +17,9 @@ export function fromInput(list) {
  */
 export async function fromTransfer(transfer, found, unreadable) {
     // They are gone once this call gives up its turn.
-    const entries = Array.from(transfer.items ?? [], (item) => (item.kind === "file" ? (item.webkitGetAsEntry?.() ?? item.getAsFile()) : null));
+    const entries = Array.from(transfer.items ?? [], (item) =>
+        item.kind === "file" ? (item.webkitGetAsEntry?.() ?? item.getAsFile()) : null,
+    );
     const plain = [];
     const folders = [];
     for (const entry of entries) {
@@ -31,27 +39,28 @@ export async function fromTransfer(transfer, found, unreadable) {
     }
 }
 
-/** Hands over a folder's files, and answers with the folders in it. */
+/** Hands over a folder's files in the order of their names, some at a time, and answers with the folders in it. */
 async function walk(folder, found, unreadable) {
     const reader = folder.createReader();
-    const folders = [];
+    const entries = [];
     for (;;) {
         // Chromium gives a hundred at a time; nothing is the end.
-        const entries = await new Promise((done, fail) => reader.readEntries(done, fail));
-        if (entries.length === 0) return folders;
-        folders.push(...entries.filter((entry) => entry.isDirectory));
-        const files = await Promise.all(
-            entries
-                .filter((entry) => entry.isFile)
-                .map((entry) =>
-                    named(entry).catch(() => {
-                        unreadable(nameOf(entry));
-                        return null;
-                    }),
-                ),
-        );
-        found(files.filter((file) => file !== null));
+        const some = await new Promise((done, fail) => reader.readEntries(done, fail));
+        if (some.length === 0) break;
+        entries.push(...some);
     }
+    entries.sort((a, b) => ORDER.compare(a.name, b.name));
+    const files = entries.filter((entry) => entry.isFile);
+    for (let at = 0; at < files.length; at += AT_ONCE) {
+        const some = files.slice(at, at + AT_ONCE).map((entry) =>
+            named(entry).catch(() => {
+                unreadable(nameOf(entry));
+                return null;
+            }),
+        );
+        found((await Promise.all(some)).filter((file) => file !== null));
+    }
+    return entries.filter((entry) => entry.isDirectory);
 }
 
 async function named(entry) {

@@ -29,6 +29,7 @@ export class Hashers {
     #last = 0;
     /** What was asked and is not answered, by the file's number: a worker answers in the order in which it was asked. */
     #asked = new Map();
+    #broken = false;
 
     constructor(count = Math.min(4, Math.max(1, (navigator.hardwareConcurrency ?? 2) - 1))) {
         for (let i = 0; i < count; i++) {
@@ -45,6 +46,7 @@ export class Hashers {
         const worker = this.#workers[id % this.#workers.length];
         const ask = (message, given = []) =>
             new Promise((answer, fail) => {
+                if (this.#broken) return fail(new Fault("broken"));
                 if (!this.#asked.has(id)) this.#asked.set(id, []);
                 this.#asked.get(id).push({ answer, fail });
                 worker.postMessage({ id, ...message }, given);
@@ -57,7 +59,9 @@ export class Hashers {
         };
     }
 
+    /** A worker has not started, or has a fault: nobody waits for its answers. */
     #fail() {
+        this.#broken = true;
         for (const waiting of this.#asked.values()) {
             waiting.splice(0).forEach(({ fail }) => fail(new Fault("broken")));
         }

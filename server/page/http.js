@@ -48,7 +48,8 @@ export function request(method, path, { headers = {}, body = null, signal, repor
 
 /** The answer's body, where it succeeded. */
 export async function json(method, path, { value, signal } = {}) {
-    const told = value === undefined ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) };
+    const told =
+        value === undefined ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) };
     const answer = await request(method, path, { ...told, signal });
     if (answer.status >= 300) throw refusal(answer);
     if (!answer.body) return null;
@@ -64,7 +65,11 @@ export async function json(method, path, { value, signal } = {}) {
 export function refusal(answer) {
     const { status } = answer;
     const { code = "", title = "", detail = "" } = problem(answer.body);
-    const told = { code, detail: detail || title || `HTTP ${status}`, after: Number(answer.header("Retry-After")) || 0 };
+    const told = {
+        code,
+        detail: detail || title || `HTTP ${status}`,
+        after: Number(answer.header("Retry-After")) || 0,
+    };
     if (status === 401) return new Fault("over", told);
     if (status === 429 || (status >= 502 && status <= 504)) return new Fault("unreachable", told);
     // Another connection has the upload; the offset is another; bytes were changed on their way.

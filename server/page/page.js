@@ -132,7 +132,8 @@ async function dropped(transfer) {
 /** What is too large is not even announced: a server that hangs up on a body cannot say why. */
 async function send(item, report, signal) {
     const { max_file } = aboard;
-    if (max_file && item.file.size > max_file) throw new Fault("refused", { detail: words.tooLarge(words.size(max_file)) });
+    if (max_file && item.file.size > max_file)
+        throw new Fault("refused", { detail: words.tooLarge(words.size(max_file)) });
     return uploads.send(item, report, signal);
 }
 

@@ -63,6 +63,8 @@ export class Queue {
     /** When the first of the current files began, and the last one ended. */
     began = null;
     ended = null;
+    /** Bytes that have left since then. */
+    moved = 0;
     pace = new Pace();
 
     constructor({ send, cancel = async () => {}, clock = CLOCK, random = Math.random, changed = () => {} }) {
@@ -73,24 +75,28 @@ export class Queue {
         this.#changed = changed;
     }
 
-    /** Takes chosen files (`{ name, file }`). One that is here already is not taken twice; if it had failed, it is tried again. */
+    /**
+     * Takes chosen files (`{ name, file }`), and answers with their number. One that is here already is not taken twice; if it
+     * had failed, or was changed since, it is tried anew.
+     */
     add(files) {
         let added = 0;
         if (this.#finished()) this.#beginAnew();
+        const changed = this.items.filter(({ state, fault }) => state === "failed" && fault.kind === "unreadable");
+        const byName = new Map(changed.map((item) => [item.name, item]));
         for (const { name, file } of files) {
             const key = keyOf({ name, file });
-            const known = this.#byKey.get(key);
-            if (known) {
-                if (known.state === "failed") {
-                    known.file = file;
-                    this.retry(known);
-                    added++;
-                }
-                continue;
-            }
+            const known = this.#byKey.get(key) ?? byName.get(name);
+            if (known && known.state !== "failed") continue;
             const item = new Item(++this.#last, name, file);
+            if (known) {
+                this.#byKey.delete(keyOf(known));
+                byName.delete(name);
+                this.items[this.items.indexOf(known)] = item;
+            } else {
+                this.items.push(item);
+            }
             this.#byKey.set(key, item);
-            this.items.push(item);
             this.#waiting.push(item);
             added++;
         }
@@ -161,7 +167,8 @@ export class Queue {
 
     /** Sums over everything: files and bytes by what became of them, rate and time left. */
     totals() {
-        const sums = { files: this.items.length, bytes: 0, done: 0, waiting: 0, working: 0, sent: 0, held: 0, failed: 0, sentBytes: 0, failedBytes: 0 };
+        const sums = { files: this.items.length, waiting: 0, working: 0, sent: 0, held: 0, failed: 0 };
+        Object.assign(sums, { bytes: 0, done: 0, sentBytes: 0, failedBytes: 0 });
         for (const item of this.items) {
             const { size } = item.file;
             sums[item.state]++;
@@ -184,6 +191,7 @@ export class Queue {
 
     #beginAnew() {
         this.began = this.ended = null;
+        this.moved = 0;
         this.pace = new Pace();
     }
 
@@ -257,8 +265,10 @@ export class Queue {
             // The first word of a try is where it goes on from: nothing has been sent for that.
             if (item.reported && done > item.done) {
                 const now = this.#clock.now();
-                this.pace.add(now, done - item.done);
-                item.pace.add(now, done - item.done);
+                const moved = done - item.done;
+                this.moved += moved;
+                this.pace.add(now, moved);
+                item.pace.add(now, moved);
             }
             item.reported = true;
             item.done = done;

@@ -64,12 +64,14 @@ export class Rows {
 
     #arrange(items) {
         const still = performance.now() - this.#touched < STILL || this.#list.contains(document.activeElement);
-        const same = this.#order.length === items.length;
-        if (still && same) return;
-        const known = still ? new Set(items) : null;
-        const kept = still ? this.#order.filter((item) => known.delete(item)) : [];
-        const rest = [...(known ?? items)];
-        this.#order = [...kept, ...(still ? rest : rest.map((item) => [RANK[item.state], item]).sort(([a], [b]) => a - b).map(([, item]) => item))];
+        if (still) {
+            const there = new Set(items);
+            const kept = this.#order.filter((item) => there.delete(item));
+            this.#order = [...kept, ...there];
+        } else {
+            // Among themselves they stay in the order in which they were chosen.
+            this.#order = [...items].sort((a, b) => RANK[a.state] - RANK[b.state]);
+        }
     }
 
     #measure() {
@@ -128,7 +130,7 @@ class Row {
         this.#told = told;
         this.element.className = `row ${state}`;
         this.said.textContent = said;
-        this.said.title = state === "failed" ? said : item.digest ? this.#words.digestOf(item.digest) : "";
+        this.said.title = state === "failed" ? said : item.receipt ? this.#words.digestOf(item.receipt.digest) : "";
         this.bar.hidden = bar === null;
         if (bar !== null) this.bar.value = bar;
         this.retry.hidden = state !== "failed";
@@ -146,14 +148,20 @@ function sayOf(item, words, now) {
     const parts = (...all) => all.filter(Boolean).join(" · ");
     switch (state) {
         case "working": {
-            if (item.step === "checking") return parts(words.checkingFor(words.percent(item.checked / file.size)), size);
+            if (item.step === "checking")
+                return parts(words.checkingFor(words.percent(item.checked / file.size)), size);
             if (item.step === "storing" && item.done >= file.size) return parts(words.storing, size);
             if (item.step !== "sending") return parts(words.checking, size);
             if (item.done === 0) return parts(words.sending, size);
             const rate = item.pace.rate(now);
             const time = rate > 0 ? words.left(words.time((file.size - item.done) / rate)) : null;
             const moved = words.ofBytes(words.size(item.done), size);
-            return parts(words.percent(item.done / file.size), moved, rate > 0 ? words.perSecond(words.size(rate)) : null, time);
+            return parts(
+                words.percent(item.done / file.size),
+                moved,
+                rate > 0 ? words.perSecond(words.size(rate)) : null,
+                time,
+            );
         }
         case "sent": {
             const other = item.receipt.name?.split("/").at(-1);
@@ -165,7 +173,12 @@ function sayOf(item, words, now) {
         case "failed":
             return words.failedFor(why(item.fault, words));
         default:
-            return parts(words.waiting, item.due > now ? words.nextTry(words.time((item.due - now) / 1000)) : null, size, folder);
+            return parts(
+                words.waiting,
+                item.due > now ? words.nextTry(words.time((item.due - now) / 1000)) : null,
+                size,
+                folder,
+            );
     }
 }
 
@@ -186,10 +199,17 @@ export function why(fault, words) {
     }
 }
 
+/** By its media type, or, where a browser knows none, by the end of its name. */
 function kindOf({ file }) {
-    if (/\.(heic|heif|dng|cr[23]|nef|arw|raf|orf|rw2)$/i.test(file.name)) return "photo";
-    return { image: "photo", video: "film", audio: "sound" }[file.type.split("/")[0]] ?? "paper";
+    const kind = { image: "photo", video: "film", audio: "sound" }[file.type.split("/")[0]];
+    return kind ?? (ENDINGS.find(([, endings]) => endings.test(file.name))?.[0] || "paper");
 }
+
+const ENDINGS = [
+    ["photo", /\.(jpe?g|png|gif|webp|avif|hei[cf]|tiff?|dng|cr[23]|nef|arw|raf|orf|rw2)$/i],
+    ["film", /\.(mp4|m4v|mov|mkv|webm|avi|mts|m2ts|3gp)$/i],
+    ["sound", /\.(mp3|m4a|aac|flac|ogg|opus|wav)$/i],
+];
 
 function button(mark, label, press) {
     const made = make("button", { type: "button", className: "bare", title: label }, icon(mark));

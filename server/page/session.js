@@ -26,7 +26,9 @@ export function inviteIn(fragment) {
 export async function open(invite, name) {
     let nonce = sessionStorage.getItem(NONCE);
     if (!nonce) {
-        nonce = Array.from(crypto.getRandomValues(new Uint8Array(32)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+        nonce = Array.from(crypto.getRandomValues(new Uint8Array(32)), (byte) =>
+            byte.toString(16).padStart(2, "0"),
+        ).join("");
         sessionStorage.setItem(NONCE, nonce);
     }
     try {

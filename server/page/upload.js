@@ -23,7 +23,9 @@ export class Uploads {
      * and the bytes that are digested (`checked`), have left (`done`) or are there (`kept`). Answers with the receipt, or fails with a `Fault`.
      */
     async send(item, report, signal) {
-        const receipt = await (item.file.size <= SLICE ? this.#small(item, report, signal) : this.#large(item, report, signal));
+        const receipt = await (item.file.size <= SLICE
+            ? this.#small(item, report, signal)
+            : this.#large(item, report, signal));
         const digest = await this.#digest(item, report, signal);
         this.#forget(item);
         if (receipt.digest !== digest) throw new Fault("differs", { detail: `${receipt.digest} ≠ ${digest}` });
@@ -73,7 +75,8 @@ export class Uploads {
                 ahead?.catch(() => {});
                 const taken = item.hashing.take(from, bytes);
                 const digest = to === file.size ? await this.#digest(item, report, signal) : null;
-                const told = (done) => report({ step: from + done < file.size ? "sending" : "storing", done: from + done });
+                const told = (done) =>
+                    report({ step: from + done < file.size ? "sending" : "storing", done: from + done });
                 place = await this.#append(item, place, bytes, digest, { signal, report: told });
                 if (to === file.size) return this.#received(place);
                 if (place.offset !== to) throw new Fault("again");

@@ -2,13 +2,16 @@
 //
 // Everything that a server or a file name says is put in as text (`textContent`), after `shown`.
 
-import { Rows } from "./rows.js";
+import { Rows, why } from "./rows.js";
 import { shown } from "./shown.js";
 
 const SCENES = ["asking", "gate", "join", "switch", "may-not", "sending"];
 
 /** Figures change so often, in milliseconds: they can be read, and drawing takes no time from sending. */
 const FRAME = 200;
+
+/** Different reasons of failures that are told in full; mostly there is one. */
+const REASONS = 3;
 
 const $ = (id) => document.getElementById(id);
 
@@ -19,6 +22,7 @@ export class View {
     #queue = null;
     #drawn = -Infinity;
     #drawing = false;
+    #tick = 0;
     #lookingFor = 0;
     /** Which state was told aloud last. */
     #said = "";
@@ -36,6 +40,9 @@ export class View {
     scene(name) {
         for (const scene of SCENES) $(scene).hidden = scene !== name;
         $("drop").hidden = true;
+        // Whoever reads by ear or by keyboard goes on here, not at the top.
+        const focus = document.activeElement;
+        if (!focus || focus === document.body || focus.closest("[hidden]")) $("main").focus({ preventScroll: true });
     }
 
     asking() {
@@ -122,7 +129,9 @@ export class View {
         const name = this.#words.title;
         document.title = totals.unfinished > 0 ? `${this.#words.percent(part(totals))} · ${name}` : name;
         // Times that run down are drawn without anything else happening.
-        if (totals.unfinished > 0 && !queue.paused && !queue.over) setTimeout(() => this.queue(queue), 1_000);
+        clearTimeout(this.#tick);
+        if (totals.unfinished > 0 && !queue.paused && !queue.over)
+            this.#tick = setTimeout(() => this.queue(queue), 1_000);
     }
 
     #sum(queue, totals, now) {
@@ -138,14 +147,23 @@ export class View {
         $("state").textContent = state;
         $("state").hidden = finished;
         $("state").classList.toggle("bad", bad);
-        $("who").classList.toggle("over", queue.over !== null);
+        $("who").classList.toggle("over", bad);
 
         const outcome = finished && totals.files > 0;
-        const rate = totals.seconds > 0 && totals.sentBytes > 0 ? words.perSecond(words.size(totals.sentBytes / totals.seconds)) : null;
-        const told = words.told(totals.sent, totals.held, totals.failed, totals.sentBytes ? words.size(totals.sentBytes) : null, words.time(Math.max(1, totals.seconds)), rate);
+        const rate =
+            totals.seconds > 0 && queue.moved > 0 ? words.perSecond(words.size(queue.moved / totals.seconds)) : null;
+        const told = words.told(
+            totals.sent,
+            totals.held,
+            totals.failed,
+            totals.sentBytes ? words.size(totals.sentBytes) : null,
+            words.time(Math.max(1, totals.seconds)),
+            rate,
+        );
         const verdict = totals.failed > 0 ? words.someFailed(totals.failed) : words.allThere;
         $("verdict").textContent = verdict;
         $("told").textContent = told;
+        this.#reasons(outcome && totals.failed > 0 ? queue.items : []);
         $("outcome").hidden = !outcome;
         $("outcome").classList.toggle("bad", totals.failed > 0);
 
@@ -155,6 +173,23 @@ export class View {
         $("retry-all").hidden = totals.failed === 0;
         $("tidy").hidden = there === 0;
         this.#sayOnce(outcome ? `${verdict}: ${told}` : aloud);
+    }
+
+    /** Why files failed, in full: a row has no room for a long sentence, and a finger does not hover. */
+    #reasons(items) {
+        const counts = new Map();
+        for (const item of items) {
+            if (item.state !== "failed") continue;
+            const reason = why(item.fault, this.#words);
+            counts.set(reason, (counts.get(reason) ?? 0) + 1);
+        }
+        const texts = Array.from(counts, ([reason, n]) =>
+            n > 1 ? this.#words.severally(reason, this.#words.number(n)) : reason,
+        ).slice(0, REASONS);
+        const list = $("reasons");
+        // Left alone while it is the same: somebody may be reading or copying it.
+        if (texts.join("\n") === Array.from(list.children, (line) => line.textContent).join("\n")) return;
+        list.replaceChildren(...lines(texts));
     }
 
     /** What is to be known of it all: in words, whether it is bad, and what of it is told aloud, once. */
@@ -170,7 +205,10 @@ export class View {
             // It said itself that it is busy, if it said anything.
             return [queue.outage.fault.detail ? words.busy(time) : words.offlineFor(time), true, words.offline];
         }
-        const rate = totals.rate > 0 ? `${words.perSecond(words.size(totals.rate))} · ${words.left(words.time(totals.left))}` : words.stay;
+        const rate =
+            totals.rate > 0
+                ? `${words.perSecond(words.size(totals.rate))} · ${words.left(words.time(Math.max(1, totals.left)))}`
+                : words.stay;
         return [rate, false, ""];
     }
 
@@ -188,24 +226,28 @@ export class View {
         $("who-name").textContent = shown(session.server);
         $("hero-title").textContent = words.sendTo(shown(session.server));
         $("who-aboard").textContent = words.aboard(shown(session.client));
-        const room = session.quota === null ? null : words.roomLeft(words.size(Math.max(0, session.quota - (session.held ?? 0))));
+        const room =
+            session.quota === null
+                ? null
+                : words.roomLeft(words.size(Math.max(0, session.quota - (session.held ?? 0))));
         const terms = [
             session.folder ? words.ashore(shown(session.folder)) : null,
             session.max_file ? words.upTo(words.size(session.max_file)) : null,
             room,
             session.expires ? words.untilThen(words.date(session.expires)) : null,
         ];
-        $("who-terms").replaceChildren(
-            ...terms.filter(Boolean).map((term) => Object.assign(document.createElement("li"), { textContent: term })),
-        );
+        $("who-terms").replaceChildren(...lines(terms.filter(Boolean)));
     }
 
     #translate() {
         const words = this.#words;
         document.documentElement.lang = words.language;
-        for (const element of document.querySelectorAll("[data-word]")) element.textContent = words[element.dataset.word];
-        for (const element of document.querySelectorAll("[data-label]")) element.setAttribute("aria-label", words[element.dataset.label]);
-        for (const element of document.querySelectorAll("[data-placeholder]")) element.placeholder = words[element.dataset.placeholder];
+        for (const element of document.querySelectorAll("[data-word]"))
+            element.textContent = words[element.dataset.word];
+        for (const element of document.querySelectorAll("[data-label]"))
+            element.setAttribute("aria-label", words[element.dataset.label]);
+        for (const element of document.querySelectorAll("[data-placeholder]"))
+            element.placeholder = words[element.dataset.placeholder];
     }
 
     #listen() {
@@ -234,10 +276,12 @@ export class View {
         choosing("choose-files", "files-input");
         choosing("choose-folder", "folder-input");
         // Phones say that they can, and then offer an empty list.
-        $("choose-folder").hidden = !("webkitdirectory" in $("folder-input")) || matchMedia("(hover: none) and (pointer: coarse)").matches;
+        $("choose-folder").hidden =
+            !("webkitdirectory" in $("folder-input")) || matchMedia("(hover: none) and (pointer: coarse)").matches;
 
         this.#listenForDrops();
-        for (const event of ["scroll", "resize"]) addEventListener(event, () => this.#queue && this.queue(this.#queue), { passive: true });
+        for (const event of ["scroll", "resize"])
+            addEventListener(event, () => this.#queue && this.queue(this.#queue), { passive: true });
         addEventListener("click", (event) => {
             if (!$("who").contains(event.target)) $("who").open = false;
         });
@@ -250,7 +294,8 @@ export class View {
     }
 
     #listenForDrops() {
-        const wanted = (event) => !$("sending").hidden && (event.dataTransfer ?? event.clipboardData)?.types.includes("Files");
+        const wanted = (event) =>
+            !$("sending").hidden && (event.dataTransfer ?? event.clipboardData)?.types.includes("Files");
         for (const event of ["dragenter", "dragover"]) {
             addEventListener(event, (drag) => {
                 // A file that is let go beside a target would be opened in place of this page.
@@ -279,6 +324,8 @@ function part({ bytes, done, files, failed, unfinished }) {
     if (failed + unfinished === 0) return 1;
     return bytes > 0 ? Math.min(done / bytes, 0.999) : 1 - (failed + unfinished) / files;
 }
+
+const lines = (texts) => texts.map((textContent) => Object.assign(document.createElement("li"), { textContent }));
 
 /** Puts a text into an element, which is hidden while there is none. */
 function put(id, text) {

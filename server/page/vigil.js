@@ -6,7 +6,11 @@ export function watchOver(queue) {
     let asking = false;
     let busy = false;
 
-    const ask = (event) => event.preventDefault();
+    const ask = (event) => {
+        event.preventDefault();
+        // What browsers went by before they went by the line above.
+        event.returnValue = true;
+    };
 
     async function stayAwake() {
         // Phones take the lock away with the screen; without one, they only sleep earlier.

@@ -5,7 +5,8 @@ const en = {
     send: "Send",
     views: "Views",
     gateTitle: "Files go ashore here",
-    gateText: "This is a ferry server: it takes in photos, files and folders, and proves that they arrived. To get in you need an invite link from whoever runs it.",
+    gateText:
+        "This is a ferry server: it takes in photos, files and folders, and proves that they arrived. To get in you need an invite link from whoever runs it.",
     gateHow: "They make one with",
     gateScan: "Scan the code with your phone, or open the link.",
     joinTitle: "Come aboard",
@@ -14,11 +15,13 @@ const en = {
     join: "Connect",
     joining: "Connecting …",
     switchTitle: "A second invite",
-    switchText: (name, server) => `This browser is connected to ${server} as ${name} already. The link that was opened holds another invite.`,
+    switchText: (name, server) =>
+        `This browser is connected to ${server} as ${name} already. The link that was opened holds another invite.`,
     switchWarn: "Use it only if it comes from somebody you trust: what you send from then on goes where it says.",
     keep: (name) => `Stay ${name}`,
     switch: "Use the new invite",
-    inviteSpent: "This invite cannot be used: it was used already, has expired, or was never made here. Ask for a new one.",
+    inviteSpent:
+        "This invite cannot be used: it was used already, has expired, or was never made here. Ask for a new one.",
     unreachable: "The server does not answer.",
     tryAgain: "Try again",
     connecting: "Asking the server …",
@@ -31,13 +34,14 @@ const en = {
     signedOut: "Signed out. An invite link lets this browser in again.",
     mayNot: "This device may not send files to the server: its grant does not include it.",
     sendTo: (server) => `Send to ${server}`,
-    promise: "Each file is checked, byte for byte: “arrived” means that the server has the same SHA-256, safely on its disk.",
+    promise:
+        "Each file is checked, byte for byte: “arrived” means that the server has the same SHA-256, safely on its disk.",
     choose: "Choose photos or files",
     chooseFolder: "Choose a folder",
     orDrop: "or drop files and folders anywhere on this page",
     dropNow: "Let go to send",
-    folder: "Into the folder",
-    folderHint: "for example Holiday 2026; empty for none",
+    folder: "Into a folder (optional)",
+    folderHint: "e.g. Holiday 2026",
     looking: (n) => `Looking through folders: ${n} ${plural("en", n, "file", "files")} so far`,
     summary: "All files",
     files: "Files",
@@ -85,6 +89,7 @@ const en = {
             `${failed} failed`,
             rate ? `${time}, ${rate}` : time,
         ].join(" · "),
+    severally: (why, n) => `${why} (${n} files)`,
     unreadFolders: (n) => `${n} ${plural("en", n, "item", "items")} could not be read`,
 };
 
@@ -93,7 +98,8 @@ const zh = {
     send: "发送",
     views: "页面",
     gateTitle: "文件由此上岸",
-    gateText: "这是一台 ferry 服务器：它接收照片、文件和文件夹，并证明它们已完整送达。进入需要服务器主人给您的邀请链接。",
+    gateText:
+        "这是一台 ferry 服务器：它接收照片、文件和文件夹，并证明它们已完整送达。进入需要服务器主人给您的邀请链接。",
     gateHow: "邀请链接由此命令生成",
     gateScan: "用手机扫描二维码，或直接打开链接。",
     joinTitle: "欢迎登船",
@@ -124,8 +130,8 @@ const zh = {
     chooseFolder: "选择文件夹",
     orDrop: "或将文件和文件夹拖放到本页任意位置",
     dropNow: "松开即可发送",
-    folder: "存入文件夹",
-    folderHint: "例如 2026假期；可留空",
+    folder: "存入文件夹（可选）",
+    folderHint: "如：2026假期",
     looking: (n) => `正在查看文件夹：已找到 ${n} 个文件`,
     summary: "全部文件",
     files: "文件",
@@ -167,7 +173,13 @@ const zh = {
     allThere: "全部已送达",
     someFailed: (n) => `${n} 个文件未送达`,
     told: (sent, held, failed, bytes, time, rate) =>
-        [`发送 ${sent} 个${bytes ? `（${bytes}）` : ""}`, `已存在 ${held} 个`, `失败 ${failed} 个`, rate ? `用时 ${time}，${rate}` : `用时 ${time}`].join(" · "),
+        [
+            `发送 ${sent} 个${bytes ? `（${bytes}）` : ""}`,
+            `已存在 ${held} 个`,
+            `失败 ${failed} 个`,
+            rate ? `用时 ${time}，${rate}` : `用时 ${time}`,
+        ].join(" · "),
+    severally: (why, n) => `${why}（${n} 个文件）`,
     unreadFolders: (n) => `${n} 项无法读取`,
 };
 
@@ -212,7 +224,9 @@ export function speak(language) {
             if (s < 600 && s % 60) return `${times.minute.format(Math.floor(s / 60))} ${times.second.format(s % 60)}`;
             const m = Math.round(s / 60);
             if (m < 60) return times.minute.format(m);
-            return m % 60 ? `${times.hour.format(Math.floor(m / 60))} ${times.minute.format(m % 60)}` : times.hour.format(m / 60);
+            return m % 60
+                ? `${times.hour.format(Math.floor(m / 60))} ${times.minute.format(m % 60)}`
+                : times.hour.format(m / 60);
         },
         date: (time) => date.format(new Date(time)),
     };

@@ -139,6 +139,17 @@ pub(crate) struct ServeArgs {
         value_parser = BoolishValueParser::new()
     )]
     pub(crate) no_confine: Option<bool>,
+    /// Do not tell the local network where this server is
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "FERRYD_NO_ANNOUNCE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub(crate) no_announce: Option<bool>,
     /// How log lines look [default: text]
     #[arg(long, value_name = "FORMAT", env = "FERRYD_LOG_FORMAT")]
     pub(crate) log_format: Option<LogFormat>,

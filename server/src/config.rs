@@ -55,6 +55,8 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// Whether the process stays free to touch other files than its own.
     pub no_confine: bool,
+    /// Whether the local network is told nothing.
+    pub no_announce: bool,
     /// Where to listen.
     pub listen: Vec<SocketAddr>,
     /// Whether the addresses are this program's own choice, so that IPv4 alone will do where there is no IPv6.
@@ -163,6 +165,7 @@ struct File {
     max_connections: Option<usize>,
     max_file: Option<String>,
     no_confine: Option<bool>,
+    no_announce: Option<bool>,
     log_format: Option<LogFormat>,
 }
 
@@ -223,6 +226,7 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
         max_connections: None,
         max_file: None,
         no_confine: None,
+        no_announce: None,
         log_format: None,
     });
     let mut listen = if serve.listen.is_empty() { file.listen } else { serve.listen };
@@ -260,6 +264,7 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
         state,
         file: place.config,
         no_confine: serve.no_confine.or(file.no_confine).unwrap_or_default(),
+        no_announce: serve.no_announce.or(file.no_announce).unwrap_or_default(),
         listen,
         listen_is_default,
         web,

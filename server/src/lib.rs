@@ -1,5 +1,6 @@
 //! ferryd, the receiving server of ferry: saves what its clients send into a folder, and proves that it arrived.
 
+mod announce;
 mod arrivals;
 pub mod catalogue;
 pub mod cli;

@@ -69,6 +69,7 @@ impl Reload {
             ("root", now.root == started.root),
             ("state", now.state == started.state),
             ("no-confine", now.no_confine == started.no_confine),
+            ("no-announce", now.no_announce == started.no_announce),
             ("listen", now.listen == started.listen),
             ("web", now.web == started.web),
             ("web-certificate", now.web_files == started.web_files),

@@ -22,6 +22,7 @@ use tokio::{
 
 use crate::{
     Config,
+    announce::Announcement,
     catalogue::{Catalogue, ClientId, Standing},
     config::{self, Settings},
     confine::{self, ConfineError, Confinement},
@@ -172,6 +173,10 @@ async fn run(
     }
     confine::tell(&confinement);
     tracing::info!(root = %config.root.display(), identity = %state.identity.fingerprint(), "ready");
+    let announcement = match config.no_announce {
+        true => None,
+        false => Announcement::start(&listeners, &hostname(), state.identity.fingerprint())?,
+    };
     let browsers = match (web, certificate) {
         (Some(listener), Some(certificate)) => {
             let gallery = Gallery::open(
@@ -196,6 +201,9 @@ async fn run(
     }
     tracing::info!("stopping");
     systemd::stopping();
+    if let Some(announcement) = announcement {
+        announcement.withdraw().await;
+    }
     sweeper.abort();
     watcher.abort();
     let _ = stop_now.send(true);

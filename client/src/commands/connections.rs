@@ -164,14 +164,17 @@ impl<W: Work> Connections<W> {
         let mut patience = Patience::new(self.retry);
         let first = loop {
             match self.dialer.dial().await {
-                Ok(session) => break session,
+                Ok(mut session) => {
+                    self.tell(&mut session);
+                    break session;
+                }
                 Err(DialError::Final(failure)) => return Err(failure),
                 Err(DialError::Later(sentence)) => patience.pause(0, sentence, &self.narrator).await?,
             }
         };
         patience.has_ended(&self.narrator);
         if let Some(invite) = &invite {
-            let name = remotes.add(invite, None, &first.welcome.name)?;
+            let name = remotes.add(&self.dialer.as_it_is_now(invite), None, &first.welcome.name)?;
             self.narrator.say(&format!("paired: the server is known as `{name}` here"));
         }
         Ok(first)
@@ -215,7 +218,7 @@ impl<W: Work> Connections<W> {
     async fn keep_working(self, mut session: Option<Session>) -> Result<(), Failure> {
         let mut patience = Patience::new(self.retry);
         loop {
-            let dialled = match session.take() {
+            let mut dialled = match session.take() {
                 Some(session) => Ok(session),
                 None => tokio::select! {
                     biased;
@@ -223,7 +226,8 @@ impl<W: Work> Connections<W> {
                     dialled = self.dialer.dial() => dialled,
                 },
             };
-            if dialled.is_ok() {
+            if let Ok(session) = &mut dialled {
+                self.tell(session);
                 patience.has_ended(&self.narrator);
             }
             let problem = match dialled {
@@ -231,7 +235,7 @@ impl<W: Work> Connections<W> {
                     Ok(()) => return Ok(()),
                     // Everything is done; that the server was lost then takes nothing away.
                     Err(error) if error.is_lost_connection() && self.work.is_finished() => return Ok(()),
-                    Err(error) => dial::refused(&error, self.dialer.address()),
+                    Err(error) => dial::refused(&error, &self.dialer.address()),
                 },
                 Err(problem) => problem,
             };
@@ -244,6 +248,11 @@ impl<W: Work> Connections<W> {
                 },
             }
         }
+    }
+
+    /// How the session came to stand, if there is anything to say of that.
+    fn tell(&self, session: &mut Session) {
+        session.notes.drain(..).for_each(|note| self.narrator.warn(&note));
     }
 
     async fn work_on(&self, session: Session) -> Result<(), SessionError> {
@@ -279,7 +288,7 @@ impl<W: Work> Connections<W> {
 }
 
 /// A runtime for one run.
-fn block_on<T>(run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(super) fn block_on<T>(run: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -342,19 +351,19 @@ impl Patience {
 }
 
 /// Ctrl-C and its kin.
-struct Signals {
+pub(super) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, Failure> {
+    pub(super) fn new() -> Result<Self, Failure> {
         let open =
             |kind| signal(kind).map_err(|error| Failure::local(format!("cannot wait for signals: {error}")));
         Ok(Signals { interrupt: open(SignalKind::interrupt())?, terminate: open(SignalKind::terminate())? })
     }
 
-    async fn wait(mut self) {
+    pub(super) async fn wait(mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

@@ -40,7 +40,7 @@ pub(super) fn run(config: Get) -> Result<Exit, Failure> {
     let rules = Rules::new(config.choice)?;
     rules.check(wanted.len())?;
     let fingerprint = server.fingerprint();
-    let (dialer, invite) = Dialer::to(server, &config.home.identity, run.timeout)?;
+    let (dialer, invite) = Dialer::to(server, &config.home, run.timeout)?;
     let pace = Pace::new(run.limit_rate);
     let (retry, timeout) = (run.retry, run.timeout);
     if to.as_os_str() == "-" {

@@ -27,7 +27,7 @@ use crate::{
 pub(super) fn run(config: Ls) -> Result<Exit, Failure> {
     let mut remotes = Remotes::load(&config.home.config)?;
     let (server, path) = place::one(&config.place, &remotes)?;
-    let (dialer, invite) = Dialer::to(server, &config.home.identity, config.timeout)?;
+    let (dialer, invite) = Dialer::to(server, &config.home, config.timeout)?;
     let output = Output { form: Form::Silent, quiet: true, verbose: false, each_sent: false };
     let narrator = Arc::new(Narrator::new(output, Direction::Get, false, None));
     let question = Question {

@@ -1,9 +1,12 @@
 //! The commands.
 
 mod connections;
+mod discover;
+mod doctor;
 mod get;
 mod ls;
 mod pair;
+mod picking;
 mod putting;
 mod remotes;
 mod send;
@@ -31,6 +34,8 @@ pub fn run(command: Command) -> Result<Exit, Failure> {
         Command::Get(get) => get::run(*get),
         Command::Ls(ls) => ls::run(ls),
         Command::Verify(verify) => verify::run(*verify),
+        Command::Discover(discover) => discover::run(discover),
+        Command::Doctor(doctor) => doctor::run(doctor),
         Command::Remotes(home) => remotes::list(&home),
         Command::Forget(home, name) => remotes::forget(&home, &name),
         Command::Completions(shell) => completions(shell),

@@ -36,6 +36,7 @@ pub(super) fn run(home: &Home, link: LinkFrom, name: Option<&str>) -> Result<Exi
     let mut remotes = Remotes::load(&home.config)?;
     let dialer = Dialer::new(
         &identity,
+        home,
         invite.addresses.clone(),
         invite.fingerprint,
         Some(invite.secret.clone()),
@@ -47,7 +48,8 @@ pub(super) fn run(home: &Home, link: LinkFrom, name: Option<&str>) -> Result<Exi
         .map_err(|error| Failure::local(format!("cannot start the runtime: {error}")))?;
     let welcome = runtime.block_on(async {
         match dialer.dial().await {
-            Ok(Session { incoming, outbox, welcome }) => {
+            Ok(Session { incoming, outbox, welcome, notes }) => {
+                notes.iter().for_each(|note| to_stderr(note));
                 greet::farewell(incoming, outbox, Code::Bye, "").await;
                 Ok(welcome)
             }
@@ -55,6 +57,7 @@ pub(super) fn run(home: &Home, link: LinkFrom, name: Option<&str>) -> Result<Exi
             Err(DialError::Final(failure)) => Err(failure),
         }
     })?;
+    let invite = dialer.as_it_is_now(&invite);
     let before = remotes.with_key(invite.fingerprint).map(|(name, _)| name.to_owned());
     let name = remotes.add(&invite, name, &welcome.name)?;
     if let Some(before) = before.filter(|before| *before != name) {

@@ -42,7 +42,7 @@ impl Putting {
     /// Sends what there is until nothing is outstanding.
     pub(super) async fn on(&self, session: Session, manifest: Arc<dyn Manifest>) -> Result<(), SessionError> {
         let options = Options { shared: session.shared(), ..self.options };
-        let Session { incoming, outbox, welcome } = session;
+        let Session { incoming, outbox, welcome, notes: _ } = session;
         let pace = self.pace.clone();
         send::put(incoming, outbox, welcome.limits, self.on_conflict, options, manifest, pace).await
     }

@@ -6,11 +6,13 @@ use std::{
     time::Duration,
 };
 
+use ferry_proto::{Conflict, Kind};
 use ferry_session::SessionError;
 use ferry_store::source::{AttributeReader, Found, Links};
 
 use super::{
     connections::{Connections, Work},
+    picking::Picking,
     putting::Putting,
 };
 use crate::{
@@ -18,7 +20,9 @@ use crate::{
     config::{Form, Send},
     dial::{Dialer, Session},
     digests::Digests,
+    examining::Examiner,
     exit::{Exit, Failure},
+    layout::Filing,
     output::{Direction, Narrator},
     place::{self, SourceArg, StreamArg},
     queue::Queue,
@@ -35,6 +39,7 @@ struct Sending {
     /// Until the walk begins.
     sources: Mutex<Vec<SourceArg>>,
     rules: Arc<Rules>,
+    filing: Option<Arc<Filing>>,
     putting: Putting,
     /// How long after the beginning what there is to do is counted, if it is.
     looks_ahead: Option<Duration>,
@@ -43,7 +48,14 @@ struct Sending {
 pub(super) fn run(config: Send) -> Result<Exit, Failure> {
     let run = config.run;
     let mut remotes = Remotes::load(&config.home.config)?;
-    let (server, sources) = place::send(config.sources, &remotes)?;
+    let reads_stdin = config.sources.words.iter().any(|word| word == "-")
+        || config.choice.from_file.as_deref() == Some(Path::new("-"));
+    let picking = Picking { reads_stdin, quiet: run.output.quiet };
+    let is_laid_out = config.layout.is_some();
+    let (server, folder, sources) =
+        place::send_into(config.sources, &remotes, is_laid_out, |remotes| picking.pick(remotes))?;
+    let keeps_both = run.on_conflict == Conflict::KeepBoth;
+    let filing = config.layout.map(|layout| Arc::new(Filing::new(layout, folder, keeps_both)));
     let list_is_stdin = config.choice.from_file.as_deref() == Some(Path::new("-"));
     let rules = Rules::new(config.choice)?;
     rules.check(sources.len())?;
@@ -62,13 +74,17 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
     let receipts = run.receipts.as_deref();
     let receipts = receipts.map(|file| Receipts::create(file, config.moves)).transpose()?;
     let narrator = Arc::new(Narrator::new(run.output, Direction::Send, run.dry_run, receipts));
-    let (dialer, invite) = Dialer::to(server, &config.home.identity, run.timeout)?;
+    let (dialer, invite) = Dialer::to(server, &config.home, run.timeout)?;
     let attributes = AttributeReader::new(run.wants, config.links);
     let moves = config.moves && !run.dry_run;
-    let queue = Queue::new(digests.clone(), attributes, run.wants.hard_links, narrator.clone(), moves);
+    let examiner =
+        config.check_images.then(|| Examiner::new(digests.clone(), narrator.clone(), config.links));
+    let hard_links = run.wants.hard_links;
+    let queue = Queue::new(digests.clone(), attributes, hard_links, narrator.clone(), moves, examiner);
     let work = Arc::new(Sending {
         sources: Mutex::new(sources),
         rules,
+        filing,
         putting: Putting::new(&run, config.links, queue.clone(), narrator.clone()),
         looks_ahead: match run.output.form {
             Form::Bars => Some(Duration::ZERO),
@@ -97,14 +113,16 @@ impl Work for Sending {
     fn start(&self) {
         let (queue, rules, links) = (self.putting.queue.clone(), self.rules.clone(), self.putting.links());
         let sources = std::mem::take(&mut *ferry_store::lock(&self.sources));
+        let filing = self.filing.clone();
         if let Some(delay) = self.looks_ahead {
             let (narrator, sources, rules) = (self.putting.narrator.clone(), sources.clone(), rules.clone());
+            let only_files = filing.is_some();
             std::thread::spawn(move || {
                 std::thread::sleep(delay);
-                look_ahead(&sources, links, &rules, &narrator);
+                look_ahead(&sources, links, &rules, only_files, &narrator);
             });
         }
-        std::thread::spawn(move || queue.walk(sources, links, &rules));
+        std::thread::spawn(move || queue.walk(sources, links, &rules, filing.as_deref()));
     }
 
     async fn on(&self, session: Session) -> Result<(), SessionError> {
@@ -129,7 +147,13 @@ impl Work for Sending {
 }
 
 /// Counts what there is, so that progress can tell how much is left.
-fn look_ahead(sources: &[SourceArg], links: Links, rules: &Arc<Rules>, narrator: &Narrator) {
+fn look_ahead(
+    sources: &[SourceArg],
+    links: Links,
+    rules: &Arc<Rules>,
+    only_files: bool,
+    narrator: &Narrator,
+) {
     let (mut entries, mut bytes) = (0, 0);
     for source in sources {
         let SourceArg::Tree { root, base } = source else {
@@ -139,8 +163,12 @@ fn look_ahead(sources: &[SourceArg], links: Links, rules: &Arc<Rules>, narrator:
         for found in rules.walk(root, base.clone(), links) {
             let Found::Item(item) = found else { continue };
             item.pass(|item| {
+                let is_file = item.kind == Kind::File;
+                if only_files && !is_file {
+                    return;
+                }
                 entries += 1;
-                if item.kind == ferry_proto::Kind::File {
+                if is_file {
                     bytes += item.identity.size;
                 }
                 if entries % 1000 == 0 {

@@ -21,7 +21,7 @@ use ferry_store::{
 };
 use serde_json::{Map, Value, json};
 
-use super::connections::Connections;
+use super::{connections::Connections, picking::Picking};
 use crate::{
     choosing::{Chooser, Rules},
     config::{Form, Output, Verify},
@@ -43,11 +43,13 @@ const ATTEMPTS: usize = 3;
 
 pub(super) fn run(config: Verify) -> Result<Exit, Failure> {
     let mut remotes = Remotes::load(&config.home.config)?;
-    let (server, sources) = place::send(config.sources, &remotes)?;
+    let reads_stdin = config.choice.from_file.as_deref() == Some(Path::new("-"));
+    let picking = Picking { reads_stdin, quiet: config.quiet };
+    let (server, sources) = place::send(config.sources, &remotes, |remotes| picking.pick(remotes))?;
     let rules = Rules::new(config.choice)?;
     rules.check(sources.len())?;
     let sources = trees(sources, &rules)?;
-    let (dialer, invite) = Dialer::to(server, &config.home.identity, config.timeout)?;
+    let (dialer, invite) = Dialer::to(server, &config.home, config.timeout)?;
     let digests = Arc::new(Digests::open(&config.home.state)?);
     let output = Output { form: Form::Silent, quiet: config.quiet, verbose: false, each_sent: false };
     let narrator = Arc::new(Narrator::new(output, Direction::Send, false, None));

@@ -5,13 +5,14 @@ use std::{
     sync::Arc,
 };
 
-use ferry_proto::escape;
+use ferry_proto::{Conflict, escape};
 use ferry_session::SessionError;
 use ferry_store::source::AttributeReader;
 use tokio::sync::oneshot;
 
 use super::{
     connections::{Connections, Standby, Work},
+    picking::Picking,
     putting::Putting,
 };
 use crate::{
@@ -19,7 +20,9 @@ use crate::{
     config::Watch,
     dial::{Dialer, Session},
     digests::Digests,
+    examining::Examiner,
     exit::{Exit, Failure},
+    layout::Filing,
     output::{Direction, Narrator},
     place::{self, SourceArg},
     queue::Queue,
@@ -36,18 +39,26 @@ struct Watched {
 pub(super) fn run(config: Watch) -> Result<Exit, Failure> {
     let run = config.run;
     let mut remotes = Remotes::load(&config.home.config)?;
-    let (server, sources) = place::send(config.sources, &remotes)?;
+    let picking = Picking { reads_stdin: false, quiet: run.output.quiet };
+    let is_laid_out = config.layout.is_some();
+    let (server, folder, sources) =
+        place::send_into(config.sources, &remotes, is_laid_out, |remotes| picking.pick(remotes))?;
+    let keeps_both = run.on_conflict == Conflict::KeepBoth;
+    let filing = config.layout.map(|layout| Filing::new(layout, folder, keeps_both));
     let (root, base) = match <[SourceArg; 1]>::try_from(sources) {
         Ok([SourceArg::Tree { root, base }]) => (absolute(&root)?, base),
         _ => return Err(Failure::usage("watch takes one folder")),
     };
     let digests = Arc::new(Digests::open(&config.home.state)?);
     let narrator = Arc::new(Narrator::new(run.output, Direction::Send, false, None));
-    let (dialer, invite) = Dialer::to(server, &config.home.identity, run.timeout)?;
+    let (dialer, invite) = Dialer::to(server, &config.home, run.timeout)?;
     let attributes = AttributeReader::new(run.wants, config.links);
-    let queue = Queue::new(digests.clone(), attributes, false, narrator.clone(), false);
+    let examiner =
+        config.check_images.then(|| Examiner::new(digests.clone(), narrator.clone(), config.links));
+    let queue = Queue::new(digests.clone(), attributes, false, narrator.clone(), false, examiner);
     let (links, rules) = (config.links, Rules::new(config.choice)?);
-    let tree = Tree { root, base, links, rules, rest: config.settle, cache: digests.path().to_owned() };
+    let (rest, cache) = (config.settle, digests.path().to_owned());
+    let tree = Tree { root, base, links, rules, filing, rest, cache };
     let watching = Watching::new(tree, queue.clone(), narrator.clone(), digests.clone())?;
     let work = Arc::new(Watched {
         watching: watching.clone(),

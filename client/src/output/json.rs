@@ -2,6 +2,8 @@
 
 use std::{
     io,
+    os::unix::ffi::OsStrExt,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -61,6 +63,15 @@ impl Teller for Json {
         self.write(&Value::Object(object))
     }
 
+    fn flawed(&mut self, path: &RelPath, source: &Path, flaw: &str) -> io::Result<()> {
+        let mut object = Map::new();
+        object.insert("event".into(), "flawed".into());
+        insert_bytes(&mut object, "name", path.as_bytes());
+        insert_bytes(&mut object, "source", source.as_os_str().as_bytes());
+        object.insert("detail".into(), flaw.into());
+        self.write(&Value::Object(object))
+    }
+
     fn summary(&mut self, totals: &Totals, stages: Option<&Stages>, exit: Exit) -> io::Result<()> {
         let seconds = totals.start.elapsed().as_secs_f64();
         let mut summary = json!({
@@ -69,6 +80,7 @@ impl Teller for Json {
             "failed": totals.failed,
             "skipped": totals.skipped,
             "kept": totals.kept,
+            "flawed": totals.flawed,
             "bytes": totals.bytes,
             "seconds": seconds,
             "exit": exit as u8,

@@ -18,7 +18,7 @@ use std::{
 
 use ferry_proto::{Code, Digest, Header, RelPath, escape};
 use ferry_session::send::{Fate, Origin, Stage, Task};
-use ferry_store::source::SourceError;
+use ferry_store::source::{Item, SourceError};
 
 pub(crate) use self::totals::Direction;
 use self::{
@@ -45,6 +45,12 @@ trait Teller: Send {
     fn dropped(&mut self, _path: &RelPath) {}
     /// What the walk has found so far; true when that is all.
     fn expected(&mut self, _files: u64, _bytes: u64, _is_all: bool) {}
+    /// A picture is cut off or cannot be decoded.
+    fn flawed(&mut self, _path: &RelPath, source: &Path, flaw: &str) -> io::Result<()> {
+        let name = escape::bytes(source.as_os_str().as_bytes());
+        self.say(&format!("ferry: {name}: {}", escape::text(flaw)));
+        Ok(())
+    }
     /// A sentence for people.
     fn say(&mut self, sentence: &str) {
         to_stderr(sentence);
@@ -121,6 +127,11 @@ impl Narrator {
         if !self.output.quiet {
             self.lock().teller.say(sentence);
         }
+    }
+
+    /// Tells people something that they should know even if they want to hear nothing.
+    pub(crate) fn warn(&self, sentence: &str) {
+        self.lock().teller.say(sentence);
     }
 
     /// The receipts, and the last line. Returns how the run ends; receipts or data that cannot be written make it worse.
@@ -358,6 +369,20 @@ impl Narrator {
         described.detail = kept.or(described.detail);
         self.tell(&described);
         is_failure
+    }
+
+    /// A picture that is to be sent is cut off or cannot be decoded.
+    pub(crate) fn flawed(&self, item: &Item, flaw: &str) {
+        let mut inner = self.lock();
+        inner.totals.flawed += 1;
+        let told = inner.teller.flawed(&item.path, item.source.path(), flaw);
+        inner.wrote(told);
+    }
+
+    /// A picture could not be looked into.
+    pub(crate) fn unexamined(&self, item: &Item, why: &str) {
+        let name = escape::bytes(item.source.path().as_os_str().as_bytes());
+        self.say(&format!("ferry: {name}: {why}"));
     }
 
     /// An entry is of no kind that is sent.

@@ -39,6 +39,8 @@ pub(super) struct Totals {
     pub(super) skipped: u64,
     /// Of those that have arrived, which should be gone here and are not.
     pub(super) kept: u64,
+    /// Pictures that are cut off or cannot be decoded.
+    pub(super) flawed: u64,
     /// Bytes of bodies that left.
     pub(super) bytes: u64,
     pub(super) direction: Direction,
@@ -50,8 +52,8 @@ pub(super) struct Totals {
 impl Totals {
     pub(super) fn new(direction: Direction, dry_run: bool) -> Self {
         let start = Instant::now();
-        let (sent, held, failed, skipped, kept, bytes) = (0, 0, 0, 0, 0, 0);
-        Totals { start, sent, held, failed, skipped, kept, bytes, direction, dry_run, slowest: None }
+        let (sent, held, failed, skipped, kept, flawed, bytes) = (0, 0, 0, 0, 0, 0, 0);
+        Totals { start, sent, held, failed, skipped, kept, flawed, bytes, direction, dry_run, slowest: None }
     }
 
     pub(super) fn is_nothing(&self) -> bool {
@@ -89,6 +91,9 @@ impl Totals {
         }
         if self.kept > 0 {
             parts.push(format!("kept here {}", self.kept));
+        }
+        if self.flawed > 0 {
+            parts.push(format!("flawed {}", self.flawed));
         }
         let rate = self.bytes as f64 / took.as_secs_f64().max(0.001);
         let moved = match self.dry_run {

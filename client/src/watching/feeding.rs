@@ -124,6 +124,16 @@ impl Watching {
             }
         }
         for found in self.walk(picks) {
+            let found = match (&self.tree.filing, found) {
+                // It is not sent, but has come.
+                (Some(_), Found::Item(item)) if item.kind == Kind::Folder => {
+                    self.notes.lock().is_done(self.below(item.source.path()));
+                    continue;
+                }
+                (Some(filing), found) => filing.file(&self.tree.root, found),
+                (None, found) => Some(found),
+            };
+            let Some(found) = found else { continue };
             let goes_on = match found {
                 Found::Item(item) => self.take(item),
                 Found::Skipped(path, what) => {

@@ -31,7 +31,9 @@ use tokio::sync::Notify;
 
 use self::notices::{Notes, Watches};
 pub(crate) use self::outgoing::Outgoing;
-use crate::{choosing::Rules, digests::Digests, exit::Failure, output::Narrator, queue::Queue};
+use crate::{
+    choosing::Rules, digests::Digests, exit::Failure, layout::Filing, output::Narrator, queue::Queue,
+};
 
 /// What is watched, and how.
 pub(crate) struct Tree {
@@ -40,6 +42,8 @@ pub(crate) struct Tree {
     pub(crate) base: Option<RelPath>,
     pub(crate) links: Links,
     pub(crate) rules: Arc<Rules>,
+    /// Where files go, if not where they are here.
+    pub(crate) filing: Option<Filing>,
     /// How long something must be unchanged.
     pub(crate) rest: Duration,
     /// Where the digest cache is.

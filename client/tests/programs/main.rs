@@ -4,10 +4,10 @@
 //! tested here, or not whole:
 //! - 1, 2: by the ways in that exist: the native protocol, and the command line of `ferry`;
 //! - 6: by one race; the others need a store that can be stopped in the middle, and are in `store/tests`;
-//! - 11: nothing is decompressed, and no thumbnails are made;
+//! - 11: the client decodes pictures with `--check-images`; nothing else is decompressed. What thumbnails are made of is
+//!   in `pictures/tests`;
 //! - 12: there is no QUIC; the one HTTP listener, of `--metrics`, has no streams and takes no bodies;
 //! - 14: no peer can set a timeout of the server's; what is slow for other reasons is tested;
-//! - 18: servers do not announce themselves;
 //! - 19: a clock that jumps back is not tried: setting the clock would disturb everything else on the machine;
 //! - 20: no peer is known to bring about a panic; those that a store brings about are in `store/tests`;
 //! - 24: there are no hooks.
@@ -17,9 +17,12 @@
 mod arrivals;
 mod arriving;
 mod attributes;
+mod checking_images;
 mod choosing;
 mod confining;
 mod conflicts;
+mod discovering;
+mod doctor;
 mod durable;
 mod faults;
 mod fidelity;
@@ -34,9 +37,11 @@ mod hostile_numbers;
 mod hostile_server;
 mod hostile_time;
 mod interrupting;
+mod laying_out;
 mod moving;
 mod pages;
 mod pairing;
+mod picking;
 mod reloading;
 mod same_name;
 mod scrubbing;

@@ -126,16 +126,23 @@ fn the_page_about_camera_cards_does_what_it_says() {
         fs::copy(photos.join(&name), card.join("DCIM/100CANON").join(&name)).unwrap();
     }
     write(card.join("DCIM/index.ctg"), "the camera's own");
-    let [look, go, left, check] = &blocks("camera-card.md")[..] else { panic!("other blocks") };
+    let [look, examine, go, left, check] = &blocks("camera-card.md")[..] else { panic!("other blocks") };
     let told = machine.types(look).code(0);
     assert!(told.stderr().contains("index.ctg: no image"), "{told:?}");
-    machine.types(go).code(0);
+    let cut = "IMG_20241005_112000.jpg";
+    machine.types(examine).code(0).says(format!("{cut}: it is cut off"));
+    assert_eq!(names(machine.server.inbox()), Vec::<String>::new());
+    machine.types(go).code(1).says(format!("{cut}: it has arrived, and stays here: it is cut off"));
+    let inbox = machine.server.inbox().join("photos");
+    let arrived = names(&inbox);
     for name in names(&photos) {
-        let there = machine.server.inbox().join("photos/DCIM/100CANON").join(&name);
-        assert!(fs::read(photos.join(&name)).unwrap() == fs::read(there).unwrap(), "{name}");
+        // Some have no date but that of their file, which is now.
+        let there = arrived.iter().find(|there| there.ends_with(&format!("/{name}"))).unwrap();
+        assert!(fs::read(photos.join(&name)).unwrap() == fs::read(inbox.join(there)).unwrap(), "{name}");
     }
-    assert_eq!(machine.types(left).code(0).stdout().lines().count(), 1);
-    assert_eq!(names(&card), ["DCIM", "DCIM/100CANON", "DCIM/index.ctg"]);
+    assert!(inbox.join("2024/03/IMG_20240316_081501.jpg").is_file(), "{arrived:?}");
+    assert_eq!(machine.types(left).code(0).stdout().lines().count(), 2);
+    assert_eq!(names(&card), ["DCIM", "DCIM/100CANON", &format!("DCIM/100CANON/{cut}"), "DCIM/index.ctg"]);
     machine.types(check).code(0);
 }
 

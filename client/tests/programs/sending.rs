@@ -163,7 +163,6 @@ fn a_place_that_is_not_known_is_a_usage_error() {
     let client = Client::paired(&server);
     let file = write(server.beside().join("file"), "content");
     let send = |words: &[&str]| client.ferry("send").arg(&file).args(words).run();
-    send(&[]).code(2).says("known: box");
     send(&["nas"]).code(2).says("`nas`").says("known: box");
     send(&["--to", "nas"]).code(2).says("`nas`");
     send(&["box", "--to", "box:other"]).code(2).says("two places");

@@ -91,7 +91,8 @@ fn a_command_line_that_makes_no_sense_is_refused() {
     let client = Client::paired(&server);
     let ferry = |words: &[&str]| client.ferry("send").args(words).run();
     ferry(&["--from-command", "echo", "box"]).code(2).says("--name");
-    ferry(&["--from-command", "echo", "--name", "x"]).code(2).says("send where");
+    let nowhere = Client::new().ferry("send").args(["--from-command", "echo", "--name", "x"]).run();
+    nowhere.code(2).says("no server is paired with yet");
     ferry(&["--from-command", "echo", "file", "box", "--name", "x"]).code(2).says("the one source");
     ferry(&["--from-command", "echo", "box", "--name", "x", "--move"]).code(2).says("--move");
     ferry(&["--from-command", "echo", "box", "--name", "../x"]).code(2);

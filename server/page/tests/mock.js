@@ -8,7 +8,12 @@ import { createServer } from "node:http";
 import { extname, join } from "node:path";
 
 const PAGE = join(import.meta.dirname, "..");
-const TYPES = { ".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml" };
+const TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+};
 
 export const POLICY =
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; connect-src 'self'; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -17,7 +22,17 @@ export class Mock {
     /** Name → `{ digest, size }`. */
     files = new Map();
     uploads = new Map();
-    session = { server: "nas", version: "0.1.0", client: "Mia’s phone", folder: "photos", may: { put: true, get: true, list: true, overwrite: true }, max_file: 5e12, quota: null, held: null, expires: null };
+    session = {
+        server: "nas",
+        version: "0.1.0",
+        client: "Mia’s phone",
+        folder: "photos",
+        may: { put: true, get: true, list: true, overwrite: true },
+        max_file: 5e12,
+        quota: null,
+        held: null,
+        expires: null,
+    };
     invites = new Set(["welcome"]);
     sessions = new Set();
     /** Method and path of every request, and bytes of bodies that came. */
@@ -29,6 +44,8 @@ export class Mock {
     down = false;
     /** So many milliseconds before each answer to an upload. */
     delay = 0;
+    /** Awaited before anything is done about an upload. */
+    hold = async () => {};
     /** Called before a body is read: `(request, upload) => true` takes the answer over. */
     interfere = () => false;
     /** The digest that receipts tell. */
@@ -66,8 +83,10 @@ export class Mock {
         if (path === "/" || path.startsWith("/page/")) return this.#page(path, response);
         const cookie = /ferry=(\S+)/.exec(request.headers.cookie ?? "")?.[1];
         try {
-            if (path === "/session" && request.method === "POST") return this.#open(response, JSON.parse(await text(request)));
-            if (!this.sessions.has(cookie) && path === "/session" && request.method === "GET") return response.writeHead(204).end();
+            if (path === "/session" && request.method === "POST")
+                return this.#open(response, JSON.parse(await text(request)));
+            if (!this.sessions.has(cookie) && path === "/session" && request.method === "GET")
+                return response.writeHead(204).end();
             if (!this.sessions.has(cookie)) return refuse(response, 401, "unknown-client", "there is no session");
             if (path === "/session") {
                 if (request.method === "DELETE") this.sessions.delete(cookie);
@@ -75,7 +94,9 @@ export class Mock {
             }
             if (path === "/known") {
                 const { files } = JSON.parse(await text(request));
-                return json(response, { may_be_here: files.map(({ name, size }) => this.files.get(name)?.size === size) });
+                return json(response, {
+                    may_be_here: files.map(({ name, size }) => this.files.get(name)?.size === size),
+                });
             }
             if (path === "/uploads" || path.startsWith("/uploads/")) return await this.#upload(request, response, path);
             refuse(response, 404, "unsupported", "no such thing");
@@ -87,7 +108,11 @@ export class Mock {
 
     #page(path, response) {
         const file = join(PAGE, path === "/" ? "index.html" : path.slice("/page/".length));
-        const headers = { "Content-Type": TYPES[extname(file)] ?? "text/plain", "Content-Security-Policy": POLICY, "Cache-Control": "no-cache" };
+        const headers = {
+            "Content-Type": TYPES[extname(file)] ?? "text/plain",
+            "Content-Security-Policy": POLICY,
+            "Cache-Control": "no-cache",
+        };
         createReadStream(file)
             .on("open", () => response.writeHead(200, headers))
             .on("error", () => response.writeHead(404).end())
@@ -95,7 +120,8 @@ export class Mock {
     }
 
     #open(response, { invite, nonce, name }) {
-        if (!this.invites.has(invite) || !/^[0-9a-f]{64}$/.test(nonce)) return refuse(response, 403, "invalid-invite", "invite not valid");
+        if (!this.invites.has(invite) || !/^[0-9a-f]{64}$/.test(nonce))
+            return refuse(response, 403, "invalid-invite", "invite not valid");
         this.session.client = name;
         this.sessions.add(nonce);
         response.setHeader("Set-Cookie", `ferry=${nonce}; HttpOnly; SameSite=Strict; Path=/`);
@@ -104,15 +130,24 @@ export class Mock {
 
     async #upload(request, response, path) {
         if (this.delay) await new Promise((done) => setTimeout(done, this.delay));
+        await this.hold(request);
         if (request.method === "POST") {
             const { filename: name, lastModified, sha256 } = metadata(request.headers["upload-metadata"]);
             const size = Number(request.headers["upload-length"]);
             if (/(^|\/)\.\.?(\/|$)/.test(name)) return refuse(response, 400, "bad-name", `${name} is not a name`);
             const held = this.files.get(name);
             if (held && held.digest === sha256) {
-                return this.#tell(response, 201, { id: randomUUID(), name, size, bytes: { length: size }, receipt: held.digest }, "held");
+                return this.#tell(
+                    response,
+                    201,
+                    { id: randomUUID(), name, size, bytes: { length: size }, receipt: held.digest },
+                    "held",
+                );
             }
-            let upload = [...this.uploads.values()].find((each) => !each.receipt && each.name === name && each.size === size && each.lastModified === lastModified);
+            let upload = [...this.uploads.values()].find(
+                (each) =>
+                    !each.receipt && each.name === name && each.size === size && each.lastModified === lastModified,
+            );
             upload ??= { id: randomUUID(), name, size, lastModified, bytes: Buffer.alloc(0), receipt: null };
             this.uploads.set(upload.id, upload);
             if (this.interfere(request, response, upload)) return;
@@ -126,7 +161,8 @@ export class Mock {
         if (!upload) return refuse(response, 404, "unsupported", "there is no such upload");
         if (this.interfere(request, response, upload)) return;
         if (request.method === "HEAD") return this.#tell(response, 200, upload, "sent");
-        if (Number(request.headers["upload-offset"]) !== upload.bytes.length) return refuse(response, 409, "", "the offset is another");
+        if (Number(request.headers["upload-offset"]) !== upload.bytes.length)
+            return refuse(response, 409, "", "the offset is another");
         await this.#take(request, response, upload, 204);
     }
 
@@ -155,9 +191,15 @@ export class Mock {
     }
 
     #tell(response, status, upload, word) {
-        const headers = { "Tus-Resumable": "1.0.0", Location: `/uploads/${upload.id}`, "Upload-Offset": upload.bytes.length, "Upload-Length": upload.size };
+        const headers = {
+            "Tus-Resumable": "1.0.0",
+            Location: `/uploads/${upload.id}`,
+            "Upload-Offset": upload.bytes.length,
+            "Upload-Length": upload.size,
+        };
         if (upload.receipt) {
-            headers["Repr-Digest"] = `sha-256=:${Buffer.from(this.tell(upload.receipt, upload), "hex").toString("base64")}:`;
+            headers["Repr-Digest"] =
+                `sha-256=:${Buffer.from(this.tell(upload.receipt, upload), "hex").toString("base64")}:`;
             headers["Content-Location"] = `/files/${upload.name.split("/").map(encodeURIComponent).join("/")}`;
             headers["Ferry-Status"] = word;
         }
@@ -166,7 +208,9 @@ export class Mock {
 }
 
 function metadata(header) {
-    return Object.fromEntries(header.split(",").map((pair) => [pair.split(" ")[0], Buffer.from(pair.split(" ")[1], "base64").toString()]));
+    return Object.fromEntries(
+        header.split(",").map((pair) => [pair.split(" ")[0], Buffer.from(pair.split(" ")[1], "base64").toString()]),
+    );
 }
 
 async function text(request) {
@@ -180,7 +224,10 @@ function json(response, value) {
 }
 
 function refuse(response, status, code, detail) {
-    response.writeHead(status, { "Content-Type": "application/problem+json" }).end(JSON.stringify({ status, code, title: code, detail }));
+    response
+        .writeHead(status, { "Content-Type": "application/problem+json" })
+        .end(JSON.stringify({ status, code, title: code, detail }));
 }
 
-if (process.argv[1] === import.meta.filename) console.log(`${await new Mock().start(Number(process.argv[2] ?? 0))}/#invite=welcome`);
+if (process.argv[1] === import.meta.filename)
+    console.log(`${await new Mock().start(Number(process.argv[2] ?? 0))}/#invite=welcome`);

@@ -82,6 +82,26 @@ test("what is chosen twice is sent once, and what has failed is tried again when
     assert.equal(queue.totals().failed, 0);
 });
 
+test("a file that was changed takes its own place when it is chosen again", async () => {
+    const { queue, sending } = rig();
+    queue.add([file("a"), file("b")]);
+    sending.get("a").fails("unreadable");
+    await settled();
+    assert.equal(queue.add([file("a", 200, 2)]), 1);
+    assert.deepEqual(
+        queue.items.map(({ name, state, file }) => [name, state, file.size]),
+        [
+            ["a", "working", 200],
+            ["b", "working", 100],
+        ],
+    );
+    // One that was refused is still to be sent, and another of its name is another.
+    sending.get("b").fails("refused");
+    await settled();
+    queue.add([file("b", 200, 2)]);
+    assert.equal(queue.items.length, 3);
+});
+
 test("a refusal is told and not repeated, and the others go on", async () => {
     const { clock, queue, sending, started } = rig();
     queue.add(files(4));
@@ -175,12 +195,14 @@ test("a server that is busy is left alone for as long as it says", async () => {
 test("a file that breaks every connection does not stand in the way of the others", async () => {
     const { clock, queue, sending } = rig();
     queue.add(files(6));
+    for (const { fails } of [...sending.values()]) fails("unreachable");
+    await clock.pass(2_000);
     for (let round = 0; round < 100 && queue.totals().sent < 5; round++) {
-        for (const { item, sent, fails } of [...sending.values()]) item.name === "0.jpg" ? fails("unreachable") : sent();
+        for (const { item, sent, fails } of [...sending.values()])
+            item.name === "2.jpg" ? fails("unreachable") : sent();
         await clock.pass(40_000);
     }
     assert.equal(queue.totals().sent, 5);
-    assert.equal(queue.totals().failed, 0);
 });
 
 test("a pause stops what is under way and begins nothing; afterwards it goes on where it was", async () => {
@@ -215,7 +237,10 @@ test("what is removed is stopped and taken back; what has arrived is only taken 
     await settled();
     queue.tidy();
     await settled();
-    assert.deepEqual(queue.items.map(({ name }) => name), ["2.jpg", "3.jpg"]);
+    assert.deepEqual(
+        queue.items.map(({ name }) => name),
+        ["2.jpg", "3.jpg"],
+    );
     assert.deepEqual(cancelled, ["1.jpg"]);
     assert.equal(queue.add([file("1.jpg")]), 1);
 });

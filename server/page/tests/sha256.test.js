@@ -29,7 +29,7 @@ test("however the bytes are cut", () => {
         const bytes = randomBytes(randomInt(2_000));
         const hash = new Sha256();
         const cuts = [];
-        for (let at = 0; at < bytes.length; ) {
+        for (let at = 0; at < bytes.length;) {
             const length = randomInt(round % 2 ? 200 : 3);
             cuts.push(length);
             hash.update(bytes.subarray(at, at + length));

@@ -46,7 +46,8 @@ class Tus {
 
     async create({ name, size, digest }, body) {
         this.#call(`create${body ? ` with ${body.byteLength}` : ""}${digest ? " digest" : ""}`);
-        if (digest && this.files.get(name) === digest) return { url: "/uploads/held", offset: size, receipt: { digest, held: true, name } };
+        if (digest && this.files.get(name) === digest)
+            return { url: "/uploads/held", offset: size, receipt: { digest, held: true, name } };
         const url = `/uploads/${++this.#last}`;
         this.places.set(url, { name, size, bytes: Buffer.alloc(0), receipt: null });
         return body || size === 0 ? this.#add(url, body ?? new ArrayBuffer(0), digest) : this.#tell(url);
@@ -100,7 +101,10 @@ function rig({ here = [] } = {}) {
     const hashers = new Hashers();
     const storage = new Storage();
     const open = () => {
-        const known = new Known(async (files) => files.map(({ name }) => here.includes(name)), () => []);
+        const known = new Known(
+            async (files) => files.map(({ name }) => here.includes(name)),
+            () => [],
+        );
         return new Uploads({ tus, hashers, known, memory: new Memory(storage) });
     };
     return { tus, hashers, storage, open, uploads: open() };
@@ -279,6 +283,17 @@ test("a pause ends a try, and the next one goes on", async () => {
     };
     await assert.rejects(send(uploads, item, () => {}, abort.signal));
     tus.append = append;
+    await send(uploads, item);
+    assert.equal(hashers.bytes, FILM.length);
+});
+
+test("a pause ends reading, too, and nothing is read again afterwards", async () => {
+    const { hashers, uploads } = rig({ here: ["film.mp4"] });
+    const item = chosen(FILM);
+    const abort = new AbortController();
+    const report = ({ step }) => step === "checking" && abort.abort();
+    await assert.rejects(send(uploads, item, report, abort.signal), { name: "AbortError" });
+    assert.equal(hashers.bytes, SLICE);
     await send(uploads, item);
     assert.equal(hashers.bytes, FILM.length);
 });

@@ -41,12 +41,33 @@ test("the first language that is spoken here is chosen", () => {
 test("sizes are in powers of 1000, with as many digits as somebody reads", () => {
     const { size } = speak("en");
     const written = [0, 999, 1_000, 1_049, 99_949, 99_951, 999_949, 999_950, 12_345_678, 4_200_000_000, 7e15].map(size);
-    assert.deepEqual(written, ["0 B", "999 B", "1 kB", "1 kB", "99.9 kB", "100 kB", "1 MB", "1 MB", "12.3 MB", "4.2 GB", "7,000 TB"]);
+    assert.deepEqual(written, [
+        "0 B",
+        "999 B",
+        "1 kB",
+        "1 kB",
+        "99.9 kB",
+        "100 kB",
+        "1 MB",
+        "1 MB",
+        "12.3 MB",
+        "4.2 GB",
+        "7,000 TB",
+    ]);
 });
 
 test("times have two figures at most", () => {
     const { time } = speak("en");
-    assert.deepEqual([0, 59.4, 59.6, 75, 600, 3_599, 3_600, 5_400].map(time), ["0 sec", "59 sec", "1 min", "1 min 15 sec", "10 min", "1 hr", "1 hr", "1 hr 30 min"]);
+    assert.deepEqual([0, 59.4, 59.6, 75, 600, 3_599, 3_600, 5_400].map(time), [
+        "0 sec",
+        "59 sec",
+        "1 min",
+        "1 min 15 sec",
+        "10 min",
+        "1 hr",
+        "1 hr",
+        "1 hr 30 min",
+    ]);
     assert.equal(speak("zh-Hans").time(75), "1分钟 15秒");
 });
 

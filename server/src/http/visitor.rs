@@ -8,7 +8,7 @@
 use std::time::SystemTime;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
-use ferry_proto::{Algorithm, Code, Fingerprint, Secret, escape};
+use ferry_proto::{Algorithm, Code, Fingerprint, Secret};
 use ferry_store::Ledger;
 use hyper::{HeaderMap, Method, Response, StatusCode, header};
 use serde::Deserialize;
@@ -254,7 +254,7 @@ pub(super) async fn told(web: &Web, visitor: &Visitor) -> Result<Response<Body>,
         "server": web.house.name,
         "version": env!("CARGO_PKG_VERSION"),
         "client": name,
-        "folder": grant.folder.as_ref().map(|folder| escape::bytes(folder.as_bytes()).to_string()),
+        "folder": grant.folder.as_ref().map(|folder| String::from_utf8_lossy(folder.as_bytes()).into_owned()),
         "may": { "put": grant.put, "get": grant.get, "list": grant.list, "overwrite": grant.overwrite },
         "max_file": web.house.settings.borrow().max_file,
         "quota": grant.quota,

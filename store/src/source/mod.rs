@@ -255,6 +255,11 @@ impl Item {
         Ok(())
     }
 
+    /// Sends it elsewhere, without the folders around it: they do not wait for it any more.
+    pub fn file_at(self, path: RelPath) -> Self {
+        Item { path, folder: None, ..self }
+    }
+
     /// What a store knows this version by.
     pub fn stamp(&self) -> Stamp {
         self.identity.stamp(self.kind == Kind::Folder)
@@ -391,6 +396,13 @@ impl Source {
     /// What has become of it since it had this identity.
     pub fn change_since(&self, identity: &Identity) -> io::Result<Change> {
         Ok(identity.change(&Identity::of(&self.file.metadata()?)))
+    }
+}
+
+impl Seek for Source {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.position = self.file.seek(to)?;
+        Ok(self.position)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod client;
 mod fake_server;
+mod network;
 mod peer;
 mod process;
 mod proxy;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 pub(crate) use self::{
     client::{Client, Ferry},
     fake_server::FakeServer,
+    network::{Avahi, Network},
     peer::{Peer, hello},
     process::{
         Outcome, Running, bare, example, is_root, left_out, may_trace, run, start, without_privileges,

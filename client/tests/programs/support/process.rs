@@ -156,6 +156,12 @@ impl Running {
         self.stdout.lines()
     }
 
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> usize {
+        let tasks = Path::new("/proc").join(self.child.id().to_string()).join("task");
+        std::fs::read_dir(tasks).map_or(0, Iterator::count)
+    }
+
     pub(crate) fn has_ended(&mut self) -> bool {
         ended(&mut self.child).is_some()
     }

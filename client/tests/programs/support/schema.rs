@@ -6,11 +6,13 @@ use jsonschema::Validator;
 use serde_json::{Value, json};
 
 /// The definitions for the lines of each command.
-const COMMANDS: [(&str, &str); 7] = [
+const COMMANDS: [(&str, &str); 9] = [
     ("send", "transfer"),
     ("get", "transfer"),
     ("ls", "listing"),
     ("verify", "comparison"),
+    ("discover", "discovered"),
+    ("doctor", "finding"),
     ("clients", "client"),
     ("log", "arrival"),
     ("scrub", "scrubbed"),

@@ -37,7 +37,7 @@ pub(crate) struct Setup {
     root: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
-    wrapper: Vec<&'static str>,
+    wrapper: Vec<String>,
     listen: SocketAddr,
     /// Where browsers are served, if they are.
     web: Option<SocketAddr>,
@@ -67,8 +67,8 @@ impl Setup {
     }
 
     /// Starts it behind these words, which must `exec` what follows them.
-    pub(crate) fn wrapped(mut self, wrapper: &[&'static str]) -> Self {
-        self.wrapper = wrapper.to_vec();
+    pub(crate) fn wrapped(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -121,7 +121,8 @@ impl Setup {
     }
 
     fn command(&self) -> Command {
-        let mut command = bare(&self.wrapper, "ferryd");
+        let wrapper: Vec<&str> = self.wrapper.iter().map(String::as_str).collect();
+        let mut command = bare(&wrapper, "ferryd");
         command.args(["serve", "--root"]).arg(&self.root).args(&self.arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
@@ -374,6 +375,12 @@ impl Server {
     pub(crate) fn restart_elsewhere(&mut self) {
         self.kill();
         self.launch(FREE_PORT);
+    }
+
+    /// Kills it if it runs, and starts it on the same folder and this address.
+    pub(crate) fn restart_at(&mut self, address: SocketAddr) {
+        self.kill();
+        self.launch(address);
     }
 
     /// With other arguments from the next start on.

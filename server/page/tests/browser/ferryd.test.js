@@ -10,6 +10,7 @@ import { join, relative } from "node:path";
 import { createInterface } from "node:readline";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 
+import { POLICY } from "../mock.js";
 import { board, DESKTOP, drop, Folder, launch, open, outcome, PHONE } from "./support.js";
 
 const HOUSE = join(import.meta.dirname, "../../../..");
@@ -27,8 +28,11 @@ class Ferryd {
     web = "127.0.0.1:0";
 
     async start() {
-        const args = ["serve", "--root", this.root, "--listen", "127.0.0.1:0", "--web", this.web, "--no-announce"];
-        this.process = spawn(FERRYD, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, RUST_BACKTRACE: "1" } });
+        const args = ["serve", "--root", this.root, "--listen", "127.0.0.1:0", "--web", this.web];
+        this.process = spawn(FERRYD, args, {
+            stdio: ["ignore", "pipe", "pipe"],
+            env: { ...process.env, RUST_BACKTRACE: "1" },
+        });
         this.log = "";
         this.process.stderr.on("data", (data) => (this.log += data));
         this.exited = new Promise((done) => this.process.once("exit", done));
@@ -44,7 +48,10 @@ class Ferryd {
     }
 
     invite(...options) {
-        const link = execFileSync(FERRYD, ["invite", "--root", this.root, "--web", ...options], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+        const link = execFileSync(FERRYD, ["invite", "--root", this.root, "--web", ...options], {
+            encoding: "utf8",
+            stdio: ["ignore", "pipe", "ignore"],
+        }).trim();
         return `${this.url}/${new URL(link).hash}`;
     }
 
@@ -57,8 +64,12 @@ class Ferryd {
     files() {
         const all = readdirSync(this.root, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
         const paths = all.map(({ parentPath, path, name }) => join(parentPath ?? path, name));
-        const names = paths.map((path) => [relative(this.root, path), path]).filter(([name]) => !name.startsWith(".ferry/"));
-        return new Map(names.map(([name, path]) => [name, createHash("sha256").update(readFileSync(path)).digest("hex")]));
+        const names = paths
+            .map((path) => [relative(this.root, path), path])
+            .filter(([name]) => !name.startsWith(".ferry/"));
+        return new Map(
+            names.map(([name, path]) => [name, createHash("sha256").update(readFileSync(path)).digest("hex")]),
+        );
     }
 }
 
@@ -81,7 +92,11 @@ const plain = (map) => Object.fromEntries([...map].sort());
 /** A request by somebody who is no browser, with whatever headers he likes. */
 function ask(method, path, headers = {}, body = "") {
     return new Promise((done, fail) => {
-        const options = { method, headers: { ...headers, "Content-Length": Buffer.byteLength(body) }, rejectUnauthorized: false };
+        const options = {
+            method,
+            headers: { ...headers, "Content-Length": Buffer.byteLength(body) },
+            rejectUnauthorized: false,
+        };
         request(`${ferryd.url}${path}`, options, (response) => {
             response.resume().on("end", () => done(response));
         })
@@ -90,22 +105,28 @@ function ask(method, path, headers = {}, body = "") {
     });
 }
 
-test("promise_3_fifty_photos_that_are_dropped_arrive_though_ferryd_is_killed_in_the_middle", { timeout: 180_000 }, async () => {
-    for (let i = 0; i < 50; i++) folder.add(`photos/IMG_${i}.jpg`, 1_000_000 + i);
-    const { page, calm, shot } = await open(browser, ferryd.url, DESKTOP, { unanswered: true });
-    await board(page, ferryd.invite());
-    await drop(page, [join(folder.path, "photos")]);
-    await page.waitForFunction(() => document.querySelectorAll(".row.sent").length > 0 || document.querySelector("#all").value > 0.1);
-    await ferryd.kill();
-    await page.locator("#state.bad").waitFor();
-    await shot("ferryd-killed");
-    assert.ok(ferryd.files().size < 50, "it was killed in the middle");
-    await ferryd.start();
-    assert.match(await outcome(page), /Everything has arrived/);
-    await shot("ferryd-arrived");
-    assert.deepEqual(plain(ferryd.files()), plain(folder.digests));
-    await calm();
-});
+test(
+    "promise_3_fifty_photos_that_are_dropped_arrive_though_ferryd_is_killed_in_the_middle",
+    { timeout: 180_000 },
+    async () => {
+        for (let i = 0; i < 50; i++) folder.add(`photos/IMG_${i}.jpg`, 1_000_000 + i);
+        const { page, calm, shot } = await open(browser, ferryd.url, DESKTOP, { unanswered: true });
+        await board(page, ferryd.invite());
+        await drop(page, [join(folder.path, "photos")]);
+        await page.waitForFunction(
+            () => document.querySelectorAll(".row.sent").length > 0 || document.querySelector("#all").value > 0.1,
+        );
+        await ferryd.kill();
+        await page.locator("#state.bad").waitFor();
+        await shot("ferryd-killed");
+        assert.ok(ferryd.files().size < 50, "it was killed in the middle");
+        await ferryd.start();
+        assert.match(await outcome(page), /Everything has arrived/);
+        await shot("ferryd-arrived");
+        assert.deepEqual(plain(ferryd.files()), plain(folder.digests));
+        await calm();
+    },
+);
 
 test("promise_3_a_film_goes_on_from_its_checkpoint_after_a_restart_and_a_reload", { timeout: 180_000 }, async () => {
     // More than one checkpoint, which are 32 MiB apart.
@@ -115,9 +136,8 @@ test("promise_3_a_film_goes_on_from_its_checkpoint_after_a_restart_and_a_reload"
     await page.locator("#files-input").setInputFiles([film]);
     await page.waitForFunction(() => document.querySelector("#all").value > 0.5);
     await ferryd.kill();
-    await page.reload();
     await ferryd.start();
-    await page.goto(ferryd.url);
+    await page.reload();
     await page.locator("#sending").waitFor();
     const offsets = [];
     page.on("request", (request) => {
@@ -138,14 +158,21 @@ test("what is there is recognised, and what has its name without being it is kep
     await outcome(page);
     await page.locator("#tidy").tap();
     let sent = 0;
-    page.on("request", (request) => (sent += /^(PATCH|POST)$/.test(request.method()) && request.url().includes("/uploads") ? (request.postDataBuffer()?.length ?? 0) : 0));
+    page.on(
+        "request",
+        (request) =>
+            (sent +=
+                /^(PATCH|POST)$/.test(request.method()) && request.url().includes("/uploads")
+                    ? (request.postDataBuffer()?.length ?? 0)
+                    : 0),
+    );
     await page.locator("#files-input").setInputFiles([photo, film]);
     await page.waitForFunction(() => document.querySelector("#told").textContent.includes("已存在 2"));
     assert.equal(sent, 0);
     // Another photo of the same name, as cameras make them.
     const other = new Folder();
     await page.locator("#files-input").setInputFiles([other.add("a.jpg", 100_000)]);
-    await outcome(page);
+    await page.waitForFunction(() => document.querySelector("#told").textContent.includes("发送 1"));
     assert.equal(ferryd.files().size, 3);
     assert.equal(ferryd.files().get("a (2).jpg"), other.digests.get("a.jpg"));
     other.remove();
@@ -169,22 +196,51 @@ test("revoked in the middle: it is said, nothing fails, and a new invite goes on
 
 test("hostile_15_a_page_of_somebody_else_changes_nothing", async () => {
     const { page, context, calm } = await open(browser, ferryd.url);
+    for (const path of ["/", "/page/page.js", "/page/hasher.js"]) {
+        const { headers } = await ask("GET", path);
+        assert.equal(headers["content-security-policy"], POLICY, path);
+        assert.equal(headers["x-content-type-options"], "nosniff", path);
+    }
     await board(page, ferryd.invite());
     const [cookie] = await context.cookies();
-    assert.deepEqual([cookie.name, cookie.httpOnly, cookie.secure, cookie.sameSite, cookie.path], ["__Host-ferry", true, true, "Strict", "/"]);
+    assert.deepEqual(
+        [cookie.name, cookie.httpOnly, cookie.secure, cookie.sameSite, cookie.path],
+        ["__Host-ferry", true, true, "Strict", "/"],
+    );
 
     // Even with the cookie, which browsers do not send from elsewhere.
-    const upload = { Cookie: `${cookie.name}=${cookie.value}`, "Tus-Resumable": "1.0.0", "Upload-Length": "0", "Upload-Metadata": "filename eA==" };
-    for (const origin of [{}, { Origin: "https://evil.example" }, { Origin: "null" }, { Origin: ferryd.url.replace("https", "http") }]) {
+    const upload = {
+        Cookie: `${cookie.name}=${cookie.value}`,
+        "Tus-Resumable": "1.0.0",
+        "Upload-Length": "0",
+        "Upload-Metadata": "filename eA==",
+    };
+    for (const origin of [
+        {},
+        { Origin: "https://evil.example" },
+        { Origin: "null" },
+        { Origin: ferryd.url.replace("https", "http") },
+    ]) {
         assert.equal((await ask("POST", "/uploads", { ...upload, ...origin })).statusCode, 403, JSON.stringify(origin));
-        assert.equal((await ask("DELETE", "/session", { ...upload, ...origin })).statusCode, 403, JSON.stringify(origin));
+        assert.equal(
+            (await ask("DELETE", "/session", { ...upload, ...origin })).statusCode,
+            403,
+            JSON.stringify(origin),
+        );
     }
     assert.equal(ferryd.files().size, 0);
-    assert.equal((await ask("POST", "/uploads", { ...upload, Origin: ferryd.url })).statusCode, 201, "its own page may");
+    assert.equal(
+        (await ask("POST", "/uploads", { ...upload, Origin: ferryd.url })).statusCode,
+        201,
+        "its own page may",
+    );
 
     // A form of another page, in the same browser. It may not even show this one within its own.
     const evil = await context.newPage();
-    await evil.setContent(`<iframe src="${ferryd.url}/"></iframe><form method="post" action="${ferryd.url}/uploads" target="_self"><button>free photos</button></form>`);
+    await evil.setContent(
+        `<iframe src="${ferryd.url}/"></iframe><form method="post" action="${ferryd.url}/uploads" target="_self"><button>free photos</button></form>`,
+    );
+    assert.equal(await evil.frames()[1].locator("main").count(), 0, "it is in nobody's frame");
     const answered = evil.waitForResponse((response) => response.url().endsWith("/uploads"));
     await evil.locator("button").click();
     assert.ok((await answered).status() >= 400);
@@ -195,7 +251,9 @@ test("hostile_15_a_page_of_somebody_else_changes_nothing", async () => {
 test("hostile_15_a_session_is_made_by_the_server_and_cannot_be_brought_along", async () => {
     const context = await browser.newContext({ ...DESKTOP, ignoreHTTPSErrors: true });
     const brought = "0".repeat(64);
-    await context.addCookies([{ name: "__Host-ferry", value: brought, url: ferryd.url, secure: true, httpOnly: true, sameSite: "Strict" }]);
+    await context.addCookies([
+        { name: "__Host-ferry", value: brought, url: ferryd.url, secure: true, httpOnly: true, sameSite: "Strict" },
+    ]);
     const { page, calm } = await open(browser, ferryd.url, DESKTOP, { context, unanswered: true });
     await page.locator("#gate").waitFor();
     await board(page, ferryd.invite());
@@ -212,20 +270,37 @@ test("hostile_15_a_session_is_made_by_the_server_and_cannot_be_brought_along", a
 });
 
 test("hostile_05_names_are_text_on_the_page_and_verbatim_on_the_disk", async () => {
-    const names = ["<img src=x onerror=alert(1)>.jpg", "\u202egpj.exe", "a\nb.txt", "100%.jpg", "%2e%2e%2fx", "?#&=+ é 照片.jpg", "..."];
+    const names = [
+        "<img src=x onerror=alert(1)>.jpg",
+        "\u202egpj.exe",
+        "a\nb.txt",
+        "100%.jpg",
+        "%2e%2e%2fx",
+        "?#&=+ é 照片.jpg",
+        "...",
+    ];
     for (const name of names) folder.add(name, 500);
     const { page, calm, shot } = await open(browser, ferryd.url);
-    await board(page, ferryd.invite("--path", "up load", "--name", "<b>x</b>"));
+    await board(page, ferryd.invite("--path", "up load"));
     // A browser makes what it likes of a line feed in a file's name; the page takes it as it comes.
-    await page.evaluate(async (files) => {
-        const transfer = new DataTransfer();
-        for (const [name, bytes] of files) transfer.items.add(new File([Uint8Array.from(bytes)], name, { lastModified: 1_700_000_000_000 }));
-        document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
-    }, names.map((name) => [name, [...readFileSync(join(folder.path, name))]]));
+    await page.evaluate(
+        async (files) => {
+            const transfer = new DataTransfer();
+            for (const [name, bytes] of files)
+                transfer.items.add(new File([Uint8Array.from(bytes)], name, { lastModified: 1_700_000_000_000 }));
+            document.body.dispatchEvent(
+                new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }),
+            );
+        },
+        names.map((name) => [name, [...readFileSync(join(folder.path, name))]]),
+    );
     assert.match(await outcome(page), /Everything has arrived/);
     await shot("ferryd-names");
     assert.equal(await page.locator("main img[src='x'], b").count(), 0);
-    assert.deepEqual(plain(ferryd.files()), plain(new Map([...folder.digests].map(([name, digest]) => [`up load/${name}`, digest]))));
+    assert.deepEqual(
+        plain(ferryd.files()),
+        plain(new Map([...folder.digests].map(([name, digest]) => [`up load/${name}`, digest]))),
+    );
     const { mtimeMs } = statSync(join(ferryd.root, "up load", "100%.jpg"));
     assert.equal(mtimeMs, 1_700_000_000_000);
     await calm();

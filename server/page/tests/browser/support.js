@@ -11,11 +11,26 @@ import { chromium } from "playwright-core";
 /** Debian's. As root it needs to be told that there is no sandbox for it. */
 const CHROMIUM = {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+    args: [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ],
 };
 
 export const DESKTOP = { viewport: { width: 1280, height: 900 }, locale: "en-US" };
-export const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true, locale: "zh-CN", colorScheme: "dark" };
+export const PHONE = {
+    viewport: { width: 390, height: 844 },
+    deviceScaleFactor: 2,
+    isMobile: true,
+    hasTouch: true,
+    locale: "zh-CN",
+    colorScheme: "dark",
+};
 
 /** Where pictures of the page are put, if somebody wants to look at them. */
 const SHOTS = process.env.FERRY_SHOTS;
@@ -39,7 +54,8 @@ export async function open(browser, url, look = DESKTOP, { unanswered = false, c
         dialog.accept();
     });
     page.on("request", (request) => {
-        if (!request.url().startsWith(`${new URL(url).origin}/`) && !request.url().startsWith("blob:")) amiss.push(`a request to ${request.url()}`);
+        if (!request.url().startsWith(`${new URL(url).origin}/`) && !request.url().startsWith("blob:"))
+            amiss.push(`a request to ${request.url()}`);
     });
     await page.goto(url);
     const calm = async () => {
@@ -59,9 +75,9 @@ export async function board(page, link) {
     await page.locator("#sending").waitFor();
 }
 
-/** Waits until nothing is left to be done, and answers with what the page says of it. */
+/** Waits until nothing is left to be done, however slow the machine, and answers with what the page says of it. */
 export async function outcome(page) {
-    await page.locator("#outcome").waitFor({ timeout: 120_000 });
+    await page.locator("#outcome").waitFor({ timeout: 600_000 });
     return page.locator("#outcome").innerText();
 }
 

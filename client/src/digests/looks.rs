@@ -1,0 +1,42 @@
+//! What a look into pictures has shown.
+
+use ferry_store::source::Identity;
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// What was wrong with it, if it was looked into and is still the same.
+pub(super) fn find(db: &Connection, identity: &Identity) -> rusqlite::Result<Option<Option<String>>> {
+    db.prepare_cached(
+        "SELECT flaw FROM looks WHERE device = ?1 AND inode = ?2 AND size = ?3 AND modified_s = ?4 AND modified_ns = ?5
+         AND changed_s = ?6 AND changed_ns = ?7",
+    )?
+    .query_row(
+        params![
+            identity.device as i64,
+            identity.inode as i64,
+            identity.size as i64,
+            identity.modified.seconds(),
+            identity.modified.nanos(),
+            identity.changed.seconds(),
+            identity.changed.nanos(),
+        ],
+        |row| row.get(0),
+    )
+    .optional()
+}
+
+/// Keeps what was wrong with it, or that nothing was.
+pub(super) fn keep(db: &Connection, identity: &Identity, flaw: Option<&str>) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO looks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(
+        params![
+            identity.device as i64,
+            identity.inode as i64,
+            identity.size as i64,
+            identity.modified.seconds(),
+            identity.modified.nanos(),
+            identity.changed.seconds(),
+            identity.changed.nanos(),
+            flaw,
+        ],
+    )?;
+    Ok(())
+}
