@@ -346,8 +346,13 @@ impl Line {
                 None if chunked => self.chunks()?,
                 None => {
                     let mut rest = std::mem::take(&mut self.ahead);
-                    self.stream.read_to_end(&mut rest)?;
-                    rest
+                    let mut buffer = [0; 16 * 1024];
+                    loop {
+                        match self.read(&mut buffer)? {
+                            0 => break rest,
+                            read => rest.extend_from_slice(&buffer[..read]),
+                        }
+                    }
                 }
             };
             return Ok(reply);
@@ -405,7 +410,7 @@ impl Line {
 
     fn more(&mut self) -> io::Result<()> {
         let mut buffer = [0; 16 * 1024];
-        match self.stream.read(&mut buffer)? {
+        match self.read(&mut buffer)? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             read => {
                 self.ahead.extend_from_slice(&buffer[..read]);
@@ -414,11 +419,27 @@ impl Line {
         }
     }
 
+    /// What the server said before it hung up can be read, even if it takes nothing any more.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let StreamOwned { conn, sock } = &mut self.stream;
+        loop {
+            match conn.reader().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+            if conn.wants_write() {
+                let _ = conn.write_tls(sock);
+            }
+            conn.read_tls(sock)?;
+            conn.process_new_packets().map_err(io::Error::other)?;
+        }
+    }
+
     /// Waits for the connection's end, and takes no notice of what comes before it.
     pub(crate) fn ends(mut self) {
         let mut buffer = [0; 16 * 1024];
         loop {
-            match self.stream.read(&mut buffer) {
+            match self.read(&mut buffer) {
                 Ok(0) => return,
                 Ok(_) => {}
                 Err(error) => {
