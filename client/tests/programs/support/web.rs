@@ -199,7 +199,9 @@ fn secret_of(link: &str) -> String {
 /// The path of a file in URLs.
 pub(crate) fn file(name: impl AsRef<[u8]>) -> String {
     let encode = |&byte: &u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => char::from(byte).to_string(),
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
         other => format!("%{other:02x}"),
     };
     format!("/files/{}", name.as_ref().iter().map(encode).collect::<String>())

@@ -156,7 +156,7 @@ fn hostile_02_odd_names_are_honest_and_stay_what_they_are() {
         let encoded = file(last).to_uppercase();
         let encoded = encoded.strip_prefix("/FILES/").unwrap();
         let told = disposition.split("filename*=UTF-8''").nth(1).unwrap().to_uppercase();
-        assert_eq!(told.replace('~', "%7E"), encoded);
+        assert_eq!(told, encoded);
         // So does its folder's list, which is text in JSON and nothing that could be run.
         let folder = name
             .iter()
@@ -167,7 +167,7 @@ fn hostile_02_odd_names_are_honest_and_stay_what_they_are() {
         assert!(!reply.body.iter().any(|&b| b < 0x20), "{reply:?}");
         let listed = reply.json()["files"].as_array().unwrap().clone();
         let url = |listed: &serde_json::Value| listed["url"].as_str().unwrap().to_uppercase();
-        assert!(listed.iter().any(|listed| url(listed).replace('~', "%7E") == encoded), "{listed:?}");
+        assert!(listed.iter().any(|listed| url(listed) == encoded), "{listed:?}");
         fs::remove_file(&path).unwrap();
         // And by the other way in.
         let upload = visitor.created(name, bytes.len() as u64);

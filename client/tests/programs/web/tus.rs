@@ -110,7 +110,8 @@ fn promise_3_what_is_cut_in_the_middle_goes_on_at_what_had_arrived() {
     let (server, visitor) = started();
     let proxy = Proxy::to(server.web());
     let far = visitor.by(proxy.address());
-    let bytes = noise(8 * MIB, 1);
+    // Long enough to be seen in staging.
+    let bytes = noise(40 * MIB, 1);
     let upload = far.created("file", bytes.len() as u64);
     let mut here = 0;
     for round in 0..3 {
