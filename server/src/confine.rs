@@ -7,7 +7,7 @@
 //! addresses (netlink), the time of log lines (UTC), and whatever is open already. What fails, and may: the numbers of
 //! lines in the backtrace of a panic.
 
-use std::{fmt, path::Path};
+use std::{fmt, fs, path::Path};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, PathBeneath, PathFd,
@@ -68,12 +68,13 @@ pub(crate) fn apply(config: &Config) -> Result<Confinement, ConfineError> {
         .create()?
         .add_rule(PathBeneath::new(PathFd::new(&config.root)?, SAVE))?
         .add_rule(PathBeneath::new(PathFd::new(&config.state)?, SAVE))?;
-    for folder in
-        config.web_files.iter().flat_map(|files| [&files.certificate, &files.key]).filter_map(|f| f.parent())
-    {
-        // Whoever renews a certificate puts another file in its place.
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        rules = rules.add_rule(PathBeneath::new(PathFd::new(folder)?, AccessFs::ReadFile))?;
+    for file in config.web_files.iter().flat_map(|files| [&files.certificate, &files.key]) {
+        // Whoever renews a certificate puts another file in its place; or, where it is a link, beside what that leads to.
+        let real = fs::canonicalize(file).unwrap_or_default();
+        for folder in [file, &real].into_iter().filter_map(|file| file.parent()) {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            rules = rules.add_rule(PathBeneath::new(PathFd::new(folder)?, AccessFs::ReadFile))?;
+        }
     }
     for file in config.file.as_deref().into_iter().chain([Path::new(RANDOM)]) {
         // What was not there, or went after it was read, needs no rule.

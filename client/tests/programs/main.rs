@@ -56,3 +56,4 @@ mod support;
 mod telling;
 mod trust;
 mod watching;
+mod web;

@@ -91,7 +91,8 @@ pub(super) async fn get(
             // Of a part nothing can be proved, of a whole it can.
             let proof = digest.filter(|_| status == StatusCode::OK);
             let journal = Journal::of(&client.name, &web.house.counts);
-            let reading = Reading::new(source, first, length, proof, (journal, path.clone()), share);
+            let reading =
+                Reading::new(source, first, length, proof, (journal, path.clone()), web.stays(client), share);
             let mut response = Response::new(Body::new(reading));
             answer::put(&mut response, header::CONTENT_LENGTH, &length.to_string());
             response
@@ -231,8 +232,7 @@ fn describe(response: &mut Response<Body>, path: &RelPath, is_download: bool) {
     let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b" .-_()".contains(b);
     let plain: String = path.name().iter().map(|b| if is_plain(b) { char::from(*b) } else { '_' }).collect();
     // RFC 6266: the first form for who does not know the second, which says the name itself.
-    let name = path.with_name(path.name()).ok().and_then(|path| RelPath::new(path.name()).ok());
-    let whole = name.as_ref().map(url::encode).unwrap_or_default();
+    let whole = url::encode_bytes(path.name());
     let disposition = format!("{how}; filename=\"{plain}\"; filename*=UTF-8''{whole}");
     answer::put(response, header::CONTENT_DISPOSITION, &disposition);
 }
@@ -251,6 +251,8 @@ struct Reading {
     left: u64,
     /// Whom it is given to, and what.
     journal: (Journal, RelPath),
+    /// Whether it may still be given.
+    may_go_on: Box<dyn Fn() -> bool + Send>,
     _share: Share,
 }
 
@@ -269,6 +271,7 @@ impl Reading {
         length: u64,
         digest: Option<Digest>,
         journal: (Journal, RelPath),
+        may_go_on: impl Fn() -> bool + Send + 'static,
         share: Share,
     ) -> Self {
         let opened = source.identity();
@@ -276,7 +279,14 @@ impl Reading {
         // Nothing is read before it is asked for, so what fails here fails there again.
         let _ = source.go_to(first);
         let state = State { source, opened, left: length, proof };
-        Reading { at_rest: Some(Box::new(state)), reading: None, left: length, journal, _share: share }
+        Reading {
+            at_rest: Some(Box::new(state)),
+            reading: None,
+            left: length,
+            journal,
+            may_go_on: Box::new(may_go_on),
+            _share: share,
+        }
     }
 }
 
@@ -317,6 +327,11 @@ impl HttpBody for Reading {
         if let Some(mut state) = self.at_rest.take() {
             if state.left == 0 {
                 return Poll::Ready(None);
+            }
+            if !(self.may_go_on)() {
+                let (journal, path) = &self.journal;
+                journal.could_not_give(path, Code::NotAllowed, "its client may not have it any more");
+                return Poll::Ready(Some(Err(ErrorKind::PermissionDenied.into())));
             }
             self.reading = Some(spawn_blocking(move || {
                 let read = state.read();

@@ -204,6 +204,15 @@ impl Sink {
         done.await.map_err(|_| Refusal::internal())
     }
 
+    /// Removes what has come of the body.
+    pub(super) async fn abandon(self) -> Result<(), Refusal> {
+        let abandon = |upload: &mut Upload<LocalStore>| {
+            upload.abandon();
+            Ok(())
+        };
+        self.with(abandon).await.map(drop)
+    }
+
     /// Bytes that have come so far.
     pub(super) fn length(&self) -> u64 {
         self.upload.as_deref().map_or(0, Upload::length)
@@ -295,6 +304,8 @@ pub(super) async fn take_in(
                 writing = None;
                 let (sink, appended) = written.map_err(|_| Refusal::internal())?;
                 if let Err(outcome) = appended {
+                    // Its sender was given leave to send all of it, and is to hear the reason.
+                    drain(body).await;
                     return Ok((sink, Err(Stopped::Failed(outcome))));
                 }
                 free = Some(sink);

@@ -67,7 +67,10 @@ impl Connection {
         if seat.as_ref().is_none_or(|seat| seat.client() != client) {
             *seat = web.seats.take(client, web.house.settings.borrow().max_connections);
         }
-        self.known.notify_one();
+        // Without one it stays at the door, where others may need its place.
+        if seat.is_some() {
+            self.known.notify_one();
+        }
         seat.is_some()
     }
 }

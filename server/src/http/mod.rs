@@ -40,7 +40,7 @@ use self::{
 };
 pub(crate) use self::{certificate::Certificate, listen::run};
 use crate::{
-    catalogue::{ClientId, GrantId, Standing},
+    catalogue::{Client, ClientId, GrantId, Standing},
     gallery::Gallery,
     session::Sessions,
     shares::Shares,
@@ -107,10 +107,10 @@ impl Web {
             if status.is_client_error() || status.is_server_error() {
                 let (address, method) = (connection.address, &parts.method);
                 tracing::debug!(%address, %method, %status, "a web request was refused");
-                // Who waits for leave to send is not given it.
-                if !parts.headers.contains_key(header::EXPECT) {
-                    intake::drain(&mut body).await;
-                }
+            }
+            // Who waits for leave to send is not given it.
+            if !parts.headers.contains_key(header::EXPECT) {
+                intake::drain(&mut body).await;
             }
             response
         });
@@ -170,10 +170,18 @@ impl Web {
         }
     }
 
+    /// Whether a client may go on with what its grant allowed when it began.
+    fn stays(&self, client: &Client) -> impl Fn() -> bool + Send + use<> {
+        let (standings, id, grant) = (self.house.standings.clone(), client.id, client.grant_id);
+        move || !standings.borrow().get(&id).is_some_and(|now| now.shut_out.is_some() || now.grant > grant)
+    }
+
     async fn route(&self, parts: &Parts, body: &mut Incoming, visitor: &Visitor, cut: &Cut) -> Answer {
         let (method, headers, client) = (&parts.method, &parts.headers, &visitor.client);
         let path = parts.uri.path();
-        let (first, rest) = path[1..].split_at(path[1..].find('/').unwrap_or(path.len() - 1));
+        // `*` and what `CONNECT` names have none.
+        let path = path.strip_prefix('/').ok_or_else(Refusal::not_found)?;
+        let (first, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
         match first {
             "session" if rest.is_empty() => match *method {
                 Method::GET => visitor::told(self, visitor).await,

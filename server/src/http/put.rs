@@ -85,8 +85,10 @@ async fn store(
             waiting.fail(failed.clone());
             Err(failed.into())
         }
-        (_, Err(Stopped::Cut)) => {
+        (sink, Err(Stopped::Cut)) => {
             waiting.end();
+            // A file that is put is put whole: nobody would go on with a part of it.
+            sink.abandon().await?;
             Err(intake::cut())
         }
     }

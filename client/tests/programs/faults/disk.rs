@@ -9,13 +9,13 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::support::{Setup, bare, left_out, run};
+use crate::support::{Server, Setup, Visitor, bare, left_out, run};
 
 /// Mounts `$2` with the options `$1`, says so, and keeps the namespace until its standard input ends.
 const MOUNT: &str = r#"mount -t tmpfs -o "$1" tmpfs "$2" && echo mounted && exec cat"#;
 
 /// See the module. It exists for the programs that are started in it, and nowhere else.
-pub(super) struct Disk {
+pub(crate) struct Disk {
     holder: Child,
     folder: TempDir,
     enter: &'static [&'static str],
@@ -23,7 +23,7 @@ pub(super) struct Disk {
 
 impl Disk {
     /// With these options of tmpfs. `None` where a user may not mount anything; in CI that is a failure.
-    pub(super) fn mounted(options: &str) -> Option<Self> {
+    pub(crate) fn mounted(options: &str) -> Option<Self> {
         // Root itself may be in a container that allows one of the two.
         let ways = [(&["-Urm"][..], &["-U", "-m", "--preserve-credentials"][..]), (&["-m"], &["-m"])];
         let mut problems = String::new();
@@ -61,51 +61,58 @@ impl Disk {
     }
 
     /// A server that saves on it.
-    pub(super) fn setup(&self, setup: Setup) -> Setup {
+    pub(crate) fn setup(&self, setup: Setup) -> Setup {
         setup.root(self.folder.path().join("inbox")).wrapped(self.enter)
     }
 
     /// A server that saves elsewhere, and keeps its state on it.
-    pub(super) fn state_of(&self, setup: Setup) -> Setup {
+    pub(crate) fn state_of(&self, setup: Setup) -> Setup {
         setup.args(["--state".as_ref(), self.folder.path().as_os_str()]).wrapped(self.enter)
     }
 
     /// What a program is started with that sees it.
-    pub(super) fn enter(&self) -> &'static [&'static str] {
+    pub(crate) fn enter(&self) -> &'static [&'static str] {
         self.enter
     }
 
     /// The folder that the programs in it know it by.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
     /// The inbox of that server, from outside.
-    pub(super) fn inbox(&self) -> PathBuf {
+    pub(crate) fn inbox(&self) -> PathBuf {
         self.seen().join("inbox")
     }
 
     /// The file system, from outside.
-    pub(super) fn seen(&self) -> PathBuf {
+    pub(crate) fn seen(&self) -> PathBuf {
         let below = self.folder.path().strip_prefix("/").expect("the path of a temporary folder is absolute");
         Path::new("/proc").join(self.holder.id().to_string()).join("root").join(below)
     }
 
     /// A link to the server that saves on it.
-    pub(super) fn invite(&self) -> String {
+    pub(crate) fn invite(&self) -> String {
         let inbox = self.folder.path().join("inbox");
         self.invite_by(&["--root".as_ref(), inbox.as_os_str()])
     }
 
+    /// A browser that is signed in there.
+    pub(crate) fn visitor(&self, server: &Server) -> Visitor {
+        let inbox = self.folder.path().join("inbox");
+        let link = self.invite_by(&["--web".as_ref(), "--root".as_ref(), inbox.as_os_str()]);
+        Visitor::by_link(server, &link)
+    }
+
     /// A link to the server of which these arguments speak.
-    pub(super) fn invite_by(&self, arguments: &[&OsStr]) -> String {
+    pub(crate) fn invite_by(&self, arguments: &[&OsStr]) -> String {
         let mut command = bare(self.enter, "ferryd");
         command.arg("invite").args(arguments);
         run(command).code(0).stdout().trim_end().to_owned()
     }
 
     /// Gives it other options.
-    pub(super) fn remount(&self, options: &str) {
+    pub(crate) fn remount(&self, options: &str) {
         let mut command = Command::new(self.enter[0]);
         // With its source named, `mount` adds no options of its own that an ordinary user may not give.
         command.args(&self.enter[1..]).args(["mount", "-o", &format!("remount,{options}"), "tmpfs"]);

@@ -23,17 +23,18 @@ use rusqlite::Connection;
 use serde_json::Value;
 use tempfile::TempDir;
 
+pub(crate) use self::disk::Disk;
 use crate::support::Outcome;
 
 const MIB: u64 = 1024 * 1024;
 
 /// Whether there is time for everything.
-fn is_full() -> bool {
+pub(crate) fn is_full() -> bool {
     env::var("FERRY_TEST_FULL").is_ok_and(|value| value == "1")
 }
 
 /// Chance that can be replayed.
-fn chance(test: &str) -> fastrand::Rng {
+pub(crate) fn chance(test: &str) -> fastrand::Rng {
     let seed = match env::var("FERRY_TEST_SEED") {
         Ok(seed) => seed.parse().expect("FERRY_TEST_SEED is a number"),
         Err(_) => fastrand::u64(..),

@@ -10,6 +10,7 @@ mod proxy;
 pub(crate) mod schema;
 mod server;
 mod tree;
+pub(crate) mod web;
 mod wire;
 
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ pub(crate) use self::{
         NodeKind, Snapshot, assert_given_back, assert_same_contents, assert_same_file, assert_same_tree,
         digest, make_fifo, names, noise, set_mode, set_modified, snapshot, testdata, write,
     },
+    web::{Line, Reply, Visitor, base64, digest_header},
     wire::Wire,
 };
 

@@ -39,6 +39,8 @@ pub(crate) struct Setup {
     environment: Vec<(OsString, OsString)>,
     wrapper: Vec<String>,
     listen: SocketAddr,
+    /// Where browsers are served, if they are.
+    web: Option<SocketAddr>,
     passed: Option<OwnedFd>,
 }
 
@@ -76,6 +78,12 @@ impl Setup {
         self
     }
 
+    /// Serves browsers, too, on a free port.
+    pub(crate) fn web(mut self) -> Self {
+        self.web = Some(FREE_PORT);
+        self
+    }
+
     /// Passes this descriptor on to it, the way that a service manager does, and gives it no address to listen on.
     pub(crate) fn passed(mut self, listener: impl Into<OwnedFd>) -> Self {
         self.passed = Some(listener.into());
@@ -89,6 +97,7 @@ impl Setup {
             setup: self,
             log,
             address: listen,
+            web: None,
             child: None,
             fingerprint: OnceLock::new(),
             told: Arc::default(),
@@ -126,6 +135,8 @@ pub(crate) struct Server {
     setup: Setup,
     log: PathBuf,
     address: SocketAddr,
+    /// Where it has served browsers, once it has.
+    web: Option<SocketAddr>,
     child: Option<Child>,
     fingerprint: OnceLock<Fingerprint>,
     /// Lines of standard output since its last start.
@@ -149,6 +160,7 @@ impl Server {
             environment: Vec::new(),
             wrapper: Vec::new(),
             listen: FREE_PORT,
+            web: None,
             passed: None,
         }
     }
@@ -167,6 +179,11 @@ impl Server {
         let address =
             |line: &String| line.strip_prefix("listening on http://")?.strip_suffix("/metrics")?.parse().ok();
         eventually("a line that tells where the metrics are", || self.told().iter().find_map(address))
+    }
+
+    /// Where it serves browsers.
+    pub(crate) fn web(&self) -> SocketAddr {
+        self.web.expect("the server was set up to serve browsers")
     }
 
     /// The folder that it saves into.
@@ -202,6 +219,11 @@ impl Server {
         String::from_utf8_lossy(&fs::read(&self.log).expect("there is a log")).into_owned()
     }
 
+    /// Where that stands.
+    pub(crate) fn log_file(&self) -> &Path {
+        &self.log
+    }
+
     /// Waits for a line of the log with all of these words, and returns it.
     pub(crate) fn logged(&self, words: &[&str]) -> String {
         let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
@@ -213,6 +235,12 @@ impl Server {
     /// Files that it has open, connections and all.
     pub(crate) fn open_files(&self) -> usize {
         fs::read_dir(self.process("fd")).expect("a running process has a folder").count()
+    }
+
+    /// Whether it has this file open.
+    pub(crate) fn has_open(&self, file: &Path) -> bool {
+        let open = fs::read_dir(self.process("fd")).expect("a running process has a folder");
+        open.filter_map(Result::ok).any(|entry| fs::read_link(entry.path()).is_ok_and(|open| open == file))
     }
 
     /// The most memory that it has had at any time, in bytes.
@@ -372,6 +400,8 @@ impl Server {
         let log: File = log.expect("the log can be written");
         let mut command = self.setup.command();
         self.setup.give_listener(&mut command, listen);
+        let wanted = self.setup.web.map(|web| self.web.unwrap_or(web));
+        command.args(wanted.map(|web| format!("--web={web}")));
         command.stdout(Stdio::piped()).stderr(log);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = child.stdout.take().expect("standard output is piped");
@@ -383,15 +413,21 @@ impl Server {
             // Read to its end, so that the server never writes into a closed pipe.
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 if let Some(address) = line.strip_prefix("listening on ") {
-                    let _ = told.send(address.parse());
+                    let _ = told.send(address.to_owned());
                 }
                 lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         });
-        match addresses.recv_timeout(GIVE_UP) {
-            Ok(Ok(address)) => self.address = address,
-            other => panic!("the server does not listen ({other:?}):\n{}", self.log()),
-        }
+        let told = || match addresses.recv_timeout(GIVE_UP) {
+            Ok(address) => address,
+            Err(error) => panic!("the server does not listen ({error}):\n{}", self.log()),
+        };
+        let address = told().parse().expect("it is an address");
+        // That of the side for browsers comes after all others.
+        let urls = || told().strip_prefix("https://").map(str::to_owned);
+        let url = wanted.and_then(|_| std::iter::repeat_with(urls).find_map(|url| url));
+        self.address = address;
+        self.web = url.map(|address| address.parse().expect("it is an address"));
     }
 }
 
