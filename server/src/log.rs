@@ -82,26 +82,31 @@ impl Drop for Few {
 pub(crate) struct Journal {
     client: String,
     counts: Arc<Counts>,
-    failures: Few,
+    failures: Arc<Few>,
+}
+
+/// So many lines about files that fail.
+pub(crate) fn failures() -> Arc<Few> {
+    Arc::new(Few::new(FAILURES, "files that failed"))
 }
 
 impl Journal {
     /// Of one request.
     pub(crate) fn of(client: &str, counts: &Arc<Counts>) -> Self {
-        let failures = Few::new(FAILURES, "files that failed");
-        Journal { client: client.to_owned(), counts: counts.clone(), failures }
+        Self::among(client, counts, &failures())
     }
-}
 
-impl Journal {
+    /// Of one request that is a single file, among others.
+    pub(crate) fn among(client: &str, counts: &Arc<Counts>, failures: &Arc<Few>) -> Self {
+        Journal { client: client.to_owned(), counts: counts.clone(), failures: failures.clone() }
+    }
+
     /// Bytes of a body have come.
     pub(crate) fn came(&self, bytes: u64) {
         self.counts.received_bytes.add(bytes);
     }
-}
 
-/// Of files that the client has asked for.
-impl Journal {
+    /// The client has got something that it had asked for.
     pub(crate) fn gave(&self, kind: &Kind, path: &RelPath, bytes: u64, digest: Option<&Digest>) {
         let client = &self.client;
         self.counts.given.one(kind);
@@ -111,10 +116,12 @@ impl Journal {
         }
     }
 
+    /// Bytes of a file go to the client.
     pub(crate) fn gives(&self, bytes: u64) {
         self.counts.given_bytes.add(bytes);
     }
 
+    /// It has not got it, or not whole.
     pub(crate) fn could_not_give(&self, path: &RelPath, code: Code, detail: &str) {
         self.counts.not_given.one(code);
         let (client, detail) = (&self.client, escape::text(detail));

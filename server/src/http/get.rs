@@ -1,33 +1,24 @@
 //! `GET /files/PATH`: a file as it lies in the inbox. What was uploaded is never run, whatever it is.
 
-use std::{
-    io::{self, ErrorKind, Read},
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::io::ErrorKind;
 
-use ferry_proto::{Algorithm, Code, Digest, Hasher, Kind, RelPath, Timestamp};
+use ferry_proto::{Algorithm, Code, Digest, RelPath, Timestamp};
 use ferry_store::{
     EntryKind, Ledger, RowKind, StoreError,
-    source::{Change, Identity, Links, Location, Source, SourceError},
+    source::{Identity, Links, Location, Source, SourceError},
 };
-use hyper::{
-    HeaderMap, Response, StatusCode,
-    body::{Body as HttpBody, Bytes, Frame},
-    header,
-};
-use tokio::task::{JoinHandle, spawn_blocking};
+use hyper::{HeaderMap, Response, StatusCode, header};
+use tokio::task::spawn_blocking;
 
 use super::{
     Web,
     answer::{self, Answer, Body, Refusal},
     headers::{REPR_DIGEST, said_digest},
-    media, url,
+    media,
+    reading::Reading,
+    url,
 };
-use crate::{catalogue::Client, log::Journal, shares::Share};
-
-/// Bytes that are read at a time.
-const PIECE: usize = 256 * 1024;
+use crate::catalogue::Client;
 
 /// Requests for files that are answered at a time, those of pages and thumbnails included; further ones wait.
 const READERS: usize = 128;
@@ -88,11 +79,10 @@ pub(super) async fn get(
     };
     let mut response = match status {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
-            // Of a part nothing can be proved, of a whole it can.
-            let proof = digest.filter(|_| status == StatusCode::OK);
-            let journal = Journal::of(&client.name, &web.house.counts);
+            let told = (web.journal(client), path.clone());
+            let part = first..first + length;
             let reading =
-                Reading::new(source, first, length, proof, (journal, path.clone()), web.stays(client), share);
+                Reading::new(source, part, digest, told, web.stays(client), share).map_err(of_source)?;
             let mut response = Response::new(Body::new(reading));
             answer::put(&mut response, header::CONTENT_LENGTH, &length.to_string());
             response
@@ -241,129 +231,6 @@ fn describe(response: &mut Response<Body>, path: &RelPath, is_download: bool) {
 pub(super) fn date(time: Timestamp) -> Option<String> {
     let time = jiff::Timestamp::from_second(time.seconds()).ok()?;
     Some(time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
-}
-
-/// A body that is read as it is taken. It holds a thread only while it reads.
-struct Reading {
-    /// Absent while a thread reads, and when all is read.
-    at_rest: Option<Box<State>>,
-    reading: Option<JoinHandle<(Box<State>, io::Result<Bytes>)>>,
-    left: u64,
-    /// Whom it is given to, and what.
-    journal: (Journal, RelPath),
-    /// Whether it may still be given.
-    may_go_on: Box<dyn Fn() -> bool + Send>,
-    _share: Share,
-}
-
-struct State {
-    source: Source,
-    opened: Identity,
-    left: u64,
-    /// Of a whole file whose digest is known: the digest so far, and what it has to be.
-    proof: Option<(Hasher, Digest)>,
-}
-
-impl Reading {
-    fn new(
-        mut source: Source,
-        first: u64,
-        length: u64,
-        digest: Option<Digest>,
-        journal: (Journal, RelPath),
-        may_go_on: impl Fn() -> bool + Send + 'static,
-        share: Share,
-    ) -> Self {
-        let opened = source.identity();
-        let proof = digest.map(|digest| (digest.algorithm().hasher(), digest));
-        // Nothing is read before it is asked for, so what fails here fails there again.
-        let _ = source.go_to(first);
-        let state = State { source, opened, left: length, proof };
-        Reading {
-            at_rest: Some(Box::new(state)),
-            reading: None,
-            left: length,
-            journal,
-            may_go_on: Box::new(may_go_on),
-            _share: share,
-        }
-    }
-}
-
-impl State {
-    fn read(&mut self) -> io::Result<Bytes> {
-        let length = self.left.min(PIECE as u64) as usize;
-        let mut bytes = vec![0; length];
-        self.source.read_exact(&mut bytes)?;
-        self.left -= length as u64;
-        if let Some((hasher, _)) = &mut self.proof {
-            hasher.update(&bytes);
-        }
-        if self.left == 0 {
-            self.prove()?;
-        }
-        Ok(bytes.into())
-    }
-
-    /// That what was read is one version, and the one that was received; else the last piece is kept back, and whoever has the
-    /// others knows that it has no whole.
-    fn prove(&mut self) -> io::Result<()> {
-        if self.source.change_since(&self.opened)? == Change::Changed {
-            return Err(io::Error::other(SourceError::Changed));
-        }
-        let is_proved = self.proof.take().is_none_or(|(hasher, digest)| hasher.finish() == digest);
-        if is_proved { Ok(()) } else { Err(io::Error::other(SourceError::Damaged)) }
-    }
-}
-
-impl HttpBody for Reading {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        if let Some(mut state) = self.at_rest.take() {
-            if state.left == 0 {
-                return Poll::Ready(None);
-            }
-            if !(self.may_go_on)() {
-                let (journal, path) = &self.journal;
-                journal.could_not_give(path, Code::NotAllowed, "its client may not have it any more");
-                return Poll::Ready(Some(Err(ErrorKind::PermissionDenied.into())));
-            }
-            self.reading = Some(spawn_blocking(move || {
-                let read = state.read();
-                (state, read)
-            }));
-        }
-        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
-        let done = ready!(Pin::new(reading).poll(context));
-        self.reading = None;
-        let read = done.map_err(io::Error::other).and_then(|(state, read)| {
-            let (journal, path) = &self.journal;
-            let bytes = read.inspect_err(|error| {
-                journal.could_not_give(path, Code::StorageFailed, &error.to_string());
-            })?;
-            journal.gives(bytes.len() as u64);
-            if state.left == 0 {
-                journal.gave(&Kind::File, path, state.opened.size, None);
-            }
-            self.left = state.left;
-            self.at_rest = Some(state);
-            Ok(Frame::data(bytes))
-        });
-        Poll::Ready(Some(read))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0 && self.reading.is_none()
-    }
-
-    fn size_hint(&self) -> hyper::body::SizeHint {
-        hyper::body::SizeHint::with_exact(self.left)
-    }
 }
 
 #[cfg(test)]

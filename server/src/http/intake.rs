@@ -81,21 +81,18 @@ pub(super) enum Begun {
     Wanted(Box<Ticket>, Waiting),
 }
 
-/// How a file ends is told here, in the end.
+/// How a file ends is told here, in the end. To let go of it is no failure: what has come may be gone on with.
 pub(super) struct Waiting {
-    reply: Reply,
+    // Dropped first: then the reply finds that nobody waits.
     outcome: oneshot::Receiver<Outcome>,
+    reply: Reply,
 }
 
 impl Waiting {
-    /// It has failed.
-    pub(super) fn fail(self, outcome: Outcome) {
-        self.reply.give(outcome);
-    }
-
-    /// Nobody waits for it any more.
-    pub(super) fn end(self) {
-        self.reply.withdraw();
+    /// It has failed, which the log is told, and whoever asked.
+    pub(super) fn fail(self, failed: Outcome) -> Refusal {
+        self.reply.give(failed.clone());
+        failed.into()
     }
 }
 
@@ -112,11 +109,7 @@ impl Offer {
     pub(super) fn new(web: &Web, client: &Client, conflict: Conflict, upload: Option<u64>, cut: Cut) -> Self {
         let put = Put { on_conflict: conflict, dry_run: false, digest: Algorithm::Sha256 };
         let terms = Terms { asks_ahead: false, upload, ..web.house.terms(client, put, cut) };
-        Offer {
-            terms: Arc::new(terms),
-            life: Life::new(),
-            journal: Arc::new(Journal::of(&client.name, &web.house.counts)),
-        }
+        Offer { terms: Arc::new(terms), life: Life::new(), journal: Arc::new(web.journal(client)) }
     }
 
     /// So many bytes of its body have come.
@@ -127,7 +120,7 @@ impl Offer {
 
     /// Offers a file, and waits for as long as another request has it under way.
     pub(super) async fn begin(&self, web: &Web, header: Header) -> Result<Begun, Refusal> {
-        let (reply, outcome) = self.reply(header.clone());
+        let (reply, outcome) = reply(&self.journal, header.clone());
         let since = Instant::now();
         let (uploads, terms, lease) =
             (web.house.uploads.clone(), self.terms.clone(), self.life.lease.clone());
@@ -135,7 +128,7 @@ impl Offer {
         loop {
             match begun.map_err(|_| Refusal::internal())? {
                 Begin::Answered => return Ok(Begun::Done(outcome.await.map_err(|_| Refusal::internal())?)),
-                Begin::Send(ticket, reply) => return Ok(Begun::Wanted(ticket, Waiting { reply, outcome })),
+                Begin::Send(ticket, reply) => return Ok(Begun::Wanted(ticket, Waiting { outcome, reply })),
                 Begin::Busy(_, reply) if since.elapsed() > BUSY => {
                     reply.withdraw();
                     let detail = "another request sends this very file: try again when it has ended";
@@ -150,28 +143,29 @@ impl Offer {
             }
         }
     }
+}
 
-    /// What tells the log and whoever waits about an offer's end.
-    fn reply(&self, header: Header) -> (Reply, oneshot::Receiver<Outcome>) {
-        let (tell, outcome) = oneshot::channel();
-        let (journal, since) = (self.journal.clone(), Instant::now());
-        let reply = Reply::new(move |outcome| {
-            match &outcome {
-                Outcome::Held(digest, name) => {
-                    journal.held(&header, name.as_ref().unwrap_or(&header.path), digest.as_ref());
-                }
-                Outcome::NeedDigest => {}
-                Outcome::Stored(digest, bytes, name) => {
-                    let name = name.as_ref().unwrap_or(&header.path);
-                    journal.stored(&header, name, *bytes, digest.as_ref(), since.elapsed());
-                }
-                Outcome::Failed(code, detail) => journal.failed(&header, *code, detail),
+/// What tells the log, and whoever waits, how an offer ends.
+fn reply(journal: &Arc<Journal>, header: Header) -> (Reply, oneshot::Receiver<Outcome>) {
+    let (tell, outcome) = oneshot::channel();
+    let (journal, since) = (journal.clone(), Instant::now());
+    let reply = Reply::new(move |outcome| {
+        match &outcome {
+            Outcome::Failed(..) if tell.is_closed() => {}
+            Outcome::Held(digest, name) => {
+                journal.held(&header, name.as_ref().unwrap_or(&header.path), digest.as_ref());
             }
-            // Whoever has gone will ask again.
-            let _ = tell.send(outcome);
-        });
-        (reply, outcome)
-    }
+            Outcome::NeedDigest => {}
+            Outcome::Stored(digest, bytes, name) => {
+                let name = name.as_ref().unwrap_or(&header.path);
+                journal.stored(&header, name, *bytes, digest.as_ref(), since.elapsed());
+            }
+            Outcome::Failed(code, detail) => journal.failed(&header, *code, detail),
+        }
+        // Whoever has gone will ask again.
+        let _ = tell.send(outcome);
+    });
+    (reply, outcome)
 }
 
 /// A body that is open, and what else is made of the bytes that come now.
@@ -185,11 +179,18 @@ pub(super) struct Sink {
 
 impl Sink {
     /// Opens a body at an offset.
-    pub(super) async fn open(web: &Web, ticket: Box<Ticket>, offset: u64) -> Result<Self, Refusal> {
+    pub(super) async fn open(
+        web: &Web,
+        ticket: Box<Ticket>,
+        offset: u64,
+        waiting: Waiting,
+    ) -> Result<(Self, Waiting), Refusal> {
         let uploads = web.house.uploads.clone();
         let opened = spawn_blocking(move || uploads.open_body(*ticket, offset)).await;
-        let upload = opened.map_err(|_| Refusal::internal())??;
-        Ok(Sink { upload: Some(Box::new(upload)), checksum: None })
+        match opened.map_err(|_| Refusal::internal())? {
+            Ok(upload) => Ok((Sink { upload: Some(Box::new(upload)), checksum: None }, waiting)),
+            Err(failed) => Err(waiting.fail(failed)),
+        }
     }
 
     /// Does something with the body that may take a while.
@@ -224,7 +225,7 @@ impl Sink {
         said: Option<Digest>,
         waiting: Waiting,
     ) -> Result<Outcome, Refusal> {
-        let Waiting { reply, outcome } = waiting;
+        let Waiting { outcome, reply } = waiting;
         let handed_in = spawn_blocking(move || match self.upload.take() {
             Some(upload) => match said.map_or_else(|| upload.digest(), Ok) {
                 Ok(digest) => upload.complete(digest, reply),
@@ -389,4 +390,27 @@ impl Receipt {
 /// What is said to somebody whose body did not come whole. Mostly nobody hears it.
 pub(super) fn cut() -> Refusal {
     Refusal::new(Code::Silent, "the body did not come whole")
+}
+
+#[cfg(test)]
+mod tests {
+    use ferry_proto::Kind;
+
+    use super::*;
+    use crate::health::Counts;
+
+    #[test]
+    fn a_body_that_is_let_go_of_has_not_failed() {
+        let counts = Arc::<Counts>::default();
+        let journal = Arc::new(Journal::of("phone", &counts));
+        let failures = || counts.not_received.now().map(|(_, count)| count).sum::<u64>();
+        let waiting = || {
+            let (reply, outcome) = reply(&journal, Header::new(RelPath::new("a").unwrap(), Kind::File));
+            Waiting { outcome, reply }
+        };
+        drop(waiting());
+        assert_eq!(failures(), 0);
+        let refusal = waiting().fail(Outcome::Failed(Code::StorageFull, String::new()));
+        assert_eq!((refusal.code(), failures()), (Code::StorageFull, 1));
+    }
 }

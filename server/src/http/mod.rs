@@ -17,12 +17,13 @@ mod media;
 mod page;
 mod patience;
 mod put;
+mod reading;
 mod tus;
 mod url;
 mod visitor;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, Weak},
     time::Duration,
 };
@@ -42,6 +43,7 @@ pub(crate) use self::{certificate::Certificate, listen::run};
 use crate::{
     catalogue::{Client, ClientId, GrantId, Standing},
     gallery::Gallery,
+    log::{self, Few, Journal},
     session::Sessions,
     shares::Shares,
 };
@@ -73,6 +75,7 @@ pub(crate) struct Web {
     lookers: Arc<Shares>,
     uploads: tus::Desk,
     gallery: Arc<Gallery>,
+    failures: Arc<Few>,
     /// Ends what was begun under a grant, by whichever request.
     cuts: Mutex<HashMap<GrantId, Cut>>,
 }
@@ -80,8 +83,8 @@ pub(crate) struct Web {
 impl Web {
     pub(crate) fn new(house: Arc<Sessions>, gallery: Arc<Gallery>) -> Arc<Self> {
         let (seats, readers, lookers) = (Shares::new(CONNECTIONS), Shares::new(READS), Shares::new(READS));
-        let (uploads, cuts) = (tus::Desk::default(), Mutex::default());
-        let web = Arc::new(Web { house, seats, readers, lookers, uploads, gallery, cuts });
+        let (uploads, failures, cuts) = (tus::Desk::default(), log::failures(), Mutex::default());
+        let web = Arc::new(Web { house, seats, readers, lookers, uploads, gallery, failures, cuts });
         tokio::spawn(tidy(Arc::downgrade(&web)));
         web
     }
@@ -170,6 +173,19 @@ impl Web {
         }
     }
 
+    /// What becomes of a client's files is written there.
+    fn journal(&self, client: &Client) -> Journal {
+        Journal::among(&client.name, &self.house.counts, &self.failures)
+    }
+
+    /// Forgets how to end what was begun under grants that nobody has any more; newer ones may not be known yet.
+    fn forget_cuts(&self) {
+        let standings = self.house.standings.borrow();
+        let known: HashSet<_> = standings.values().map(|now| now.grant).collect();
+        let newest = known.iter().max();
+        lock(&self.cuts).retain(|grant, _| known.contains(grant) || Some(grant) > newest);
+    }
+
     /// Whether a client may go on with what its grant allowed when it began.
     fn stays(&self, client: &Client) -> impl Fn() -> bool + Send + use<> {
         let (standings, id, grant) = (self.house.standings.clone(), client.id, client.grant_id);
@@ -236,6 +252,7 @@ async fn tidy(web: Weak<Web>) {
         looks.tick().await;
         let Some(web) = web.upgrade() else { return };
         web.uploads.let_go_of_idle();
+        web.forget_cuts();
         if look % PICTURES == 0 {
             let gallery = web.gallery.clone();
             tokio::task::spawn_blocking(move || {

@@ -38,11 +38,11 @@ pub(super) async fn put(
     let offer = Offer::new(web, client, conflict, None, cut);
     let header = Header { size, digest: said, ..Header::new(path.clone(), Kind::File) };
     let stored = store(web, &offer, header, said, body).await;
-    let outcome = stored.map_err(|refusal| match refusal.code() {
-        Code::Exists if only_if_new => refusal.with_status(StatusCode::PRECONDITION_FAILED),
-        _ => refusal,
-    })?;
-    let receipt = Receipt::of(outcome, &path)?;
+    let receipt =
+        stored.and_then(|outcome| Receipt::of(outcome, &path)).map_err(|refusal| match refusal.code() {
+            Code::Exists if only_if_new => refusal.with_status(StatusCode::PRECONDITION_FAILED),
+            _ => refusal,
+        })?;
     let mut response = answer::object(&json!({
         "status": receipt.status,
         "name": receipt.name.to_string(),
@@ -65,28 +65,14 @@ async fn store(
     body: &mut Incoming,
 ) -> Result<Outcome, Refusal> {
     let (ticket, waiting) = match offer.begin(web, header).await? {
-        Begun::Done(failed @ Outcome::Failed(..)) => return Err(failed.into()),
         Begun::Done(outcome) => return Ok(outcome),
         Begun::Wanted(ticket, waiting) => (ticket, waiting),
     };
-    let sink = match Sink::open(web, ticket, 0).await {
-        Ok(sink) => sink,
-        Err(refusal) => {
-            waiting.end();
-            return Err(refusal);
-        }
-    };
+    let (sink, waiting) = Sink::open(web, ticket, 0, waiting).await?;
     match intake::take_in(web, sink, body, offer, pending()).await? {
-        (sink, Ok(())) => match sink.complete(said, waiting).await? {
-            failed @ Outcome::Failed(..) => Err(failed.into()),
-            outcome => Ok(outcome),
-        },
-        (_, Err(Stopped::Failed(failed))) => {
-            waiting.fail(failed.clone());
-            Err(failed.into())
-        }
+        (sink, Ok(())) => sink.complete(said, waiting).await,
+        (_, Err(Stopped::Failed(failed))) => Err(waiting.fail(failed)),
         (sink, Err(Stopped::Cut)) => {
-            waiting.end();
             // A file that is put is put whole: nobody would go on with a part of it.
             sink.abandon().await?;
             Err(intake::cut())

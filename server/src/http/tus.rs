@@ -213,8 +213,6 @@ impl<'a> Visit<'a> {
         self.begin().await?;
         let mut response = answer::nothing(StatusCode::OK);
         self.describe(&mut response);
-        let offset = self.state.offset(self.created).to_string();
-        answer::put(&mut response, UPLOAD_OFFSET, &offset);
         answer::put(&mut response, UPLOAD_LENGTH, &self.created.size.to_string());
         Ok(response)
     }
@@ -234,8 +232,6 @@ impl<'a> Visit<'a> {
         self.append(offset, headers, body).await?;
         let mut response = answer::nothing(StatusCode::NO_CONTENT);
         self.describe(&mut response);
-        let offset = self.state.offset(self.created).to_string();
-        answer::put(&mut response, UPLOAD_OFFSET, &offset);
         Ok(response)
     }
 
@@ -248,13 +244,8 @@ impl<'a> Visit<'a> {
                     headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
                 let is_all = offset == 0 && length == Some(self.created.size) && checksum.is_none();
                 let ticket = if is_all { ticket } else { Box::new(ticket.with_marks()) };
-                match Sink::open(self.web, ticket, offset).await {
-                    Ok(sink) => (offer, sink, waiting),
-                    Err(refusal) => {
-                        waiting.end();
-                        return Err(refusal);
-                    }
-                }
+                let (sink, waiting) = Sink::open(self.web, ticket, offset, waiting).await?;
+                (offer, sink, waiting)
             }
             State::Open(offer, sink, waiting) => (offer, sink, waiting),
             other => {
@@ -267,7 +258,10 @@ impl<'a> Visit<'a> {
             None => (sink, None),
             Some(_) => {
                 let (sink, mark) = sink.with(|upload| upload.mark()).await?;
-                (sink, Some(mark?))
+                match mark {
+                    Ok(mark) => (sink, Some(mark)),
+                    Err(failed) => return Err(waiting.fail(failed)),
+                }
             }
         };
         sink.checksum = checksum.map(|checksum| checksum.algorithm().hasher());
@@ -275,8 +269,7 @@ impl<'a> Visit<'a> {
         let until = async move { drop(newer.wait_for(|newest| *newest != own).await) };
         let (mut sink, taken) = intake::take_in(self.web, sink, body, &offer, until).await?;
         if let Err(Stopped::Failed(failed)) = taken {
-            waiting.fail(failed.clone());
-            return Err(failed.into());
+            return Err(waiting.fail(failed));
         }
         // Of a part that is not whole it cannot be said whether it is right.
         let is_right = match (checksum, sink.checksum.take()) {
@@ -286,8 +279,7 @@ impl<'a> Visit<'a> {
         if let (false, Some(mark)) = (is_right, mark) {
             let (back, rolled) = sink.with(|upload| upload.roll_back(mark)).await?;
             if let Err(failed) = rolled {
-                waiting.fail(failed.clone());
-                return Err(failed.into());
+                return Err(waiting.fail(failed));
             }
             sink = back;
         }
@@ -311,7 +303,7 @@ impl<'a> Visit<'a> {
         }
         let (sink, waiting) = match std::mem::take(&mut *self.state) {
             State::Wanted(_, ticket, waiting) => {
-                (Sink::open(self.web, ticket, self.created.size).await?, waiting)
+                Sink::open(self.web, ticket, self.created.size, waiting).await?
             }
             State::Open(_, sink, waiting) => (sink, waiting),
             _ => return Err(Refusal::internal()),
@@ -327,14 +319,11 @@ impl<'a> Visit<'a> {
         self.begin().await?;
         match std::mem::replace(&mut *self.state, State::Gone) {
             State::Wanted(_, ticket, waiting) => {
-                waiting.end();
                 let offset = ticket.offset();
-                Sink::open(self.web, ticket, offset).await?.abandon().await?;
-            }
-            State::Open(_, sink, waiting) => {
-                waiting.end();
+                let (sink, _) = Sink::open(self.web, ticket, offset, waiting).await?;
                 sink.abandon().await?;
             }
+            State::Open(_, sink, _) => sink.abandon().await?,
             State::Done(_) | State::Gone | State::Unknown => {}
         }
         Ok(answer::nothing(StatusCode::NO_CONTENT))
@@ -354,10 +343,7 @@ impl<'a> Visit<'a> {
         } else if let Some(date) = self.created.expires(self.web.house.settings.borrow().retain_staging) {
             answer::put(response, UPLOAD_EXPIRES, &date);
         }
-        let offset = self.state.offset(self.created);
-        if offset > 0 {
-            answer::put(response, UPLOAD_OFFSET, &offset.to_string());
-        }
+        answer::put(response, UPLOAD_OFFSET, &self.state.offset(self.created).to_string());
     }
 }
 
