@@ -1,6 +1,6 @@
 //! What the page shows of a folder: `GET /list`, `/thumbs` and `/facts`.
 
-use ferry_proto::{Algorithm, Code, RelPath, escape};
+use ferry_proto::{Algorithm, RelPath, escape};
 use ferry_store::{RowKind, StoreError, source::SourceError};
 use hyper::{HeaderMap, Response, StatusCode, header};
 use serde::Serialize;
@@ -107,11 +107,7 @@ fn whole(client: &Client, path: Option<RelPath>) -> Result<Option<RelPath>, Refu
 
 /// `GET /list/PATH`: what a folder holds, newest first.
 pub(super) async fn list(web: &Web, client: &Client, path: Option<RelPath>) -> Answer {
-    let grant = &client.grant;
-    if !grant.list && !grant.get {
-        return Err(Refusal::new(Code::NotAllowed, "this client may not list files here"));
-    }
-    let (folder, looks) = (whole(client, path)?, grant.get);
+    let (folder, looks) = (whole(client, path)?, client.grant.get);
     let _share = web.lookers.wait(client.id, LOOKERS).await;
     let gallery = web.gallery.clone();
     let told = spawn_blocking(move || {
@@ -136,7 +132,6 @@ pub(super) async fn thumbnail(
     headers: &HeaderMap,
     query: Option<&str>,
 ) -> Answer {
-    refuse_reading(client)?;
     let Some(path) = whole(client, Some(path))? else { return Err(Refusal::not_found()) };
     let _share = web.lookers.wait(client.id, LOOKERS).await;
     let (jpeg, version) = web.gallery.thumbnail(path).await?.ok_or_else(Refusal::not_found)?;
@@ -153,16 +148,8 @@ pub(super) async fn thumbnail(
     Ok(response)
 }
 
-fn refuse_reading(client: &Client) -> Result<(), Refusal> {
-    match client.grant.get {
-        true => Ok(()),
-        false => Err(Refusal::new(Code::NotAllowed, "this client may not read files here")),
-    }
-}
-
 /// `GET /facts/PATH`: all that is known of a file.
 pub(super) async fn facts(web: &Web, client: &Client, path: RelPath) -> Answer {
-    refuse_reading(client)?;
     let Some(path) = whole(client, Some(path))? else { return Err(Refusal::not_found()) };
     let _share = web.lookers.wait(client.id, LOOKERS).await;
     let (gallery, catalogue) = (web.gallery.clone(), web.house.catalogue.clone());

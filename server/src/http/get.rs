@@ -51,9 +51,6 @@ pub(super) async fn get(
     headers: &HeaderMap,
     query: Option<&str>,
 ) -> Answer {
-    if !client.grant.get {
-        return Err(Refusal::new(Code::NotAllowed, "this client may not read files here"));
-    }
     let share = web.readers.wait(client.id, READERS).await;
     let (house, folder, name) = (web.house.clone(), client.grant.folder.clone(), path.clone());
     let opened = spawn_blocking(move || {

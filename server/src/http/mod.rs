@@ -41,7 +41,7 @@ use self::{
 };
 pub(crate) use self::{certificate::Certificate, listen::run};
 use crate::{
-    catalogue::{Client, ClientId, GrantId, Standing},
+    catalogue::{Client, ClientId, Grant, GrantId, Standing},
     gallery::Gallery,
     log::{self, Few, Journal},
     session::Sessions,
@@ -198,6 +198,7 @@ impl Web {
         // `*` and what `CONNECT` names have none.
         let path = path.strip_prefix('/').ok_or_else(Refusal::not_found)?;
         let (first, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
+        refuse_without_grant(first, method, &client.grant)?;
         match first {
             "session" if rest.is_empty() => match *method {
                 Method::GET => visitor::told(self, visitor).await,
@@ -261,6 +262,21 @@ async fn tidy(web: Weak<Web>) {
                 }
             });
         }
+    }
+}
+
+/// What the grant does not allow is refused, whatever is named.
+fn refuse_without_grant(first: &str, method: &Method, grant: &Grant) -> Result<(), Refusal> {
+    let (may, what) = match first {
+        "known" | "uploads" => (grant.put, "send"),
+        "files" if *method == Method::PUT => (grant.put, "send"),
+        "files" | "thumbs" | "facts" => (grant.get, "read"),
+        "list" => (grant.list || grant.get, "list"),
+        _ => return Ok(()),
+    };
+    match may {
+        true => Ok(()),
+        false => Err(Refusal::new(Code::NotAllowed, format!("this client may not {what} files here"))),
     }
 }
 

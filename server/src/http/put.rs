@@ -24,9 +24,6 @@ pub(super) async fn put(
     body: &mut Incoming,
     cut: Cut,
 ) -> Answer {
-    if !client.grant.put {
-        return Err(Refusal::new(Code::NotAllowed, "this client may not send files here"));
-    }
     if headers.contains_key(header::CONTENT_RANGE) {
         let detail = "a part of a file cannot be put: tus, at /uploads, can go on with one";
         return Err(Refusal::bad_request(detail));

@@ -114,9 +114,6 @@ pub(super) async fn uploads(
     cut: Cut,
 ) -> Answer {
     let headers = &parts.headers;
-    if !client.grant.put {
-        return Err(Refusal::new(Code::NotAllowed, "this client may not send files here"));
-    }
     if headers.get(TUS_RESUMABLE).is_none_or(|version| version != VERSION) {
         return Err(Refusal::new(Code::Version, "this server speaks tus 1.0.0")
             .with_status(StatusCode::PRECONDITION_FAILED)
