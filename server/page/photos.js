@@ -78,8 +78,8 @@ export class Photos {
         this.#may = may;
         const other = this.#folder === null || addressOf(folder) !== addressOf(this.#folder);
         const closed = this.#file !== null && file === null ? this.#full.item : null;
-        this.#file = file;
         if (this.#asking && !other) {
+            this.#file = file;
             this.#openFile();
             if (closed) this.#tiles.focus(closed.key);
             return;
