@@ -517,7 +517,10 @@ test("when the session is over it is said, whatever finds it out", async () => {
         mock.picture = async () => jpeg;
         const { page, context } = await visit(DESKTOP, { unanswered: true });
         await shown(page);
-        if (found === "facts") await tile(page, "IMG_00000.jpg").click();
+        if (found === "facts") {
+            await tile(page, "IMG_00000.jpg").click();
+            await fullView(page, "IMG_00000.jpg");
+        }
         mock.sessions.clear();
         mock.picture = async () => null;
         if (found === "a picture") await page.evaluate(() => scrollTo(0, 3_000));
