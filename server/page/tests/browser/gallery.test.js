@@ -261,7 +261,7 @@ test("full view by mouse and keys, and back to the tile", async () => {
 test("the ends of the album are told, and the keys go on there", async () => {
     holds("", { files: photos(3) });
     // By its address, as a bookmark.
-    const { page, calm } = await visit();
+    const { page, calm } = await visit(DESKTOP, { unanswered: true });
     await page.goto(`${url}/#/photos/IMG_00001.jpg`);
     await fullView(page, "IMG_00001.jpg");
     await page.locator("#full-next").click();
@@ -282,8 +282,7 @@ test("the ends of the album are told, and the keys go on there", async () => {
     );
     await page.goto(`${url}/#/photos/../x`);
     await page.locator("#sending").waitFor();
-    await page.context().close();
-    void calm;
+    await calm();
 });
 
 test("a finger leafs through full view, and puts it away", async () => {
