@@ -60,7 +60,7 @@ export class Photos {
             },
             left: () => this.#leaveFile(),
             failed: () => this.#doubt(),
-            facts: (item, signal) => json("GET", pathOf("facts", this.#folder, item.url), { signal }),
+            facts: (item, signal) => this.#facts(item, signal),
             why: (fault) => this.#why(fault),
         });
         $("photos-again").addEventListener("click", () => this.#ask());
@@ -200,6 +200,15 @@ export class Photos {
         this.#full.again();
         // It may hold something else by now.
         if (lost) this.#ask();
+    }
+
+    async #facts(item, signal) {
+        try {
+            return await json("GET", pathOf("facts", this.#folder, item.url), { signal });
+        } catch (fault) {
+            if (fault.kind === "over") this.#over();
+            throw fault;
+        }
     }
 
     #arrived(listing) {

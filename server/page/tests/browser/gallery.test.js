@@ -518,7 +518,7 @@ test("when the session is over it is said, whatever finds it out", async () => {
         await shown(page);
         if (found === "facts") {
             await tile(page, "IMG_00000.jpg").click();
-            await fullView(page, "IMG_00000.jpg");
+            await page.locator(".sheet.there").waitFor();
         }
         mock.sessions.clear();
         mock.picture = async () => null;
