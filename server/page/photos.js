@@ -60,7 +60,7 @@ export class Photos {
             },
             left: () => this.#leaveFile(),
             failed: () => this.#doubt(),
-            facts: (item, signal) => json("GET", pathOf("facts", this.#folder, item.url), { signal }),
+            facts: (item, signal) => this.#facts(item, signal),
             why: (fault) => this.#why(fault),
         });
         $("photos-again").addEventListener("click", () => this.#ask());
@@ -78,8 +78,8 @@ export class Photos {
         this.#may = may;
         const other = this.#folder === null || addressOf(folder) !== addressOf(this.#folder);
         const closed = this.#file !== null && file === null ? this.#full.item : null;
-        this.#file = file;
         if (this.#asking && !other) {
+            this.#file = file;
             this.#openFile();
             if (closed) this.#tiles.focus(closed.key);
             return;
@@ -200,6 +200,15 @@ export class Photos {
         this.#full.again();
         // It may hold something else by now.
         if (lost) this.#ask();
+    }
+
+    async #facts(item, signal) {
+        try {
+            return await json("GET", pathOf("facts", this.#folder, item.url), { signal });
+        } catch (fault) {
+            if (fault.kind === "over") this.#over();
+            throw fault;
+        }
     }
 
     #arrived(listing) {

@@ -9,7 +9,10 @@ import { Grid } from "./grid.js";
 /** How much is ready above and below the window, in windows. */
 const MARGIN = 0.75;
 
-/** Who scrolls by more than a window between two drawings is on his way elsewhere: pictures wait until he is there. */
+/** Who scrolls by so many windows between two drawings is on his way elsewhere: pictures wait until he is there, */
+const HURRY = 1.5;
+
+/** which he is when he has not scrolled for so many milliseconds. */
 const SETTLED = 120;
 
 export class Tiles {
@@ -163,7 +166,7 @@ export class Tiles {
         this.#drawing = false;
         if (!this.#shown) return;
         const { top } = this.#place.getBoundingClientRect();
-        const hurried = Math.abs(top - this.#seen) > innerHeight * 1.5;
+        const hurried = Math.abs(top - this.#seen) > innerHeight * HURRY;
         this.#seen = top;
         clearTimeout(this.#settling);
         if (hurried) this.#settling = setTimeout(() => this.#draw(), SETTLED);

@@ -29,6 +29,21 @@ test("whatever a part names is there", () => {
     for (const [, id] of markup.matchAll(/href="#(icon-[^"]+)"/g)) assert.ok(ids.includes(id), `no #${id}`);
 });
 
+test("every module is asked for at once", () => {
+    const wanted = new Set();
+    const follow = (name) => {
+        for (const [, other] of read(name).matchAll(/from "\.\/([^"]+)"/g)) {
+            if (!wanted.has(other)) follow(other, wanted.add(other));
+        }
+    };
+    follow("page.js");
+    const preloaded = Array.from(
+        read("index.html").matchAll(/"modulepreload" href="\/page\/([^"]+)"/g),
+        ([, name]) => name,
+    );
+    assert.deepEqual(preloaded, [...wanted].sort());
+});
+
 test("nothing is made of text but text, and nothing comes from elsewhere", () => {
     for (const name of parts) {
         const text = read(name);

@@ -271,7 +271,7 @@ test("a file that is changed while it is sent is a failure by name, and choosing
     );
     assert.deepEqual([...mock.files.keys()], ["a.jpg"]);
     await page.locator("#files-input").setInputFiles([film]);
-    await page.waitForFunction(() => document.querySelector("#verdict").textContent === "Everything has arrived");
+    await page.getByText("Everything has arrived", { exact: true }).waitFor();
     assertArrived(folder.digests);
     await calm();
 });
@@ -325,7 +325,7 @@ test("a refusal and a lie are failures by name, with the server's words and a wa
     mock.interfere = () => false;
     mock.tell = (digest) => digest;
     await page.locator("#retry-all").click();
-    await page.waitForFunction(() => document.querySelector("#verdict").textContent === "Everything has arrived");
+    await page.getByText("Everything has arrived", { exact: true }).waitFor();
     await calm();
 });
 
