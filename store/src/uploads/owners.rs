@@ -90,8 +90,9 @@ impl Question {
     }
 }
 
-/// A client sends one body at a time to a name, over whichever of its connections.
-type Name = (String, RelPath);
+/// A client sends one body at a time to a name, over whichever of its connections. Uploads that have a number are told apart
+/// by it: phones call each photo `image.jpg`, and send several at once.
+type Name = (String, RelPath, Option<u64>);
 
 /// Every name that a body is being sent to, if it can be gone on with, and the connection that sends it.
 #[derive(Default)]
@@ -176,7 +177,7 @@ impl Owners {
 }
 
 fn name_of(key: &BodyKey) -> Name {
-    (key.client.clone(), key.path.clone())
+    (key.client.clone(), key.path.clone(), key.upload)
 }
 
 impl Ownership {

@@ -31,11 +31,12 @@ impl<S: Store> Shared<S> {
     }
 
     /// The staged body that an offer goes on with, and from where. Those of other contents of this client's file are
-    /// removed: their source is gone.
+    /// removed: their source is gone. Those of an upload with another number have a source of their own.
     pub(super) fn find_staged(&self, ownership: &Ownership) -> Result<Option<Checkpoint>, Fault> {
         let key = ownership.key();
         let mut best: Option<Checkpoint> = None;
-        for found in self.ledger.checkpoints_for(&key.client, &key.path)? {
+        let found = self.ledger.checkpoints_for(&key.client, &key.path)?;
+        for found in found.into_iter().filter(|found| found.key.upload == key.upload) {
             let is_better = best.as_ref().is_none_or(|best| found.offset > best.offset);
             let worse =
                 if found.key.agrees_with(key) && is_better { best.replace(found) } else { Some(found) };
