@@ -74,8 +74,7 @@ impl<'a> File<'a> {
 /// A name for people, and for a URL. The page makes text inert where it shows it; bytes that are no text are escaped here.
 fn said(name: &[u8]) -> (String, String) {
     let text = std::str::from_utf8(name).map_or_else(|_| escape::bytes(name).to_string(), str::to_owned);
-    let url = RelPath::new(name).map(|path| url::encode(&path)).unwrap_or_default();
-    (text, url)
+    (text, url::encode_bytes(name))
 }
 
 fn kind(name: &[u8], look: Option<&Look>) -> &'static str {

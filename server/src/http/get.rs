@@ -232,8 +232,7 @@ fn describe(response: &mut Response<Body>, path: &RelPath, is_download: bool) {
     let is_plain = |b: &u8| b.is_ascii_alphanumeric() || b" .-_()".contains(b);
     let plain: String = path.name().iter().map(|b| if is_plain(b) { char::from(*b) } else { '_' }).collect();
     // RFC 6266: the first form for who does not know the second, which says the name itself.
-    let name = path.with_name(path.name()).ok().and_then(|path| RelPath::new(path.name()).ok());
-    let whole = name.as_ref().map(url::encode).unwrap_or_default();
+    let whole = url::encode_bytes(path.name());
     let disposition = format!("{how}; filename=\"{plain}\"; filename*=UTF-8''{whole}");
     answer::put(response, header::CONTENT_DISPOSITION, &disposition);
 }
@@ -330,7 +329,8 @@ impl HttpBody for Reading {
                 return Poll::Ready(None);
             }
             if !(self.may_go_on)() {
-                // Whoever has the others knows that this is no whole.
+                let (journal, path) = &self.journal;
+                journal.could_not_give(path, Code::NotAllowed, "its client may not have it any more");
                 return Poll::Ready(Some(Err(ErrorKind::PermissionDenied.into())));
             }
             self.reading = Some(spawn_blocking(move || {

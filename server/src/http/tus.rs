@@ -9,6 +9,8 @@
 mod created;
 mod desk;
 
+use std::sync::Arc;
+
 use ferry_proto::{Algorithm, Code, Conflict, Digest, Header, Kind, RelPath};
 use ferry_store::{Cut, Ticket};
 use hyper::{
@@ -134,7 +136,7 @@ pub(super) async fn uploads(
     if created.is_over(web.house.settings.borrow().retain_staging) {
         return Err(Refusal::not_found().with_status(StatusCode::GONE));
     }
-    let slot = web.uploads.slot(client, id);
+    let slot = slot(web, client, id);
     let mut visit = Visit::of(web, client, &created, &slot, cut).await;
     match *method {
         Method::HEAD | Method::GET => visit.head().await,
@@ -148,7 +150,7 @@ pub(super) async fn uploads(
 async fn create(web: &Web, client: &Client, headers: &HeaderMap, body: &mut Incoming, cut: Cut) -> Answer {
     let created = Created::of_headers(headers)?;
     let id = created.to_id();
-    let slot = web.uploads.slot(client, &id);
+    let slot = slot(web, client, &id);
     let mut visit = Visit::of(web, client, &created, &slot, cut).await;
     let has_body = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == PART);
     visit.begin().await?;
@@ -161,6 +163,12 @@ async fn create(web: &Web, client: &Client, headers: &HeaderMap, body: &mut Inco
     answer::put(&mut response, header::LOCATION, &format!("/uploads/{id}"));
     visit.describe(&mut response);
     Ok(response)
+}
+
+fn slot(web: &Web, client: &Client, id: &str) -> Arc<desk::Slot> {
+    // Connections get a quarter of the files that the system lets the server open, and bodies that stand still no more.
+    let most_open = web.house.settings.borrow().max_connections;
+    web.uploads.slot(client, id, most_open)
 }
 
 impl<'a> Visit<'a> {

@@ -45,8 +45,13 @@ fn decode_name(encoded: &str) -> Result<Cow<'_, [u8]>, UrlError> {
 /// A path as it stands in a URL: what a browser would make of each name, and nothing that anything on the way reads
 /// otherwise.
 pub(super) fn encode(path: &RelPath) -> String {
-    let mut encoded = String::with_capacity(path.as_bytes().len());
-    for &byte in path.as_bytes() {
+    encode_bytes(path.as_bytes())
+}
+
+/// The same for one name of a path, or several.
+pub(super) fn encode_bytes(bytes: &[u8]) -> String {
+    let mut encoded = String::with_capacity(bytes.len());
+    for &byte in bytes {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
                 encoded.push(byte.into())

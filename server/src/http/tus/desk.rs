@@ -38,8 +38,8 @@ pub(super) struct Slot {
 }
 
 impl Desk {
-    /// Where an upload is remembered.
-    pub(super) fn slot(&self, client: &Client, id: &str) -> Arc<Slot> {
+    /// Where an upload is remembered. Of the others, so many have a body that is open and stands still.
+    pub(super) fn slot(&self, client: &Client, id: &str, most_open: usize) -> Arc<Slot> {
         let mut slots = lock(&self.slots);
         let key = (client.id, id.to_owned());
         if let Some(slot) = slots.get(&key) {
@@ -55,6 +55,7 @@ impl Desk {
         if let Some(of) = crowd {
             forget_the_oldest(&mut slots, of);
         }
+        close_one_beyond(&slots, most_open);
         let slot = Arc::new(Slot {
             state: tokio::sync::Mutex::default(),
             grant: Mutex::default(),
@@ -83,6 +84,25 @@ fn forget_the_oldest(slots: &mut HashMap<(ClientId, String), Arc<Slot>>, of: Opt
     }
 }
 
+/// Of whoever has most of them open, that which has stood still the longest. It goes on from its last checkpoint.
+fn close_one_beyond(slots: &HashMap<(ClientId, String), Arc<Slot>>, most: usize) {
+    let unused = slots.iter().filter(|(_, slot)| Arc::strong_count(slot) == 1);
+    let open = unused.filter_map(|((owner, _), slot)| {
+        let state = slot.state.try_lock().ok().filter(|state| matches!(**state, State::Open(..)))?;
+        Some((*owner, *lock(&slot.touched), state))
+    });
+    let open: Vec<_> = open.collect();
+    if open.len() < most {
+        return;
+    }
+    let mut shares: HashMap<_, usize> = HashMap::new();
+    open.iter().for_each(|(owner, ..)| *shares.entry(*owner).or_default() += 1);
+    let one = open.into_iter().max_by_key(|(owner, touched, _)| (shares[owner], touched.elapsed()));
+    if let Some((.., mut state)) = one {
+        *state = State::default();
+    }
+}
+
 impl Slot {
     /// Asks whoever has it to let go. Returns the number of this request, and by what a newer one is known.
     pub(super) fn ask(&self) -> (u64, watch::Receiver<u64>) {
@@ -108,6 +128,8 @@ mod tests {
     use super::*;
     use crate::catalogue::Grant;
 
+    const MANY: usize = usize::MAX;
+
     fn client(number: i64, grant: i64) -> Client {
         Client {
             id: ClientId::for_tests(number),
@@ -122,20 +144,20 @@ mod tests {
     fn hostile_10_a_client_that_creates_without_end_forgets_its_own() {
         let desk = Desk::default();
         let (one, other) = (client(1, 1), client(2, 2));
-        let kept = desk.slot(&other, "other");
-        let held = desk.slot(&one, "held");
+        let kept = desk.slot(&other, "other", MANY);
+        let held = desk.slot(&one, "held", MANY);
         for number in 0..2 * REMEMBERED {
-            desk.slot(&one, &number.to_string());
+            desk.slot(&one, &number.to_string(), MANY);
         }
         assert_eq!(lock(&desk.slots).len(), REMEMBERED + 1);
-        assert!(Arc::ptr_eq(&desk.slot(&one, "held"), &held), "what is in use stays");
-        assert!(Arc::ptr_eq(&desk.slot(&other, "other"), &kept));
+        assert!(Arc::ptr_eq(&desk.slot(&one, "held", MANY), &held), "what is in use stays");
+        assert!(Arc::ptr_eq(&desk.slot(&other, "other", MANY), &kept));
     }
 
     #[test]
     fn hostile_15_another_grant_begins_anew() {
         let desk = Desk::default();
-        let slot = desk.slot(&client(1, 1), "a");
+        let slot = desk.slot(&client(1, 1), "a", MANY);
         let mut state = State::Gone;
         slot.is_of(&client(1, 1), &mut state);
         assert!(matches!(state, State::Gone));
@@ -146,7 +168,7 @@ mod tests {
     #[tokio::test]
     async fn the_newest_request_has_it() {
         let desk = Desk::default();
-        let slot = desk.slot(&client(1, 1), "a");
+        let slot = desk.slot(&client(1, 1), "a", MANY);
         let (own, mut newer) = slot.ask();
         assert_eq!(*newer.borrow_and_update(), own);
         let (next, _) = slot.ask();
