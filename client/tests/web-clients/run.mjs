@@ -1,8 +1,8 @@
 // Clients of others against a real ferryd: each uploads, is cut off in the middle and goes on, by a network that cuts and by
-// a ferryd that is killed. Then two hundred uploads at once.
+// a ferryd that is killed. curl, which cannot go on with what it puts, begins anew. Then two hundred uploads at once.
 //
 //   node run.mjs FERRYD PYTHON
-import { spawn, execFileSync } from 'node:child_process'
+import { spawn, execFile, execFileSync } from 'node:child_process'
 import { createHash, randomBytes } from 'node:crypto'
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
@@ -54,7 +54,7 @@ function token() {
 // A network that passes so many bytes to the server, closes that connection, and does so again with the next ones, until it
 // has cut often enough.
 async function proxy(bytes, times) {
-  const state = { cuts: 0, passed: 0, onPassed: () => {} }
+  const state = { cuts: 0, passed: 0, sinceCut: 0, onPassed: () => {} }
   const listener = net.createServer(near => {
     const far = net.connect(port, '127.0.0.1')
     const end = () => (near.destroy(), far.destroy())
@@ -63,9 +63,11 @@ async function proxy(bytes, times) {
     near.on('data', data => {
       passed += data.length
       state.passed += data.length
+      state.sinceCut += data.length
       state.onPassed()
       if (passed > bytes && state.cuts < times) {
         state.cuts += 1
+        state.sinceCut = 0
         end()
       } else if (!far.write(data)) {
         near.pause()
@@ -75,7 +77,8 @@ async function proxy(bytes, times) {
     far.on('data', data => near.write(data))
   })
   await new Promise(resolve => listener.listen(0, '127.0.0.1', resolve))
-  state.url = `https://127.0.0.1:${listener.address().port}/uploads`
+  state.origin = `https://127.0.0.1:${listener.address().port}`
+  state.url = `${state.origin}/uploads`
   state.close = () => listener.close()
   return state
 }
@@ -83,9 +86,10 @@ async function proxy(bytes, times) {
 const tus = await import('tus-js-client')
 const delays = Array(100).fill(100)
 
-function byTus(url, auth, name, bytes, chunkSize = 8 * MIB) {
+function byTus(url, auth, name, bytes, chunkSize = 8 * MIB, onProgress = null) {
   return new Promise((resolve, reject) => {
     const upload = new tus.Upload(bytes, {
+      onProgress,
       endpoint: url,
       headers: { Authorization: `Bearer ${auth}` },
       metadata: { filename: name },
@@ -133,6 +137,16 @@ function byTuspy(url, auth, name, bytes) {
   })
 }
 
+function byCurl(origin, auth, name, bytes) {
+  const file = join(folder, 'source')
+  writeFileSync(file, bytes)
+  const words = ['--silent', '--show-error', '--insecure', '--retry', '20', '--retry-all-errors', '--retry-delay', '1']
+  words.push('-H', `Authorization: Bearer ${auth}`, '-T', file, `${origin}/files/${encodeURIComponent(name)}`)
+  return new Promise((resolve, reject) => {
+    execFile('curl', words, (error, stdout) => (error ? reject(error) : resolve(JSON.parse(stdout))))
+  })
+}
+
 function check(name, bytes) {
   assert.equal(digest(readFileSync(join(inbox, name))), digest(bytes), name)
 }
@@ -145,7 +159,8 @@ try {
     const bytes = randomBytes(48 * MIB)
     const cutting = await proxy(3 * MIB, 3)
     await send(cutting.url, auth, `${name} cut.bin`, bytes)
-    assert.equal(cutting.cuts, 3, 'the network was never cut')
+    assert.equal(cutting.cuts, 3, 'the network was not cut')
+    assert.ok(cutting.sinceCut < bytes.length, `${cutting.sinceCut} bytes were sent after the last cut: all of them`)
     check(`${name} cut.bin`, bytes)
     cutting.close()
 
@@ -154,25 +169,78 @@ try {
     const passing = await proxy(Infinity, 0)
     let killed = null
     passing.onPassed = () => {
-      if (killed === null && passing.passed > 50 * MIB) killed = kill().then(start)
+      if (killed !== null || passing.passed <= 50 * MIB) return
+      passing.sinceCut = 0
+      killed = kill().then(start)
     }
     await send(passing.url, auth, `${name} killed.bin`, more)
     assert.notEqual(killed, null, 'ferryd was never killed')
     await killed
     check(`${name} killed.bin`, more)
-    assert.ok(passing.passed < 80 * MIB + 60 * MIB, `${passing.passed} bytes were sent`)
+    assert.ok(passing.sinceCut < more.length, `${passing.sinceCut} bytes were sent after the kill: all of them`)
     passing.close()
-    console.log(`${client}: cut three times and killed once, all is there`)
+    const mib = bytes => (bytes / MIB).toFixed(1)
+    console.log(
+      `${client}: all is there; of 48 MiB ${mib(cutting.sinceCut)} went after the third cut of the network, ` +
+        `of 80 MiB ${mib(passing.sinceCut)} after ferryd was killed`,
+    )
   }
+
+  const photo = randomBytes(20 * MIB)
+  const cutting = await proxy(3 * MIB, 3)
+  const receipt = await byCurl(cutting.origin, auth, 'curl cut.bin', photo)
+  assert.equal(cutting.cuts, 3, 'the network was not cut')
+  assert.deepEqual(receipt, {
+    status: 'sent',
+    name: 'curl cut.bin',
+    location: '/files/curl%20cut.bin',
+    digest: `sha256:${digest(photo)}`,
+  })
+  check('curl cut.bin', photo)
+  cutting.close()
+  const passing = await proxy(Infinity, 0)
+  let killed = null
+  passing.onPassed = () => {
+    if (killed === null && passing.passed > 10 * MIB) killed = kill().then(start)
+  }
+  await byCurl(passing.origin, auth, 'curl killed.bin', photo)
+  assert.notEqual(killed, null, 'ferryd was never killed')
+  check('curl killed.bin', photo)
+  passing.close()
+  console.log('curl: all is there, from its beginning each time')
 
   const files = Array.from({ length: 200 }, (_, number) => randomBytes(100_000 + 1000 * number))
   const since = Date.now()
-  await Promise.all(
-    files.map((bytes, number) => byTus(`https://127.0.0.1:${port}/uploads`, auth, `many/${number}`, bytes, 64_000)),
+  const heard = files.map(() => since)
+  let longest = 0
+  const sign = number => {
+    longest = Math.max(longest, Date.now() - heard[number])
+    heard[number] = Date.now()
+  }
+  const uploads = files.map((bytes, number) =>
+    byTus(`https://127.0.0.1:${port}/uploads`, auth, `many/${number}`, bytes, 64_000, () => sign(number)).then(() => {
+      sign(number)
+      heard[number] = Infinity
+    }),
   )
+  // Whoever waits so long waits for nothing.
+  const looking = setInterval(() => {
+    const stalled = heard.findIndex(time => Date.now() - time > 120_000)
+    if (stalled === -1) return
+    console.error(`upload ${stalled} of 200 stalls`)
+    server.kill('SIGKILL')
+    process.exit(1)
+  }, 1000)
+  await Promise.all(uploads)
+  clearInterval(looking)
   files.forEach((bytes, number) => check(`many/${number}`, bytes))
-  console.log(`200 uploads at once: all are there, in ${(Date.now() - since) / 1000} s`)
+  const seconds = milliseconds => (milliseconds / 1000).toFixed(1)
+  console.log(
+    `200 uploads at once: all are there, in ${seconds(Date.now() - since)} s; ` +
+      `the longest pause of any of them was ${seconds(longest)} s`,
+  )
   assert.deepEqual(readdirSync(join(inbox, '.ferry', 'staging')), [])
+  assert.equal(readdirSync(inbox).filter(name => name.includes('(')).length, 0, 'something was kept twice')
 } finally {
   server?.kill('SIGKILL')
   rmSync(folder, { recursive: true, force: true })

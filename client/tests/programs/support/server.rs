@@ -237,6 +237,12 @@ impl Server {
         fs::read_dir(self.process("fd")).expect("a running process has a folder").count()
     }
 
+    /// Whether it has this file open.
+    pub(crate) fn has_open(&self, file: &Path) -> bool {
+        let open = fs::read_dir(self.process("fd")).expect("a running process has a folder");
+        open.filter_map(Result::ok).any(|entry| fs::read_link(entry.path()).is_ok_and(|open| open == file))
+    }
+
     /// The most memory that it has had at any time, in bytes.
     pub(crate) fn most_memory(&self) -> u64 {
         let status = fs::read_to_string(self.process("status")).expect("a running process has a status");

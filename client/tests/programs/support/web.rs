@@ -199,7 +199,9 @@ fn secret_of(link: &str) -> String {
 /// The path of a file in URLs.
 pub(crate) fn file(name: impl AsRef<[u8]>) -> String {
     let encode = |&byte: &u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => char::from(byte).to_string(),
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b'~' => {
+            char::from(byte).to_string()
+        }
         other => format!("%{other:02x}"),
     };
     format!("/files/{}", name.as_ref().iter().map(encode).collect::<String>())
@@ -346,8 +348,13 @@ impl Line {
                 None if chunked => self.chunks()?,
                 None => {
                     let mut rest = std::mem::take(&mut self.ahead);
-                    self.stream.read_to_end(&mut rest)?;
-                    rest
+                    let mut buffer = [0; 16 * 1024];
+                    loop {
+                        match self.read(&mut buffer)? {
+                            0 => break rest,
+                            read => rest.extend_from_slice(&buffer[..read]),
+                        }
+                    }
                 }
             };
             return Ok(reply);
@@ -405,7 +412,7 @@ impl Line {
 
     fn more(&mut self) -> io::Result<()> {
         let mut buffer = [0; 16 * 1024];
-        match self.stream.read(&mut buffer)? {
+        match self.read(&mut buffer)? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             read => {
                 self.ahead.extend_from_slice(&buffer[..read]);
@@ -414,11 +421,27 @@ impl Line {
         }
     }
 
+    /// What the server said before it hung up can be read, even if it takes nothing any more.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let StreamOwned { conn, sock } = &mut self.stream;
+        loop {
+            match conn.reader().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+            if conn.wants_write() {
+                let _ = conn.write_tls(sock);
+            }
+            conn.read_tls(sock)?;
+            conn.process_new_packets().map_err(io::Error::other)?;
+        }
+    }
+
     /// Waits for the connection's end, and takes no notice of what comes before it.
     pub(crate) fn ends(mut self) {
         let mut buffer = [0; 16 * 1024];
         loop {
-            match self.stream.read(&mut buffer) {
+            match self.read(&mut buffer) {
                 Ok(0) => return,
                 Ok(_) => {}
                 Err(error) => {

@@ -209,6 +209,17 @@ fn what_is_refused_is_not_sent() {
     assert_eq!(server.staged(), []);
 }
 
+/// curl would send the rest alone, and that is no file.
+#[test]
+fn promise_1_a_part_is_not_put_as_a_whole() {
+    let (server, words) = with_line(&[]);
+    let file = write(server.beside().join("file"), noise(MIB, 1));
+    let outcome = curl(&words, &file, &["-C", "1000"]).wait();
+    assert_eq!(last_status(&outcome), 400, "{outcome:?}");
+    outcome.prints("tus");
+    assert_eq!((server.names(), server.staged()), (vec![], vec![]));
+}
+
 /// What a stream will come to nobody can say ahead; the reason reaches whoever is still sending it.
 #[test]
 fn hostile_15_a_stream_that_goes_over_the_quota_is_told_so() {

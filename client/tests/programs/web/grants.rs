@@ -2,6 +2,8 @@
 
 use std::{fs, os::unix::fs::symlink};
 
+use serde_json::json;
+
 use crate::support::{Reply, Server, Visitor, digest_header, noise, web::file};
 
 /// Every way to send a file under a name.
@@ -51,16 +53,27 @@ fn hostile_15_a_grant_for_one_folder_is_for_no_other() {
         }
     }
     for name in ["secret", "photos/phone/0/file"] {
-        visitor.get(&file(name)).status(404);
+        for way in ["/files", "/list", "/thumbs", "/facts"] {
+            visitor.get(&file(name).replacen("/files", way, 1)).status(404);
+        }
+        let known = format!("{{\"files\":[{{\"name\":\"{name}\",\"size\":6}}]}}");
+        let reply = visitor.ask("POST", "/known").body(known).send().status(200);
+        assert_eq!(reply.json()["may_be_here"][0], false);
     }
-    for target in ["/files/../secret", "/files/../../secret", "/files/%2e%2e/%2e%2e/secret", "/files//secret"]
-    {
-        visitor.get(target).refuses(400, "bad-name");
+    let listed = visitor.get("/list").status(200).json();
+    assert_eq!((listed["folders"].as_array().unwrap().len(), &listed["files"]), (WAYS.len(), &json!([])));
+    for target in ["/../secret", "/../../secret", "/%2e%2e/%2e%2e/secret", "//secret", "/.."] {
+        for way in ["/files", "/list", "/thumbs", "/facts"] {
+            visitor.get(&format!("{way}{target}")).refuses(400, "bad-name");
+        }
     }
     assert_eq!(fs::read(server.inbox().join("secret")).unwrap(), b"secret");
     // A link that leads out of it is no way out.
     symlink("../..", server.inbox().join("photos/phone/out")).unwrap();
-    visitor.get("/files/out/secret").status(404);
+    for way in ["/files", "/list", "/thumbs", "/facts"] {
+        visitor.get(&format!("{way}/out/secret")).status(404);
+    }
+    visitor.get("/list/out").status(404);
     for way in WAYS {
         let reply = way(&visitor, "out/new", b"x");
         assert!(reply.status >= 400, "{reply:?}");
@@ -76,6 +89,14 @@ fn hostile_15_who_may_only_put_or_only_get_does_nothing_else() {
     let putter = Visitor::granted(&server, &["--can", "put"]);
     putter.get("/files/there").refuses(403, "not-allowed");
     putter.ask("HEAD", "/files/there").send().status(403);
+    for target in ["/list", "/list/there", "/thumbs/there", "/facts/there"] {
+        putter.get(target).refuses(403, "not-allowed");
+    }
+    let lister = Visitor::granted(&server, &["--can", "list"]);
+    lister.get("/list").status(200);
+    for target in ["/files/there", "/thumbs/there", "/facts/there"] {
+        lister.get(target).refuses(403, "not-allowed");
+    }
     let getter = Visitor::granted(&server, &["--can", "get"]);
     for way in WAYS {
         way(&getter, "new", b"x").refuses(403, "not-allowed");

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     faults::Disk,
-    support::{Line, Server, Visitor, digest, eventually, noise, run, write},
+    support::{Line, Server, Visitor, digest, eventually, noise, run},
 };
 
 use super::MIB;
@@ -261,7 +261,7 @@ fn promise_5_in_the_clear_and_in_older_tls_nothing_is_said() {
     for host in ["Host: evil\u{e9}\r\n", "Host: a/b\r\n", "Host: a b\r\n", "Host: a@b\r\n", "Host: \r\n", ""]
     {
         let answer = clear(format!("GET / HTTP/1.1\r\n{host}\r\n"));
-        assert!(answer.starts_with("HTTP/1.1 400 ") && !answer.contains("location"), "{host}: {answer}");
+        assert!(answer.starts_with("HTTP/1.1 400 ") && !answer.contains("\nlocation"), "{host}: {answer}");
     }
     for version in ["-tls1_2", "-tls1_1"] {
         let mut command = Command::new("openssl");
@@ -275,7 +275,7 @@ fn promise_5_in_the_clear_and_in_older_tls_nothing_is_said() {
 #[test]
 fn hostile_13_hostile_14_who_takes_their_time_loses_their_place() {
     let (server, visitor) = started();
-    write(server.inbox().join("large"), noise(64 * MIB, 1));
+    std::fs::File::create(server.inbox().join("large")).unwrap().set_len(1 << 30).unwrap();
     scope(|threads| {
         // Nothing at all.
         threads.spawn(|| {
@@ -332,8 +332,9 @@ fn hostile_13_hostile_14_who_takes_their_time_loses_their_place() {
         threads.spawn(|| {
             let mut line = visitor.ask("GET", "/files/large").begin();
             assert_eq!(line.head().unwrap().status, 200);
-            server.logged(&["a web connection ended"]);
-            assert!(line.take(64 * MIB).is_err());
+            let large = server.inbox().join("large");
+            eventually("the end of its place", || (!server.has_open(&large)).then_some(()));
+            assert!(line.take(1 << 30).is_err());
         });
         threads.spawn(|| visitor.put("file", "x").status(201));
     });

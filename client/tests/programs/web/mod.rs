@@ -5,6 +5,7 @@
 
 mod certificates;
 mod curl;
+mod gallery;
 mod grants;
 mod hostile;
 mod kills;

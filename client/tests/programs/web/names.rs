@@ -9,6 +9,9 @@ use std::{
 
 use crate::support::{Server, Visitor, make_fifo, web::file};
 
+/// Every way to ask for what a path names.
+const READING: [&str; 4] = ["/files", "/list", "/thumbs", "/facts"];
+
 fn started() -> (Server, Visitor) {
     let server = Server::setup().web().start();
     let visitor = Visitor::signed_in(&server);
@@ -46,7 +49,9 @@ fn hostile_01_hostile_03_names_that_lead_elsewhere_are_refused_by_every_way_in()
     ];
     for name in names {
         visitor.put(name, "x").refuses(400, "bad-name");
-        visitor.get(&file(name)).refuses(400, "bad-name");
+        for way in READING {
+            visitor.get(&file(name).replacen("/files", way, 1)).refuses(400, "bad-name");
+        }
         visitor.ask("HEAD", &file(name)).send().status(400);
         visitor.create(name, 1, "").send().refuses(400, "bad-name");
         let create = visitor.create(name, 1, "").header("Content-Type", "application/offset+octet-stream");
@@ -73,7 +78,9 @@ fn hostile_01_hostile_03_names_that_lead_elsewhere_are_refused_by_every_way_in()
         "/files/%zz",
         "/files/a%2",
     ] {
-        visitor.get(target).refuses(400, "bad-name");
+        for way in READING {
+            visitor.get(&target.replacen("/files", way, 1)).refuses(400, "bad-name");
+        }
         visitor.ask("PUT", target).body("x").send().refuses(400, "bad-name");
     }
     for target in
@@ -138,6 +145,8 @@ fn hostile_02_odd_names_are_honest_and_stay_what_they_are() {
         assert_eq!(fs::read(&path).unwrap(), bytes.as_bytes());
         let reply = visitor.get(&file(name)).status(200);
         assert_eq!(reply.body, bytes.as_bytes());
+        visitor.get(&file(name).replacen("/files", "/facts", 1)).status(200);
+        visitor.get(&file(name).replacen("/files", "/thumbs", 1)).status(404);
         // What is said of it are letters that a header may have, and the name in a form that comes back.
         let disposition = reply.header("content-disposition").unwrap();
         assert!(disposition.bytes().all(|b| (0x20..0x7f).contains(&b)), "{disposition}");
@@ -147,15 +156,27 @@ fn hostile_02_odd_names_are_honest_and_stay_what_they_are() {
         let encoded = file(last).to_uppercase();
         let encoded = encoded.strip_prefix("/FILES/").unwrap();
         let told = disposition.split("filename*=UTF-8''").nth(1).unwrap().to_uppercase();
-        assert_eq!(told.replace('~', "%7E"), encoded);
+        assert_eq!(told, encoded);
+        // So does its folder's list, which is text in JSON and nothing that could be run.
+        let folder = name
+            .iter()
+            .rposition(|&b| b == b'/')
+            .map_or(String::new(), |end| file(&name[..end]).replacen("/files", "", 1));
+        let reply =
+            visitor.get(&format!("/list{folder}")).status(200).has("content-type", "application/json");
+        assert!(!reply.body.iter().any(|&b| b < 0x20), "{reply:?}");
+        let listed = reply.json()["files"].as_array().unwrap().clone();
+        let url = |listed: &serde_json::Value| listed["url"].as_str().unwrap().to_uppercase();
+        assert!(listed.iter().any(|listed| url(listed) == encoded), "{listed:?}");
         fs::remove_file(&path).unwrap();
         // And by the other way in.
         let upload = visitor.created(name, bytes.len() as u64);
         visitor.part(&upload, 0, &bytes).send().status(204).is_receipt("sent", name, bytes.as_bytes());
         assert_eq!(fs::read(&path).unwrap(), bytes.as_bytes());
     }
+    // Two of them are in folders.
     let found = crate::support::names(server.inbox()).len();
-    assert_eq!(found, names.len() + 1, "twins stay two names: {:?}", server.names());
+    assert_eq!(found, names.len() + 2, "twins stay two names: {:?}", server.names());
     let log = server.log();
     assert!(!log.contains('\x1b') && !log.contains('\u{202e}') && !log.contains('\x07'), "{log}");
 }
@@ -174,9 +195,14 @@ fn hostile_06_no_link_in_the_inbox_leads_a_request_out_of_it() {
     symlink("nowhere", inbox.join("dangling")).unwrap();
     symlink("loop", inbox.join("loop")).unwrap();
     for name in ["away/file", "up/file", "link", "within", "dangling", "loop", "loop/x", "away"] {
-        let reply = visitor.get(&file(name));
-        assert_eq!(reply.status, 404, "{name}: {reply:?}");
+        for way in READING {
+            let reply = visitor.get(&file(name).replacen("/files", way, 1));
+            assert_eq!(reply.status, 404, "{name}: {reply:?}");
+        }
     }
+    let listed = visitor.get("/list").status(200).json();
+    assert_eq!(listed["folders"], serde_json::json!([]));
+    assert_eq!(listed["files"].as_array().unwrap().len(), 1, "a link is listed: {listed}");
     for name in ["away/new", "up/file", "up/new", "loop/x", "dangling/x"] {
         let reply = visitor.put(name, "x");
         assert!(reply.status == 409 || reply.status == 400, "{name}: {reply:?}");
@@ -231,7 +257,9 @@ fn hostile_07_what_is_no_file_is_not_read_and_holds_nobody_up() {
     fs::create_dir(server.inbox().join("folder")).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(server.inbox().join("socket")).unwrap();
     for name in ["fifo", "folder", "socket"] {
-        visitor.get(&file(name)).status(404);
+        for way in ["/files", "/thumbs", "/facts"] {
+            visitor.get(&file(name).replacen("/files", way, 1)).status(404);
+        }
         visitor.put(name, "x").refuses(409, "kind-conflict");
         let known = serde_json::json!({ "files": [{ "name": name, "size": 0 }] });
         visitor.ask("POST", "/known").body(known.to_string()).send().status(200);

@@ -195,7 +195,7 @@ fn promise_1_what_changes_while_it_is_read_does_not_come_whole() {
     fs::write(server.inbox().join("file"), noise(64 * MIB, 2)).unwrap();
     set_modified(server.inbox().join("file"), before.mtime(), before.mtime_nsec());
     assert!(get.take(bytes.len()).is_err(), "a mix of two files came as one");
-    server.logged(&["a file is not given whole"]);
+    server.logged(&["not given", "file=file"]);
 
     visitor.put("rotten", noise(MIB, 3)).status(201);
     server.rot(server.inbox().join("rotten"));
