@@ -2,12 +2,13 @@
 //!
 //! Tests are named after the promise, or the line of the list of hostile things, that they hold. These lines are not
 //! tested here, or not whole:
-//! - 1, 2: by the ways in that exist: the native protocol, and the command line of `ferry`;
+//! - 1, 2: by the ways in that exist: the native protocol, the command line of `ferry`, and the web;
 //! - 6: by one race; the others need a store that can be stopped in the middle, and are in `store/tests`;
-//! - 11: the client decodes pictures with `--check-images`; nothing else is decompressed. What thumbnails are made of is
-//!   in `pictures/tests`;
-//! - 12: there is no QUIC; the one HTTP listener, of `--metrics`, has no streams and takes no bodies;
+//! - 11: the client decodes pictures with `--check-images`, and the server where it makes them small; nothing else is
+//!   decompressed, and nothing that HTTP calls encoded. What thumbnails are made of is in `pictures/tests`;
+//! - 12: there is no QUIC and no HTTP/2; the HTTP listener of `--metrics` takes no bodies;
 //! - 14: no peer can set a timeout of the server's; what is slow for other reasons is tested;
+//! - 16: what a browser makes of a certificate is the browser's; curl with a pinned key is tested;
 //! - 19: a clock that jumps back is not tried: setting the clock would disturb everything else on the machine;
 //! - 20: no peer is known to bring about a panic; those that a store brings about are in `store/tests`;
 //! - 24: there are no hooks.

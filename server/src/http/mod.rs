@@ -154,12 +154,9 @@ impl Web {
                 "there are as many connections as there may be: try again a little later",
             ));
         }
-        let (id, grant) = (visitor.client.id, visitor.client.grant_id);
+        let changed = changed(&visitor.client);
         let mut standings = self.house.standings.clone();
-        let changed = |now: &HashMap<ClientId, Standing>| {
-            now.get(&id).copied().filter(|now| now.shut_out.is_some() || now.grant > grant)
-        };
-        let cut = lock(&self.cuts).entry(grant).or_default().clone();
+        let cut = lock(&self.cuts).entry(visitor.client.grant_id).or_default().clone();
         tokio::select! {
             biased;
             Ok(now) = standings.wait_for(|now| changed(now).is_some()) => {
@@ -188,8 +185,8 @@ impl Web {
 
     /// Whether a client may go on with what its grant allowed when it began.
     fn stays(&self, client: &Client) -> impl Fn() -> bool + Send + use<> {
-        let (standings, id, grant) = (self.house.standings.clone(), client.id, client.grant_id);
-        move || !standings.borrow().get(&id).is_some_and(|now| now.shut_out.is_some() || now.grant > grant)
+        let (standings, changed) = (self.house.standings.clone(), changed(client));
+        move || changed(&standings.borrow()).is_none()
     }
 
     async fn route(&self, parts: &Parts, body: &mut Incoming, visitor: &Visitor, cut: &Cut) -> Answer {
@@ -235,6 +232,12 @@ impl Web {
             _ => Err(Refusal::not_found()),
         }
     }
+}
+
+/// Finds out how a client stands now, if that is not as it was. Its grant may be newer than the last look.
+fn changed(client: &Client) -> impl Fn(&HashMap<ClientId, Standing>) -> Option<Standing> + Send + use<> {
+    let (id, grant) = (client.id, client.grant_id);
+    move |now| now.get(&id).copied().filter(|now| now.shut_out.is_some() || now.grant > grant)
 }
 
 /// Ends a task when it is dropped.

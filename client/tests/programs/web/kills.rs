@@ -14,7 +14,7 @@ use ferry_proto::Algorithm;
 
 use crate::{
     faults::{chance, is_full},
-    support::{Server, Visitor, digest_header, noise},
+    support::{Server, Visitor, digest_header, eventually, noise},
 };
 
 use super::MIB;
@@ -66,12 +66,13 @@ fn hostile_21_promises_1_2_and_3_hold_for_the_web_whenever_the_server_is_killed(
             look(&server, &told, &offered);
             server.restart();
         }
+        // Where the machine is slow, hardly anything arrives between two kills.
+        eventually("receipts", || (receipts.lock().unwrap().len() > kills / 2).then_some(()));
         is_over.store(true, Ordering::Relaxed);
     });
     let (told, offered) = (receipts.into_inner().unwrap(), sent.into_inner().unwrap());
     look(&server, &told, &offered);
     println!("{kills} kills, {} receipts, {} files", told.len(), server.names().len());
-    assert!(told.len() > kills / 2, "hardly anything arrived");
     let twice: Vec<_> = server.names().into_iter().filter(|name| name.contains('(')).collect();
     assert_eq!(twice, [""; 0], "sent twice");
     server.ferryd(&["scrub", "--adopt"]).code(0);
