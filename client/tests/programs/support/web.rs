@@ -504,7 +504,7 @@ impl Reply {
 
     /// Checks that it is the receipt of these bytes under this name.
     #[track_caller]
-    pub(crate) fn is_receipt(self, status: &str, name: impl AsRef<[u8]>, bytes: &[u8]) -> Self {
+    pub(crate) fn has_receipt(self, status: &str, name: impl AsRef<[u8]>, bytes: &[u8]) -> Self {
         let location = self.header("content-location").unwrap_or_default();
         assert!(location.eq_ignore_ascii_case(&file(name)), "{self:?}");
         self.has("ferry-status", status).has("repr-digest", &digest_header(bytes))

@@ -19,7 +19,7 @@ fn shown(server: &Server, more: &[&str]) -> String {
     let begin = told.find("-----BEGIN").expect("there is a certificate");
     let mut command = openssl(&["x509", "-noout"]);
     command.args(more);
-    start(command, told[begin..].as_bytes().to_vec()).wait().code(0).stdout()
+    start(command, told.as_bytes()[begin..].to_vec()).wait().code(0).stdout()
 }
 
 /// A certificate for this name, and its key, made by openssl.

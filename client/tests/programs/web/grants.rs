@@ -6,8 +6,10 @@ use serde_json::json;
 
 use crate::support::{Reply, Server, Visitor, digest_header, noise, web::file};
 
+type Way = fn(&Visitor, &str, &[u8]) -> Reply;
+
 /// Every way to send a file under a name.
-const WAYS: [fn(&Visitor, &str, &[u8]) -> Reply; 6] = [
+const WAYS: [Way; 6] = [
     |visitor, name, bytes| visitor.put(name, bytes),
     |visitor, name, bytes| {
         visitor.ask("PUT", &file(name)).header("Repr-Digest", digest_header(bytes)).body(bytes).send()
@@ -45,7 +47,7 @@ fn hostile_15_a_grant_for_one_folder_is_for_no_other() {
         let reply = way(&visitor, &name, bytes.as_bytes());
         assert!(reply.status / 100 == 2, "{reply:?}");
         // Names are told as the client knows them.
-        reply.is_receipt("sent", &name, bytes.as_bytes());
+        reply.has_receipt("sent", &name, bytes.as_bytes());
         assert_eq!(fs::read(server.inbox().join("photos/phone").join(&name)).unwrap(), bytes.as_bytes());
         visitor.get(&file(&name)).status(200);
         for name in ["../secret", "../../secret", "/secret", "x/../../../secret"] {

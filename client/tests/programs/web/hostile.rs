@@ -403,7 +403,7 @@ fn hostile_13_bodies_that_take_their_time_hold_nobody_up() {
         })
         .collect();
     let bytes = noise(8 * MIB, 1);
-    other.put("file", &bytes).status(201).is_receipt("sent", "file", &bytes);
+    other.put("file", &bytes).status(201).has_receipt("sent", "file", &bytes);
     visitor.put("own", &bytes).status(201);
     assert_eq!(server.names(), ["file", "own"]);
 }

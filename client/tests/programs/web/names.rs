@@ -141,7 +141,7 @@ fn hostile_02_odd_names_are_honest_and_stay_what_they_are() {
     for (number, name) in names.iter().enumerate() {
         let bytes = format!("content {number}");
         let path = server.inbox().join(OsStr::from_bytes(name));
-        visitor.put(name, &bytes).status(201).is_receipt("sent", name, bytes.as_bytes());
+        visitor.put(name, &bytes).status(201).has_receipt("sent", name, bytes.as_bytes());
         assert_eq!(fs::read(&path).unwrap(), bytes.as_bytes());
         let reply = visitor.get(&file(name)).status(200);
         assert_eq!(reply.body, bytes.as_bytes());
@@ -171,7 +171,7 @@ fn hostile_02_odd_names_are_honest_and_stay_what_they_are() {
         fs::remove_file(&path).unwrap();
         // And by the other way in.
         let upload = visitor.created(name, bytes.len() as u64);
-        visitor.part(&upload, 0, &bytes).send().status(204).is_receipt("sent", name, bytes.as_bytes());
+        visitor.part(&upload, 0, &bytes).send().status(204).has_receipt("sent", name, bytes.as_bytes());
         assert_eq!(fs::read(&path).unwrap(), bytes.as_bytes());
     }
     // Two of them are in folders.
@@ -282,10 +282,10 @@ fn hostile_23_two_that_send_one_name_leave_two_whole_files() {
     assert_eq!(slow.head().unwrap().status, 100);
     let upload = other.created("name", 6);
     other.part(&upload, 0, "123").send().status(204);
-    other.put("name", "other").status(201).is_receipt("sent", "name", b"other");
+    other.put("name", "other").status(201).has_receipt("sent", "name", b"other");
     slow.say("abcdef").unwrap();
-    slow.reply().unwrap().status(201).is_receipt("sent", "name (2)", b"abcdef");
-    other.part(&upload, 3, "456").send().status(204).is_receipt("sent", "name (3)", b"123456");
+    slow.reply().unwrap().status(201).has_receipt("sent", "name (2)", b"abcdef");
+    other.part(&upload, 3, "456").send().status(204).has_receipt("sent", "name (3)", b"123456");
     let read = |name: &str| fs::read(Path::new(server.inbox()).join(name)).unwrap();
     assert_eq!(
         (read("name"), read("name (2)"), read("name (3)")),
