@@ -1,12 +1,19 @@
 //! What was found out about pictures, and small ones of them, by what the files hold. It can all be had again, so nothing is
 //! synced, and what cannot be read is begun anew.
 
-use std::{path::Path, sync::Mutex, time::SystemTime};
+use std::{
+    fs::{OpenOptions, Permissions},
+    io,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::Path,
+    sync::Mutex,
+    time::SystemTime,
+};
 
 use ferry_store::lock;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Key, Look};
+use super::{GalleryError, Key, Look};
 
 /// What this version writes; another one begins anew.
 const VERSION: i64 = 1;
@@ -21,7 +28,7 @@ const MOST_LOOKS: i64 = 1_000_000;
 pub(super) struct Cache(Mutex<Connection>);
 
 impl Cache {
-    pub(super) fn open(path: &Path) -> rusqlite::Result<Self> {
+    pub(super) fn open(path: &Path) -> Result<Self, GalleryError> {
         let db = connect(path).or_else(|error| {
             tracing::warn!(%error, "what was known of pictures cannot be read, and is found out again");
             for ending in ["", "-wal", "-shm"] {
@@ -101,7 +108,14 @@ impl Cache {
     }
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+/// Makes the file for its owner alone, as what it is made of is; log and index take their mode from it.
+fn make_private(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))
+}
+
+fn connect(path: &Path) -> Result<Connection, GalleryError> {
+    make_private(path)?;
     let mut db = Connection::open(path)?;
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "off")?;
@@ -150,6 +164,10 @@ mod tests {
         assert_eq!(cache.thumbnail(&key(1)).unwrap().unwrap(), b"jpeg");
         assert_eq!(cache.thumbnail(&key(2)).unwrap().unwrap(), b"");
         assert_eq!(cache.thumbnail(&key(3)).unwrap(), None);
+        for file in folder.path().read_dir().unwrap() {
+            let mode = file.unwrap().metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o600, "hostile_17: others may read it");
+        }
         drop(cache);
         std::fs::write(&path, vec![7; 8192]).unwrap();
         let cache = Cache::open(&path).unwrap();

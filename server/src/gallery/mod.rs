@@ -7,10 +7,11 @@ mod cache;
 mod look;
 
 use std::{
-    io::BufReader,
+    collections::HashMap,
+    io::{self, BufReader},
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -19,7 +20,7 @@ use std::{
 use ferry_pictures::{Flaw, Limits};
 use ferry_proto::{Algorithm, RelPath};
 use ferry_store::{
-    Entry, EntryKind, Ledger, LocalStore, Row, RowKind, Store, StoreError, Uploads,
+    Entry, EntryKind, Ledger, LocalStore, Row, RowKind, Store, StoreError, Uploads, lock,
     source::{Change, Identity, Links, Location, Shelf, Source, SourceError},
 };
 use tokio::sync::Semaphore;
@@ -33,6 +34,9 @@ const EDGE: u32 = 400;
 
 /// How long making one may take. A large picture takes a second.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long one is not tried again that took longer. So no more than sixty are remembered for each that is made at a time.
+const RESPITE: Duration = Duration::from_secs(10 * 60);
 
 /// How long a listing looks into pictures that nobody has looked into before.
 const LOOKING: Duration = Duration::from_millis(700);
@@ -54,7 +58,9 @@ pub(crate) struct Gallery {
     cache: Cache,
     /// Who looks into what is listed: one, for it keeps a thread and the disk busy.
     looker: Semaphore,
-    makers: Semaphore,
+    makers: Arc<Semaphore>,
+    /// Pictures that took too long, and when. Another time the machine may have less to do.
+    slow: Mutex<HashMap<Key, Instant>>,
 }
 
 /// What a folder holds.
@@ -100,6 +106,8 @@ pub(crate) enum GalleryError {
     Catalogue(#[from] ferry_store::LedgerError),
     #[error("what is known of pictures cannot be kept: {0}")]
     Cache(#[from] rusqlite::Error),
+    #[error("what is known of pictures cannot be kept: {0}")]
+    File(#[from] io::Error),
 }
 
 impl Key {
@@ -125,10 +133,10 @@ impl Gallery {
         shelf: Shelf,
         catalogue: Arc<Catalogue>,
         state: &Path,
-    ) -> rusqlite::Result<Self> {
+    ) -> Result<Self, GalleryError> {
         let cache = Cache::open(&state.join("pictures.db"))?;
-        let (looker, makers) = (Semaphore::new(1), Semaphore::new(AT_ONCE));
-        Ok(Gallery { uploads, shelf, catalogue, cache, looker, makers })
+        let (looker, makers) = (Semaphore::new(1), Arc::new(Semaphore::new(AT_ONCE)));
+        Ok(Gallery { uploads, shelf, catalogue, cache, looker, makers, slow: Mutex::default() })
     }
 
     /// What a folder holds; with `looks` it is looked into pictures, too. Newest first.
@@ -250,15 +258,20 @@ impl Gallery {
         let name = path.clone();
         let kept = on_disk(move || {
             let (_, _, key) = gallery.open_file(&name)?;
-            Ok((key, gallery.cache.thumbnail(&key)?))
+            Ok((key, gallery.made(&key)?))
         });
         if let (key, Some(jpeg)) = kept.await? {
             return Ok((!jpeg.is_empty()).then(|| (jpeg, key.version())));
         }
-        let Ok(_maker) = self.makers.acquire().await else { return Ok(None) };
+        let Ok(maker) = self.makers.clone().acquire_owned().await else { return Ok(None) };
         let is_unwanted = Unwanted::default();
         let (gallery, flag) = (self.clone(), is_unwanted.0.clone());
-        on_disk(move || gallery.make(&path, &flag)).await
+        on_disk(move || {
+            // Until it is made, or has come to nothing, whoever waits for it.
+            let _maker = maker;
+            gallery.make(&path, &flag)
+        })
+        .await
     }
 
     fn make(
@@ -267,7 +280,7 @@ impl Gallery {
         is_unwanted: &AtomicBool,
     ) -> Result<Option<(Vec<u8>, String)>, GalleryError> {
         let (mut source, _, key) = self.open_file(path)?;
-        if let Some(jpeg) = self.cache.thumbnail(&key)? {
+        if let Some(jpeg) = self.made(&key)? {
             return Ok((!jpeg.is_empty()).then(|| (jpeg, key.version())));
         }
         let (since, opened) = (Instant::now(), source.identity());
@@ -284,6 +297,11 @@ impl Gallery {
             }
             // Nobody waits, or the disk is at fault: another time it may be better.
             Err(Flaw::TooSlow) if is_unwanted.load(Ordering::Relaxed) => Ok(None),
+            Err(Flaw::TooSlow) => {
+                tracing::debug!(%path, "its small picture takes too long");
+                lock(&self.slow).insert(key, Instant::now());
+                Ok(None)
+            }
             Err(Flaw::Unreadable(error)) => Err(SourceError::Io(error).into()),
             Err(flaw) => {
                 tracing::debug!(%path, %flaw, "there is no thumbnail");
@@ -291,6 +309,17 @@ impl Gallery {
                 Ok(None)
             }
         }
+    }
+
+    /// What was made already; empty where there is none, and where that took too long not long ago.
+    fn made(&self, key: &Key) -> rusqlite::Result<Option<Vec<u8>>> {
+        let mut slow = lock(&self.slow);
+        slow.retain(|_, since| since.elapsed() < RESPITE);
+        if slow.contains_key(key) {
+            return Ok(Some(Vec::new()));
+        }
+        drop(slow);
+        self.cache.thumbnail(key)
     }
 
     /// Forgets what is too much. To be called now and then.
