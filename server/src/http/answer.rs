@@ -1,13 +1,17 @@
 //! What is answered: bodies, refusals, and the headers that every answer has.
 
-use std::io;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use ferry_proto::{Code, escape};
 use ferry_store::Outcome;
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::{
     Response, StatusCode,
-    body::Bytes,
+    body::{Bytes, Frame, SizeHint},
     header::{self, HeaderName, HeaderValue},
 };
 use serde_json::json;
@@ -135,6 +139,39 @@ fn status(code: Code) -> StatusCode {
 /// A whole body.
 pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A whole body that leaves in pieces, with what is to be held until then.
+pub(super) fn pieces(bytes: impl Into<Bytes>, held: impl Send + Unpin + 'static) -> Body {
+    Body::new(Pieces { left: bytes.into(), _held: held })
+}
+
+/// See [`pieces`].
+struct Pieces<T> {
+    left: Bytes,
+    _held: T,
+}
+
+/// Bytes of a piece. The last one may be on its way still when what is held is let go of.
+const PIECE: usize = 64 * 1024;
+
+impl<T: Unpin> hyper::body::Body for Pieces<T> {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let length = self.left.len().min(PIECE);
+        let piece = self.left.split_to(length);
+        Poll::Ready((length > 0).then(|| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.len() as u64)
+    }
 }
 
 /// No body.

@@ -11,7 +11,7 @@ use super::{
     Web,
     answer::{self, Answer, Refusal},
     get::is_known,
-    media, url,
+    media, place, url,
 };
 use crate::{
     catalogue::Client,
@@ -19,8 +19,11 @@ use crate::{
     gallery::{GalleryError, Listed, Listing, Look},
 };
 
-/// Requests that look at folders and pictures at a time, of all clients together.
+/// Requests that look at pictures at a time, of all clients together.
 const LOOKERS: usize = 64;
+
+/// Listings at a time, of all clients together: one of 50,000 entries takes 25 MB until it has left.
+const LISTINGS: usize = 8;
 
 impl From<GalleryError> for Refusal {
     fn from(error: GalleryError) -> Self {
@@ -108,7 +111,7 @@ fn whole(client: &Client, path: Option<RelPath>) -> Result<Option<RelPath>, Refu
 /// `GET /list/PATH`: what a folder holds, newest first.
 pub(super) async fn list(web: &Web, client: &Client, path: Option<RelPath>) -> Answer {
     let (folder, looks) = (whole(client, path)?, client.grant.get);
-    let _share = web.lookers.wait(client.id, LOOKERS).await;
+    let share = place(&web.listers, client, LISTINGS).await?;
     let gallery = web.gallery.clone();
     let told = spawn_blocking(move || {
         let Listing { folders, files, is_looking, has_more } = gallery.list(folder.as_ref(), looks)?;
@@ -117,11 +120,13 @@ pub(super) async fn list(web: &Web, client: &Client, path: Option<RelPath>) -> A
             json!({ "name": name, "url": url })
         });
         let (folders, files): (Vec<_>, Vec<_>) = (folders.collect(), files.iter().map(File::of).collect());
-        Ok::<_, Refusal>(
-            json!({ "folders": folders, "files": files, "looking": is_looking, "more": has_more }),
-        )
+        let told = json!({ "folders": folders, "files": files, "looking": is_looking, "more": has_more });
+        Ok::<_, Refusal>((told.to_string(), share))
     });
-    Ok(answer::object(&told.await.map_err(|_| Refusal::internal())??))
+    let (told, share) = told.await.map_err(|_| Refusal::internal())??;
+    let mut response = Response::new(answer::pieces(told, share));
+    answer::set(&mut response, header::CONTENT_TYPE, "application/json");
+    Ok(response)
 }
 
 /// `GET /thumbs/PATH`: a small picture.
@@ -133,7 +138,7 @@ pub(super) async fn thumbnail(
     query: Option<&str>,
 ) -> Answer {
     let Some(path) = whole(client, Some(path))? else { return Err(Refusal::not_found()) };
-    let _share = web.lookers.wait(client.id, LOOKERS).await;
+    let _share = place(&web.lookers, client, LOOKERS).await?;
     let (jpeg, version) = web.gallery.thumbnail(path).await?.ok_or_else(Refusal::not_found)?;
     let tag = format!("\"{version}\"");
     let mut response = match is_known(headers, &tag) {
@@ -151,9 +156,11 @@ pub(super) async fn thumbnail(
 /// `GET /facts/PATH`: all that is known of a file.
 pub(super) async fn facts(web: &Web, client: &Client, path: RelPath) -> Answer {
     let Some(path) = whole(client, Some(path))? else { return Err(Refusal::not_found()) };
-    let _share = web.lookers.wait(client.id, LOOKERS).await;
+    let share = place(&web.lookers, client, LOOKERS).await?;
     let (gallery, catalogue) = (web.gallery.clone(), web.house.catalogue.clone());
     let told = spawn_blocking(move || {
+        // Until it is done, whoever waits for it.
+        let _share = share;
         let file = gallery.file(&path)?;
         let digest = file.row.as_ref().and_then(|row| match &row.kind {
             RowKind::File { digests, .. } if !row.is_damaged => digests.by(Algorithm::Sha256),

@@ -14,13 +14,13 @@ use super::{
     Web,
     answer::{self, Answer, Body, Refusal},
     headers::{REPR_DIGEST, said_digest},
-    media,
+    media, place,
     reading::Reading,
     url,
 };
 use crate::catalogue::Client;
 
-/// Requests for files that are answered at a time, those of pages and thumbnails included; further ones wait.
+/// Requests for files that are answered at a time, of all clients together.
 const READERS: usize = 128;
 
 /// What is known of a file before it is read.
@@ -51,7 +51,7 @@ pub(super) async fn get(
     headers: &HeaderMap,
     query: Option<&str>,
 ) -> Answer {
-    let share = web.readers.wait(client.id, READERS).await;
+    let share = place(&web.readers, client, READERS).await?;
     let (house, folder, name) = (web.house.clone(), client.grant.folder.clone(), path.clone());
     let opened = spawn_blocking(move || {
         let whole = match &folder {

@@ -9,7 +9,7 @@ use super::answer::Refusal;
 /// The digest of a whole file (RFC 9530).
 pub(super) const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
-/// The digest of what a message holds (RFC 9530): of a file that is sent as it is, the same.
+/// The digest of what a message holds (RFC 9530): of a whole file that is sent as it is, the same.
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 
 /// `sent` or `held`.
@@ -20,11 +20,11 @@ pub(super) fn said_digest(digest: &Digest) -> String {
     format!("sha-256=:{}:", BASE64.encode(digest.bytes()))
 }
 
-/// What a request says of its file's digest, by an algorithm that is known here. Others say nothing, as the RFC wants it.
-pub(super) fn digest(headers: &HeaderMap) -> Result<Option<Digest>, Refusal> {
+/// The digest that a request says in these headers, by an algorithm that is known here. Others say nothing, as the RFC wants it.
+pub(super) fn digest(headers: &HeaderMap, names: &[HeaderName]) -> Result<Option<Digest>, Refusal> {
     let mut found: Option<Digest> = None;
-    for name in [REPR_DIGEST, CONTENT_DIGEST] {
-        for value in headers.get_all(&name) {
+    for name in names {
+        for value in headers.get_all(name) {
             let bad = || Refusal::bad_request(format!("{name} is not what RFC 9530 calls a digest"));
             let members = value.to_str().map_err(|_| bad())?.split(',');
             for member in members {
@@ -57,7 +57,7 @@ mod tests {
         for (name, value) in pairs {
             headers.append(name, HeaderValue::from_str(value).unwrap());
         }
-        digest(&headers)
+        digest(&headers, &[REPR_DIGEST, CONTENT_DIGEST])
     }
 
     #[test]

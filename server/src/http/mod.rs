@@ -45,14 +45,23 @@ use crate::{
     gallery::Gallery,
     log::{self, Few, Journal},
     session::Sessions,
-    shares::Shares,
+    shares::{Share, Shares},
 };
 
 /// Connections of one client at a time: a browser makes 6, and a program that sends hundreds of files at once one for each.
 const CONNECTIONS: usize = 256;
 
-/// Files of one client that are read at a time, and folders and pictures that it looks at.
+/// Files of one client that are read at a time, and pictures that it looks at.
 const READS: usize = 32;
+
+/// Folders of one client that are listed at a time.
+const LISTINGS: usize = 4;
+
+/// How long a request waits for others that are as many as there may be.
+const WAIT: Duration = Duration::from_secs(20);
+
+/// Bytes of a request of somebody who is not known yet.
+const INTRODUCTION: usize = 4 * 1024;
 
 /// Bytes of a body of JSON: enough for a thousand names of usual length.
 const OBJECT: usize = 1024 * 1024;
@@ -73,6 +82,7 @@ pub(crate) struct Web {
     seats: Arc<Shares>,
     readers: Arc<Shares>,
     lookers: Arc<Shares>,
+    listers: Arc<Shares>,
     uploads: tus::Desk,
     gallery: Arc<Gallery>,
     failures: Arc<Few>,
@@ -82,9 +92,10 @@ pub(crate) struct Web {
 
 impl Web {
     pub(crate) fn new(house: Arc<Sessions>, gallery: Arc<Gallery>) -> Arc<Self> {
-        let (seats, readers, lookers) = (Shares::new(CONNECTIONS), Shares::new(READS), Shares::new(READS));
+        let (seats, readers) = (Shares::new(CONNECTIONS), Shares::new(READS));
+        let (lookers, listers) = (Shares::new(READS), Shares::new(LISTINGS));
         let (uploads, failures, cuts) = (tus::Desk::default(), log::failures(), Mutex::default());
-        let web = Arc::new(Web { house, seats, readers, lookers, uploads, gallery, failures, cuts });
+        let web = Arc::new(Web { house, seats, readers, lookers, listers, uploads, gallery, failures, cuts });
         tokio::spawn(tidy(Arc::downgrade(&web)));
         web
     }
@@ -137,7 +148,7 @@ impl Web {
                 Ok(answer::nothing(StatusCode::NO_CONTENT))
             }
             "/session" if parts.method == Method::POST => {
-                visitor::sign_in(self, headers, &object(body).await?).await
+                visitor::sign_in(self, headers, &object(body, INTRODUCTION).await?).await
             }
             path => match path.strip_prefix("/page/") {
                 Some(name) if is_read => page::part(name, headers),
@@ -203,7 +214,7 @@ impl Web {
                 _ => Err(Refusal::method("GET, POST, DELETE")),
             },
             "known" if rest.is_empty() => match *method {
-                Method::POST => known::known(self, client, &object(body).await?, cut.clone()).await,
+                Method::POST => known::known(self, client, &object(body, OBJECT).await?, cut.clone()).await,
                 _ => Err(Refusal::method("POST")),
             },
             "files" => {
@@ -283,13 +294,19 @@ fn refuse_without_grant(first: &str, method: &Method, grant: &Grant) -> Result<(
     }
 }
 
+/// One of so many places in all.
+async fn place(shares: &Arc<Shares>, client: &Client, in_all: usize) -> Result<Share, Refusal> {
+    let busy = |_| Refusal::busy("too much else is asked for just now: try again a little later");
+    timeout(WAIT, shares.wait(client.id, in_all)).await.map_err(busy)
+}
+
 fn path_of(rest: &str) -> Result<Option<RelPath>, Refusal> {
     url::decode(rest).map_err(|error| Refusal::new(Code::BadName, error.to_string()))
 }
 
 /// The body of a request that is an object, if it is short and comes in time.
-async fn object(body: &mut Incoming) -> Result<Vec<u8>, Refusal> {
-    let whole = timeout(OBJECT_TIME, Limited::new(body, OBJECT).collect()).await;
+async fn object(body: &mut Incoming, most: usize) -> Result<Vec<u8>, Refusal> {
+    let whole = timeout(OBJECT_TIME, Limited::new(body, most).collect()).await;
     let too_much = |_| Refusal::new(Code::TooLarge, "the request is too long, or did not come whole");
     Ok(whole.map_err(|_| intake::cut())?.map_err(too_much)?.to_bytes().into())
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{
     Web,
     answer::{self, Answer, Refusal},
-    headers,
+    headers::{self, CONTENT_DIGEST, REPR_DIGEST},
     intake::{self, Begun, Offer, Receipt, Sink, Stopped},
 };
 use crate::catalogue::Client;
@@ -28,7 +28,7 @@ pub(super) async fn put(
         let detail = "a part of a file cannot be put: tus, at /uploads, can go on with one";
         return Err(Refusal::bad_request(detail));
     }
-    let said = headers::digest(headers)?;
+    let said = headers::digest(headers, &[REPR_DIGEST, CONTENT_DIGEST])?;
     let size = length(headers)?;
     let only_if_new = headers.get(header::IF_NONE_MATCH).is_some_and(|value| value == "*");
     let conflict = if only_if_new { Conflict::Fail } else { Conflict::KeepBoth };

@@ -26,7 +26,7 @@ pub(super) use self::desk::Desk;
 use super::{
     Web,
     answer::{self, Answer, Body, Refusal},
-    headers,
+    headers::{self, REPR_DIGEST},
     intake::{self, Begun, Offer, Receipt, Sink, Stopped, Waiting},
 };
 use crate::catalogue::Client;
@@ -234,11 +234,14 @@ impl<'a> Visit<'a> {
 
     /// Takes a part. If it is the last one, the file is there for good when this returns.
     async fn append(&mut self, offset: u64, headers: &HeaderMap, body: &mut Incoming) -> Result<(), Refusal> {
-        let checksum = created::checksum(headers, &UPLOAD_CHECKSUM)?;
+        let checksum = created::checksum(headers)?;
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        if length.is_some_and(|length: u64| length > self.created.size - offset) {
+            let detail = "the part is longer than what is left of the upload";
+            return Err(Refusal::new(Code::TooLarge, detail));
+        }
         let (offer, sink, waiting) = match std::mem::take(&mut *self.state) {
             State::Wanted(offer, ticket, waiting) => {
-                let length =
-                    headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
                 let is_all = offset == 0 && length == Some(self.created.size) && checksum.is_none();
                 let ticket = if is_all { ticket } else { Box::new(ticket.with_marks()) };
                 let (sink, waiting) = Sink::open(self.web, ticket, offset, waiting).await?;
@@ -293,7 +296,7 @@ impl<'a> Visit<'a> {
 
     /// Has it committed, if all of it is here.
     async fn finish_if_whole(&mut self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let said = headers::digest(headers)?;
+        let said = headers::digest(headers, &[REPR_DIGEST])?;
         let is_open = matches!(*self.state, State::Wanted(..) | State::Open(..));
         if !is_open || self.state.offset(self.created) != self.created.size {
             return Ok(());

@@ -7,8 +7,12 @@ use ferry_proto::{Code, Digest, RelPath, Timestamp};
 use hyper::{HeaderMap, header::HeaderName};
 
 use super::{
-    super::{answer::Refusal, get::date},
-    UPLOAD_LENGTH, nameless, sha256,
+    super::{
+        answer::Refusal,
+        get::date,
+        headers::{CONTENT_DIGEST, digest},
+    },
+    UPLOAD_CHECKSUM, UPLOAD_LENGTH, nameless, sha256,
 };
 
 /// See the module. Whoever makes up a URL gets what he could have created as well.
@@ -23,6 +27,8 @@ pub(super) struct Created {
     pub(super) modified: Option<Timestamp>,
     pub(super) digest: Option<Digest>,
 }
+
+const DAY: u64 = 24 * 60 * 60;
 
 impl Created {
     /// As the request wants it that creates one.
@@ -54,9 +60,8 @@ impl Created {
                 _ => {}
             }
         }
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let path = path.unwrap_or_else(nameless);
-        Ok(Created { number: fastrand::u64(..), at: since.as_secs(), path, size, modified, digest })
+        Ok(Created { number: fastrand::u64(..), at: now(), path, size, modified, digest })
     }
 
     /// All of it as letters for a URL.
@@ -96,6 +101,10 @@ impl Created {
         };
         let digest = if has & 2 == 0 { None } else { Some(sha256(take(&mut rest)?)) };
         let path = RelPath::new(rest).ok()?;
+        // Clocks are set back now and then, but nobody has created it tomorrow.
+        if at > now() + DAY {
+            return None;
+        }
         Some(Created { number, at, path, size, modified, digest })
     }
 
@@ -115,6 +124,11 @@ impl Created {
     }
 }
 
+/// Seconds since 1970 UTC.
+fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 /// A header that has to be there, and a number.
 pub(super) fn number(headers: &HeaderMap, name: &HeaderName) -> Result<u64, Refusal> {
     let value = headers.get(name).and_then(|value| value.to_str().ok());
@@ -124,9 +138,9 @@ pub(super) fn number(headers: &HeaderMap, name: &HeaderName) -> Result<u64, Refu
     number.ok_or_else(|| Refusal::bad_request(format!("{name} is missing, or no number that can be")))
 }
 
-/// The checksum of a part, if one is said.
-pub(super) fn checksum(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Digest>, Refusal> {
-    let Some(value) = headers.get(name) else { return Ok(None) };
+/// The checksum of a part, if one is said: tus has a header for it, and so has HTTP.
+pub(super) fn checksum(headers: &HeaderMap) -> Result<Option<Digest>, Refusal> {
+    let Some(value) = headers.get(UPLOAD_CHECKSUM) else { return digest(headers, &[CONTENT_DIGEST]) };
     let bytes = value.to_str().ok().and_then(|value| {
         let value = value.strip_prefix("sha256 ")?;
         BASE64.decode(value.trim().as_bytes()).ok()?.try_into().ok()
