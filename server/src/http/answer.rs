@@ -231,7 +231,20 @@ pub(super) fn seal(mut response: Response<Body>) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+
+    #[tokio::test]
+    async fn what_a_body_holds_is_let_go_of_after_its_last_piece() {
+        let held = Arc::new(());
+        let left = Arc::downgrade(&held);
+        let mut body = pieces(vec![7; PIECE + 1], held);
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!((first.len(), left.strong_count()), (PIECE, 1));
+        let rest = body.collect().await.unwrap().to_bytes();
+        assert_eq!((rest.len(), left.strong_count()), (1, 0));
+    }
 
     #[test]
     fn codes_have_names_and_statuses_that_say_whose_fault_it_is() {

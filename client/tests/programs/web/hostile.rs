@@ -1,6 +1,7 @@
 //! Whoever means harm, or takes their time: what they cost, and that others do not wait for them.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::TcpStream,
     process::Command,
@@ -406,6 +407,30 @@ fn hostile_13_bodies_that_take_their_time_hold_nobody_up() {
     other.put("file", &bytes).status(201).has_receipt("sent", "file", &bytes);
     visitor.put("own", &bytes).status(201);
     assert_eq!(server.names(), ["file", "own"]);
+}
+
+#[test]
+fn hostile_13_downloads_that_crawl_keep_nobody_from_looking() {
+    let server = Server::setup().web().start();
+    // More of it than sockets take.
+    let big = fs::File::create(server.inbox().join("big")).unwrap();
+    big.set_len(256 * MIB as u64).unwrap();
+    let slow = [Visitor::signed_in(&server), Visitor::with_token(&server, &[])];
+    let mut lines = Vec::new();
+    for visitor in &slow {
+        // As many as one client may read at a time.
+        for _ in 0..32 {
+            let mut line = visitor.ask("GET", "/files/big").begin();
+            assert_eq!(line.head().unwrap().status, 200);
+            lines.push(line);
+        }
+    }
+    let visitor = Visitor::granted(&server, &[]);
+    visitor.get("/list").status(200);
+    visitor.get("/facts/big").status(200);
+    visitor.get("/thumbs/big").status(404);
+    visitor.put("file", "x").status(201);
+    drop(lines);
 }
 
 #[test]

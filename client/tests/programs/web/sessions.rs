@@ -4,8 +4,6 @@ use std::fs;
 
 use crate::support::{Line, Server, Visitor, eventually, web};
 
-use super::MIB;
-
 fn server() -> Server {
     Server::setup().web().start()
 }
@@ -59,12 +57,12 @@ fn hostile_15_invites_that_are_expired_unknown_or_none_let_nobody_in() {
     visitor.presents(&closed, [1; 32]).refuses(403, "invalid-invite");
     let origin = visitor.origin();
     for body in
-        ["", "{}", "[]", "null", "{\"invite\":\"x\",\"nonce\":\"y\"}", "{\"invite\":1}", &"[".repeat(100_000)]
+        ["", "{}", "[]", "null", "{\"invite\":\"x\",\"nonce\":\"y\"}", "{\"invite\":1}", &"[".repeat(4_000)]
     {
         let reply = visitor.ask("POST", "/session").header("Origin", &origin).body(body).send();
         reply.refuses(400, "protocol");
     }
-    let long = format!("{{\"invite\":\"{}\"}}", "A".repeat(2 * MIB));
+    let long = format!("{{\"invite\":\"{}\"}}", "A".repeat(5_000));
     visitor.ask("POST", "/session").header("Origin", &origin).body(long).send().refuses(413, "too-large");
     for token in ["", "x", "Basic eDp5", "Bearer", "Bearer x", "Bearer AAAAAAAAAAAAAAAAAAAAAA x"] {
         visitor.ask("GET", "/files/a").header("Authorization", token).send().refuses(401, "unknown-client");
