@@ -95,7 +95,9 @@ fn site(config: &Config, catalogue: &Catalogue, hosts: &[String]) -> anyhow::Res
 fn curl(site: &str, secret: &Secret, pin: Option<String>) -> String {
     let pinned = pin.map(|pin| format!(" --insecure --pinnedpubkey '{pin}'")).unwrap_or_default();
     let token = secret.to_text();
-    format!("curl -T photo.jpg{pinned} -H 'Authorization: Bearer {token}' https://{site}/files/")
+    format!(
+        "curl --fail-with-body -T photo.jpg{pinned} -H 'Authorization: Bearer {token}' https://{site}/files/"
+    )
 }
 
 /// Shows a text as a picture of characters, on standard error.

@@ -43,6 +43,9 @@ fn last_status(outcome: &Outcome) -> u16 {
     line.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
+/// What curl ends with when the server has refused, as `--fail-with-body` wants it.
+const REFUSED: i32 = 22;
+
 #[test]
 fn promise_2_the_line_that_an_invite_prints_sends_a_photo_and_has_its_receipt() {
     let (server, words) = with_line(&[]);
@@ -100,14 +103,14 @@ fn promise_1_a_digest_is_checked_before_anything_is_there() {
     let file = write(server.beside().join("file"), noise(MIB, 1));
     let (right, wrong) = (digest_header(&fs::read(&file).unwrap()), digest_header(b"other"));
     for header in ["Repr-Digest", "Content-Digest"] {
-        let outcome = curl(&words, &file, &["-H", &format!("{header}: {wrong}")]).wait().code(0);
+        let outcome = curl(&words, &file, &["-H", &format!("{header}: {wrong}")]).wait().code(REFUSED);
         assert_eq!(last_status(&outcome), 422, "{outcome:?}");
         outcome.prints("digest-mismatch");
-        let outcome = curl(&words, &file, &["-H", &format!("{header}: sha-256=:x:")]).wait().code(0);
+        let outcome = curl(&words, &file, &["-H", &format!("{header}: sha-256=:x:")]).wait().code(REFUSED);
         assert_eq!(last_status(&outcome), 400);
     }
     let both = [format!("Repr-Digest: {right}"), format!("Content-Digest: {wrong}")];
-    let outcome = curl(&words, &file, &["-H", &both[0], "-H", &both[1]]).wait().code(0);
+    let outcome = curl(&words, &file, &["-H", &both[0], "-H", &both[1]]).wait().code(REFUSED);
     assert_eq!(last_status(&outcome), 400);
     assert_eq!(server.names(), [""; 0]);
     assert_eq!(server.staged(), []);
@@ -125,7 +128,7 @@ fn promise_1_if_none_match_takes_no_name_that_is_taken() {
     let new_only = ["-H", "If-None-Match: *"];
     assert_eq!(last_status(&curl(&words, &file, &new_only).wait()), 201);
     write(&file, "two");
-    let outcome = curl(&words, &file, &new_only).wait().code(0);
+    let outcome = curl(&words, &file, &new_only).wait().code(REFUSED);
     assert_eq!(last_status(&outcome), 412, "{outcome:?}");
     outcome.prints("exists");
     // Nor one that somebody takes while it is sent.
@@ -197,12 +200,12 @@ fn what_is_refused_is_not_sent() {
     let file = write(server.beside().join("file"), noise(20 * MIB, 1));
     // curl asks for leave before it sends as much.
     let sent = ["-w", "%{size_upload} bytes sent"];
-    let outcome = curl(&words, &file, &sent).wait().code(0);
+    let outcome = curl(&words, &file, &sent).wait().code(REFUSED);
     assert_eq!(last_status(&outcome), 507, "{outcome:?}");
     outcome.prints("quota-exceeded").prints("\n0 bytes sent".trim_start());
     let mut other = words.clone();
     other.retain(|word| !word.starts_with("Authorization") && word != "-H");
-    let outcome = curl(&other, &file, &sent).wait().code(0);
+    let outcome = curl(&other, &file, &sent).wait().code(REFUSED);
     assert_eq!(last_status(&outcome), 401, "{outcome:?}");
     outcome.prints("}0 bytes sent");
     assert_eq!(server.names(), [""; 0]);
