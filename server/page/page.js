@@ -35,6 +35,9 @@ const queue = new Queue({
 let aboard = null;
 let invite = null;
 
+/** Somebody has signed out: what was chosen until then is not for whoever comes next. */
+let hasLeft = false;
+
 const view = new View(words, {
     again: () => location.reload(),
     join,
@@ -45,9 +48,15 @@ const view = new View(words, {
     },
     async signOut() {
         queue.pause();
-        await session.close().catch(() => {});
+        try {
+            await session.close();
+        } catch (fault) {
+            // What this browser knows is worth as much as before.
+            if (fault.kind !== "over") return view.gate(words.notSignedOut, true);
+        }
         memory.clear();
         aboard = null;
+        hasLeft = true;
         photos.forget();
         view.gate(words.signedOut);
     },
@@ -96,7 +105,7 @@ async function arrive() {
 /** An invite is accepted. Nothing of it stays in the page or its address once there is a session. */
 async function join(name) {
     view.joining();
-    const changes = aboard !== null && !queue.over;
+    const changes = hasLeft || (aboard !== null && !queue.over);
     try {
         aboard = await session.open(invite, name || session.deviceName());
     } catch (fault) {

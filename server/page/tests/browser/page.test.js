@@ -250,6 +250,31 @@ test("when the Wi-Fi is gone nothing is lost, and when it is back it goes on at 
     await calm();
 });
 
+test("whoever cannot be signed out is told so, and what was chosen before is not for the next", async () => {
+    const { page, context, calm } = await open(browser, url, DESKTOP, { unanswered: true });
+    await board(page, link());
+    mock.delay = 1_000;
+    await page.locator("#files-input").setInputFiles([folder.add("a.jpg", 1_000), folder.add("b.jpg", 1_000)]);
+    await page.locator("#who").click();
+    await context.setOffline(true);
+    await page.locator("#sign-out").click();
+    await page.locator("#gate").waitFor();
+    assert.match(await page.locator("#gate-notice").innerText(), /Not signed out/);
+    await context.setOffline(false);
+    await page.reload();
+    await page.locator("#sending").waitFor();
+
+    await page.locator("#files-input").setInputFiles([folder.add("c.jpg", 1_000), folder.add("d.jpg", 1_000)]);
+    await page.locator("#who").click();
+    await page.locator("#sign-out").click();
+    await page.locator("#gate").waitFor();
+    assert.match(await page.locator("#gate-notice").innerText(), /Signed out/);
+    mock.delay = 0;
+    await board(page, link());
+    assert.equal(await page.locator("#list > li").count(), 0);
+    await calm();
+});
+
 test("a file that is changed while it is sent is a failure by name, and choosing it again sends the new one", async () => {
     const film = folder.add("film.mp4", 30_000_000);
     const photo = folder.add("a.jpg", 1_000);
