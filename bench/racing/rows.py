@@ -192,7 +192,7 @@ ROWS = [
     Row("web-disk", "the same, to a disk", web.web_disk, ("curl", "openssl", "dufs"), rounds=5),
     Row("tus", "two hundred tus uploads at once", web.tus, rounds=5),
     Row("thumbnails", "small pictures of large photos", album.thumbnails, rounds=3, warm_up=0),
-    Row("gallery", "ten thousand photos in a browser", album.gallery, ("node", "npm", "chromium"), warm_up=0),
+    Row("gallery", "ten thousand photos in a browser", album.gallery, ("node", "chromium"), warm_up=0),
     Row("senders", "sixteen senders at once", senders),
     Row("profile", "what the processors do meanwhile", profile, ("perf",), rounds=3, warm_up=0, needs_root=True),
 ]

@@ -22,7 +22,6 @@ PACKAGES = {
     "curl": "curl",
     "openssl": "openssl",
     "node": "nodejs",
-    "npm": "npm",
     "chromium": "chromium",
 }
 # What no package has, but cargo installs.
