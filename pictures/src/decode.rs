@@ -1,7 +1,7 @@
 //! Pixels of a whole picture, within limits.
 
 use std::{
-    io::Read,
+    io::{self, ErrorKind, Read},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -16,6 +16,10 @@ use crate::{Flaw, Kind, Limits, facts, jpeg, reading::Reading};
 
 /// How often decoders of kinds other than JPEG have all pixels in memory: as they are, and put together from parts.
 const COPIES: u64 = 2;
+
+/// Bytes of a JPEG after which it is asked whether it is time to stop, though no marker was among them. A bit and more
+/// stands for each block of a scan, so that these lead through a few thousand at the most, or to the end of the scan.
+const ASKED: usize = 1024;
 
 /// Bytes for each pixel that the decoder of WebP takes for one picture: in another coding of colours, and in this.
 const WEBP: u64 = 8;
@@ -114,7 +118,7 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> Result<T, Flaw>) -> Result<T, Fl
 
 /// Decodes a JPEG, at once to the smallest of half, quarter and eighth that is large enough.
 pub(crate) fn decode_jpeg(bytes: &[u8], wanted: Wanted, limits: &Limits<'_>) -> Result<Pixels, Flaw> {
-    let whole = jpeg::whole(bytes)?;
+    let whole = jpeg::whole(bytes, limits)?;
     let frame = whole.frame;
     if !frame.is_usual() {
         return Err(Flaw::Unknown);
@@ -133,7 +137,7 @@ pub(crate) fn decode_jpeg(bytes: &[u8], wanted: Wanted, limits: &Limits<'_>) -> 
 }
 
 fn scaled(bytes: impl Read, edge: u32, limits: &Limits<'_>) -> Result<Pixels, Flaw> {
-    let mut decoder = Decoder::new(bytes);
+    let mut decoder = Decoder::new(Timely { bytes, limits, left: 0 });
     let edge = u16::try_from(edge).unwrap_or(u16::MAX);
     decoder.scale(edge, edge).map_err(jpeg_flaw)?;
     let decoded = decoder.decode().map_err(jpeg_flaw)?;
@@ -146,6 +150,28 @@ fn scaled(bytes: impl Read, edge: u32, limits: &Limits<'_>) -> Result<Pixels, Fl
         PixelFormat::L16 => return Err(Flaw::Unknown),
     };
     Ok(Pixels { width: info.width.into(), height: info.height.into(), format, bytes })
+}
+
+/// The bytes of a JPEG, which end when it is time to stop. The decoders of other kinds go over each pixel a few times at
+/// the most, and that of JPEG as often as there are scans: each begins with a marker, and may have nothing behind it.
+struct Timely<'a, R> {
+    bytes: R,
+    limits: &'a Limits<'a>,
+    /// Bytes until it is asked again.
+    left: usize,
+}
+
+impl<R: Read> Read for Timely<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            self.limits.go_on().map_err(|flaw| io::Error::new(ErrorKind::TimedOut, flaw))?;
+            self.left = ASKED;
+        }
+        let most = buffer.len().min(self.left);
+        let read = self.bytes.read(&mut buffer[..most])?;
+        self.left = if buffer[..read].contains(&jpeg::MARKER) { 0 } else { self.left - read };
+        Ok(read)
+    }
 }
 
 /// Ink as light: how much each of the four takes away.
@@ -228,6 +254,8 @@ fn source_of(error: &(dyn std::error::Error + 'static)) -> Option<std::io::Error
 fn jpeg_flaw(error: JpegError) -> Flaw {
     match error {
         JpegError::Unsupported(_) => Flaw::Unknown,
+        // The bytes are in memory: nothing else takes time.
+        JpegError::Io(error) if error.kind() == ErrorKind::TimedOut => Flaw::TooSlow,
         JpegError::Io(error) => Flaw::reading(error),
         other => Flaw::damaged(other),
     }

@@ -1,16 +1,21 @@
 //! The segments of a JPEG: what stands before the picture, and how far the picture goes.
 
-use crate::{Flaw, reading::Reading};
+use crate::{Flaw, Limits, reading::Reading};
 
 /// Segments before the picture that are looked at. A file has some dozens of them, and of a profile in pieces 255 at the
 /// most.
 const SEGMENTS: usize = 1024;
 
-/// Scans that a picture may have, each of which may go over all of it for very few bytes. Encoders make about ten.
+/// Scans that a picture may have, each of which may go over all of it for very few bytes. Encoders make ten of a picture
+/// in colours and 18 of one in inks; who tries scripts to find the shortest file makes some dozens.
 const SCANS: u64 = 100;
 
-/// Pixels that all scans together may go over: ten scans of the largest pictures.
-const WORK: u64 = 2_000_000_000;
+/// How often all scans together may go over the pixels that the limits allow. Ten are made of the largest pictures, and
+/// those are smaller than the limits on pixels, because what their scans have told has to be kept in memory.
+const WORK: u64 = 10;
+
+/// What a marker begins with.
+pub(crate) const MARKER: u8 = 0xff;
 
 const START: u8 = 0xd8;
 const END: u8 = 0xd9;
@@ -124,7 +129,7 @@ pub(crate) struct Whole<'a> {
 }
 
 /// Goes through all segments and scans.
-pub(crate) fn whole(bytes: &[u8]) -> Result<Whole<'_>, Flaw> {
+pub(crate) fn whole<'a>(bytes: &'a [u8], limits: &Limits<'_>) -> Result<Whole<'a>, Flaw> {
     if !bytes.starts_with(&[0xff, START]) {
         return Err(Flaw::Unknown);
     }
@@ -143,7 +148,8 @@ pub(crate) fn whole(bytes: &[u8]) -> Result<Whole<'_>, Flaw> {
         at += length.max(2);
     }
     let frame = frame.ok_or(if has_end { Flaw::damaged("it has no picture") } else { Flaw::CutOff })?;
-    if scans > SCANS || scans * u64::from(frame.width) * u64::from(frame.height) > WORK {
+    let work = scans * u64::from(frame.width) * u64::from(frame.height);
+    if scans > SCANS || work > limits.pixels.saturating_mul(WORK) {
         return Err(Flaw::TooLarge);
     }
     if scans == 0 {
@@ -163,6 +169,36 @@ fn next_marker(bytes: &[u8], at: &mut usize) -> Option<u8> {
         // 0x01 stands alone, as restarts do.
         if !matches!(marker, 0 | 1 | 0xff | 0xd0..=0xd7 | START) {
             return Some(marker);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As far as it is looked at here.
+    fn with_scans(width: u16, height: u16, scans: usize) -> Vec<u8> {
+        let mut bytes = vec![0xff, START, 0xff, 0xc2, 0, 11, 8];
+        bytes.extend([height.to_be_bytes(), width.to_be_bytes()].concat());
+        bytes.extend([1, 1, 0x11, 0]);
+        bytes.extend([0xff, SCAN, 0, 8, 1, 1, 0, 1, 63, 0x21].repeat(scans));
+        bytes.extend([0xff, END]);
+        bytes
+    }
+
+    #[test]
+    fn hostile_11_scans_that_go_over_a_picture_too_often_are_refused() {
+        let found = |width, height, scans, limits: &Limits<'_>| {
+            whole(&with_scans(width, height, scans), limits).map(|whole| whole.has_end)
+        };
+        // Ten scans of the largest picture, and any number of a small one.
+        assert!(found(8000, 8000, 10, &Limits::THUMBNAIL).unwrap());
+        assert!(found(15_000, 15_000, 10, &Limits::CHECK).unwrap());
+        assert!(found(1000, 1000, 100, &Limits::THUMBNAIL).unwrap());
+        for (width, height, scans) in [(8000, 8000, 11), (6600, 6600, 15), (6600, 6600, 44), (8, 8, 101)] {
+            let found = found(width, height, scans, &Limits::THUMBNAIL);
+            assert!(matches!(found, Err(Flaw::TooLarge)), "{width} by {height}, {scans}: {found:?}");
         }
     }
 }

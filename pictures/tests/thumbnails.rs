@@ -5,7 +5,8 @@
 use std::{
     fs::File,
     io::{BufReader, Cursor},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use ferry_pictures::{Flaw, Limits, thumbnail};
@@ -14,9 +15,12 @@ use image::{RgbImage, imageops};
 const PHOTOS: &str = "photos";
 const PICTURES: &str = "pictures";
 
+fn path(folder: &str, name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata").join(folder).join(name)
+}
+
 fn open(folder: &str, name: &str) -> BufReader<File> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata").join(folder).join(name);
-    BufReader::new(File::open(path).unwrap())
+    BufReader::new(File::open(path(folder, name)).unwrap())
 }
 
 fn thumb(folder: &str, name: &str, edge: u32) -> RgbImage {
@@ -160,15 +164,52 @@ fn hostile_11_limits_hold() {
         let little = Limits { memory: 50_000, ..Limits::THUMBNAIL };
         assert!(matches!(made(&little), Err(Flaw::TooLarge)), "{name}");
         // However far it has come.
-        for steps in 0..20 {
-            let left = std::sync::atomic::AtomicI32::new(steps);
-            let is_over = || left.fetch_sub(1, std::sync::atomic::Ordering::Relaxed) <= 0;
-            let late = Limits { is_over: &is_over, ..Limits::THUMBNAIL };
-            match made(&late) {
-                Err(Flaw::TooSlow) => {}
-                Ok(_) if steps > 3 => {}
-                other => panic!("{name} after {steps} steps: {other:?}"),
-            }
-        }
+        ends_when_it_is_over(name, &std::fs::read(path(folder, name)).unwrap());
     }
+}
+
+/// Makes a thumbnail that is over when it is asked for so many times whether it is. What came of it, and the number of
+/// questions.
+fn over_after(questions: usize, picture: &[u8]) -> (Result<Vec<u8>, Flaw>, usize) {
+    let asked = AtomicUsize::new(0);
+    let is_over = || asked.fetch_add(1, Ordering::Relaxed) >= questions;
+    let made = thumbnail(Cursor::new(picture), 160, &Limits { is_over: &is_over, ..Limits::THUMBNAIL });
+    (made, asked.into_inner())
+}
+
+/// However far it has come, it goes no further. Returns how often it asks, if it is never over.
+fn ends_when_it_is_over(name: &str, picture: &[u8]) -> usize {
+    // What is given up for a preview is asked once more.
+    const MORE: usize = 3;
+    let (made, all) = over_after(usize::MAX, picture);
+    assert!(made.is_ok(), "{name}: {made:?}");
+    for questions in (0..all).step_by(all / 50 + 1).chain([all - 1]) {
+        let (made, asked) = over_after(questions, picture);
+        assert!(matches!(made, Err(Flaw::TooSlow)), "{name} after {questions} of {all} questions: {made:?}");
+        assert!(asked <= questions + MORE, "{name}: {asked} questions, though it was over after {questions}");
+    }
+    all
+}
+
+/// A grey picture that is progressive, and has so many scans with nothing in them behind its first one.
+fn with_scans(scans: usize) -> Vec<u8> {
+    let mut bytes = b"\xff\xd8\xff\xdb\0\x43\0".to_vec();
+    bytes.extend([1; 64]);
+    // 256 by 256, and tables in which a bit that is not set is no difference, and the end of the last blocks.
+    bytes.extend(b"\xff\xc2\0\x0b\x08\x01\0\x01\0\x01\x01\x11\0");
+    bytes.extend(b"\xff\xc4\0\x14\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    bytes.extend(b"\xff\xc4\0\x14\x10\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xe0");
+    bytes.extend(b"\xff\xda\0\x08\x01\x01\0\0\0\0");
+    bytes.extend(b"\xff\xda\0\x08\x01\x01\0\x01\x3f\x02");
+    bytes.extend(b"\xff\xda\0\x08\x01\x01\0\x01\x3f\x21".repeat(scans));
+    bytes.extend(b"\xff\xd9");
+    bytes
+}
+
+#[test]
+fn hostile_11_a_picture_of_many_scans_ends_between_any_two_when_it_is_over() {
+    const SCANS: usize = 90;
+    let asked = ends_when_it_is_over("many scans", &with_scans(SCANS));
+    let few = ends_when_it_is_over("one scan", &with_scans(1));
+    assert!(asked >= few + SCANS - 1, "{asked} questions for {SCANS} scans, and {few} for one");
 }
