@@ -9,7 +9,8 @@ use std::{
 };
 
 use ferry_proto::{
-    Code, Features, Fingerprint, Hello, Invite, RunId, Secret, Versions, Welcome, escape, limits,
+    Code, Features, Fingerprint, Hello, Invite, RunId, Secret, Versions, Welcome, announcement::Prefix,
+    escape, limits,
 };
 use ferry_session::{Incoming, Outbox, SessionError, greet, identity::Identity, tls};
 use ferry_store::lock;
@@ -37,10 +38,14 @@ const LOOKING: Duration = Duration::from_secs(3);
 
 /// Announced addresses that are tried in one search. An honest server has a few; whoever claims to be it at more is not to
 /// hold up those who are.
-const CANDIDATES: usize = 32;
+pub(crate) const CANDIDATES: usize = 32;
 
 /// How much earlier than the next one an address of an announced server is tried: as RFC 8305 advises.
 const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Why a server may not have been found though it announces itself.
+const FLOODED: &str = "somebody on this network announces too many servers for the right one to be told: pair again by a \
+                       link that has its address (`ferryd invite --host`)";
 
 const AGENT: &str = concat!("ferry/", env!("CARGO_PKG_VERSION"));
 
@@ -146,43 +151,58 @@ impl Dialer {
         Invite { addresses, fingerprint: invite.fingerprint, secret: invite.secret.clone() }
     }
 
-    /// Tries every address until one answers, and where none does, those at which the server is announced. An answer from a
-    /// peer with another key at a known address ends it.
+    /// Tries every address until one answers, and where none does, those at which the server is announced. A peer with
+    /// another key at a known address is told and passed over, because the address may have become somebody else's. Where
+    /// no other known address leads to the server, it ends it, and nobody is looked for.
     pub(crate) async fn dial(&self) -> Result<Session, DialError> {
         let known = lock(&self.addresses).clone();
         let (mut problems, mut is_away) = (Vec::new(), true);
+        let (mut passed_over, mut stranger) = (Vec::new(), None);
         for address in &known {
             match self.try_at(address).await {
-                Ok(session) => return Ok(session),
+                Ok(mut session) => {
+                    if !passed_over.is_empty() {
+                        self.prefer(address);
+                    }
+                    session.notes = passed_over;
+                    return Ok(session);
+                }
                 Err(Missed::Away(problem)) => problems.push(problem),
                 Err(Missed::Failed(DialError::Later(problem))) => {
                     is_away = false;
                     problems.push(problem);
                 }
                 Err(Missed::Failed(failure)) => return Err(failure),
-                Err(Missed::Stranger(failure)) => return Err(DialError::Final(failure)),
+                Err(Missed::Stranger(failure)) => {
+                    passed_over.push(format!(
+                        "{address} does not prove that it is the server that was known there: passed over, and \
+                         nothing was sent to it. Somebody else has this address now, or is between"
+                    ));
+                    stranger.get_or_insert(failure);
+                }
             }
         }
+        if let Some(failure) = stranger {
+            return Err(DialError::Final(failure));
+        }
         if is_away && may_be_elsewhere(&known) {
-            let mut strangers = Vec::new();
-            if let Some(session) = self.search(&known, &mut strangers).await? {
-                return Ok(session);
+            match self.search(&known).await? {
+                Ok(session) => return Ok(session),
+                Err(more) => problems.extend(more),
             }
-            problems.extend(strangers);
         }
         Err(DialError::Later(format!("cannot reach the server ({})", problems.join("; "))))
     }
 
     /// Looks for the server where somebody announces it, and keeps the address at which it proves its key. What does not
-    /// prove it is no address that anybody named: it is told, and passed over, without a byte of what is to be sent.
-    async fn search(
-        &self,
-        known: &[String],
-        strangers: &mut Vec<String>,
-    ) -> Result<Option<Session>, DialError> {
-        let Ok(mut browse) = Browse::start() else { return Ok(None) };
+    /// prove it is no address that anybody named: it is told, and passed over, without a byte of what is to be sent. Where
+    /// the server is not found, returns what was.
+    async fn search(&self, known: &[String]) -> Result<Result<Session, Vec<String>>, DialError> {
+        let fits = |prefix: &Prefix| prefix.fits(self.fingerprint);
+        let Ok(mut browse) = Browse::start(&fits) else { return Ok(Err(Vec::new())) };
         let until = Instant::now() + LOOKING;
         let (mut tries, mut tried, mut is_looking) = (JoinSet::new(), Vec::new(), true);
+        let (mut strangers, mut missed, mut are_too_many) = (Vec::new(), Vec::new(), false);
         loop {
             tokio::select! {
                 found = browse.next(until), if is_looking => {
@@ -190,14 +210,19 @@ impl Dialer {
                         is_looking = false;
                         continue;
                     };
-                    if !found.prefix.is_some_and(|prefix| prefix.fits(self.fingerprint)) {
+                    if !found.prefix.as_ref().is_some_and(fits) {
                         continue;
                     }
                     for (place, address) in (0..).zip(found.addresses) {
                         let text = address.to_string();
                         // Those that can be kept come first.
                         let start = HEAD_START * (place + u32::from(is_link_local(address.ip())));
-                        if tried.len() < CANDIDATES && !tried.contains(&address) && !known.contains(&text) {
+                        if tried.contains(&address) || known.contains(&text) {
+                            continue;
+                        }
+                        if tried.len() == CANDIDATES {
+                            are_too_many = true;
+                        } else {
                             tried.push(address);
                             let dialer = self.clone();
                             // Nobody waits for another's end: a liar that does not answer holds nobody up.
@@ -210,9 +235,9 @@ impl Dialer {
                 }
                 Some(done) = tries.join_next(), if !tries.is_empty() => match done {
                     Ok((address, Ok(mut session))) => {
-                        session.notes = std::mem::take(strangers);
+                        session.notes = strangers;
                         session.notes.push(self.keep(address));
-                        return Ok(Some(session));
+                        return Ok(Ok(session));
                     }
                     Ok((_, Err(Missed::Failed(DialError::Final(failure))))) => {
                         return Err(DialError::Final(failure));
@@ -222,11 +247,17 @@ impl Dialer {
                          sent to it"
                     )),
                     Ok((_, Err(Missed::Away(problem) | Missed::Failed(DialError::Later(problem))))) => {
-                        strangers.push(format!("{problem} (announced)"));
+                        missed.push(format!("{problem} (announced)"));
                     }
                     Err(_) => {}
                 },
-                else => return Ok(None),
+                else => {
+                    strangers.extend(missed);
+                    if are_too_many || browse.is_flooded() {
+                        strangers.push(FLOODED.to_owned());
+                    }
+                    return Ok(Err(strangers));
+                }
             }
         }
     }
@@ -234,9 +265,7 @@ impl Dialer {
     /// Keeps an address at which the server has proved its key. Returns what to tell of it.
     fn keep(&self, address: SocketAddr) -> String {
         let text = address.to_string();
-        let mut addresses = lock(&self.addresses);
-        addresses.retain(|known| *known != text);
-        addresses.insert(0, text.clone());
+        self.prefer(&text);
         // It means nothing after the next start of this machine.
         if is_link_local(address.ip()) {
             return format!("the server was found again by its key, at {text}");
@@ -252,6 +281,13 @@ impl Dialer {
                 format!("the server was found again by its key, at {text}, which cannot be kept: {failure}")
             }
         }
+    }
+
+    /// For the rest of this run an address is the first to be tried.
+    fn prefer(&self, address: &str) {
+        let mut addresses = lock(&self.addresses);
+        addresses.retain(|known| known != address);
+        addresses.insert(0, address.to_owned());
     }
 
     /// One address, without looking any further.

@@ -13,8 +13,9 @@ use ferry_proto::announcement::{Prefix, SERVICE, TXT_FINGERPRINT, TXT_VERSION};
 use mdns_sd::{IfKind, Receiver, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent};
 use tokio::time::{Instant, timeout_at};
 
-/// Instances that are told apart. A network with more has somebody on it who makes them up.
-pub(crate) const INSTANCES: usize = 256;
+/// Instances that are told apart of those that are looked for, and as many of all others, so that these never take the
+/// place of those. A network with more has somebody on it who makes them up.
+const INSTANCES: usize = 256;
 
 /// Addresses of one instance: as many as a link may have.
 const ADDRESSES: usize = ferry_proto::limits::ADDRESSES;
@@ -36,11 +37,19 @@ pub(crate) struct Found {
 }
 
 /// A look at the network, until it is dropped.
-pub(crate) struct Browse {
+pub(crate) struct Browse<'a> {
     responder: ServiceDaemon,
     events: Receiver<ServiceEvent>,
-    /// What was found, by its whole name, and when it is told if nothing more comes. None for what was told.
+    heard: Heard<'a>,
+}
+
+/// What was heard, and not more of it than anybody means.
+struct Heard<'a> {
+    /// Whether a server with this prefix is looked for.
+    is_wanted: &'a (dyn Fn(&Prefix) -> bool + Sync),
+    /// By its whole name, and when it is told if nothing more comes. None for what was told.
     found: HashMap<String, (Found, Option<Instant>)>,
+    is_flooded: bool,
 }
 
 /// Nobody can be heard.
@@ -48,32 +57,41 @@ pub(crate) struct Browse {
 #[error("announcements cannot be heard: {0}")]
 pub(crate) struct Deaf(#[from] mdns_sd::Error);
 
-impl Browse {
-    /// Asks the network. To be called on a runtime.
-    pub(crate) fn start() -> Result<Self, Deaf> {
+impl<'a> Browse<'a> {
+    /// Asks the network, above all for servers with a prefix that is wanted. To be called on a runtime.
+    pub(crate) fn start(is_wanted: &'a (dyn Fn(&Prefix) -> bool + Sync)) -> Result<Self, Deaf> {
         let responder = ServiceDaemon::new()?;
         responder.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
         let events = responder.browse(SERVICE)?;
-        Ok(Browse { responder, events, found: HashMap::new() })
+        Ok(Browse { responder, events, heard: Heard::new(is_wanted) })
     }
 
-    /// The next instance that appears, or says something else than before. None when there will be no more by then, or
-    /// more than anybody has.
+    /// The next instance that appears, or says something else than before. None when there will be no more by then.
     pub(crate) async fn next(&mut self, until: Instant) -> Option<Found> {
         loop {
-            let due = self.found.values().filter_map(|(_, due)| *due).min();
-            let wake = due.map_or(until, |due| due.min(until));
+            // However many events there are, each of which would come before the clock.
+            let now = Instant::now();
+            if now >= until {
+                return self.heard.due(until + COMPLETE);
+            }
+            if let Some(found) = self.heard.due(now) {
+                return Some(found);
+            }
+            let wake = self.heard.next_due().map_or(until, |due| due.min(until));
             match timeout_at(wake, self.events.recv_async()).await {
-                Ok(Ok(ServiceEvent::ServiceResolved(service))) if self.found.len() < INSTANCES => {
-                    self.note(&service);
+                Ok(Ok(ServiceEvent::ServiceResolved(service))) => {
+                    if let Some(found) = read(&service) {
+                        self.heard.note(service.fullname, found, now);
+                    }
                 }
-                Ok(Ok(_)) if self.found.len() < INSTANCES => {}
-                // The responder has ended, or told more than was listened to; or nobody makes so many.
-                Ok(_) => return self.due(until),
-                Err(_) => match self.due(wake) {
-                    Some(found) => return Some(found),
-                    None if wake >= until => return self.due(until + COMPLETE),
-                    None => {}
+                Ok(Ok(_)) | Err(_) => {}
+                // The responder has told more than was listened to, or has ended.
+                Ok(Err(_)) => match self.responder.browse(SERVICE) {
+                    Ok(events) => {
+                        self.heard.is_flooded = true;
+                        self.events = events;
+                    }
+                    Err(_) => return self.heard.due(until + COMPLETE),
                 },
             }
         }
@@ -81,15 +99,36 @@ impl Browse {
 
     /// Whether more was announced than is honest.
     pub(crate) fn is_flooded(&self) -> bool {
-        self.found.len() >= INSTANCES
+        self.heard.is_flooded
+    }
+}
+
+impl<'a> Heard<'a> {
+    fn new(is_wanted: &'a (dyn Fn(&Prefix) -> bool + Sync)) -> Self {
+        Heard { is_wanted, found: HashMap::new(), is_flooded: false }
     }
 
-    fn note(&mut self, service: &ResolvedService) {
-        let Some(found) = read(service) else { return };
-        let known = self.found.get(&service.fullname);
-        if known.is_none_or(|(known, _)| *known != found) {
-            self.found.insert(service.fullname.clone(), (found, Some(Instant::now() + COMPLETE)));
+    fn note(&mut self, fullname: String, found: Found, now: Instant) {
+        if self.found.get(&fullname).is_some_and(|(known, _)| *known == found) {
+            return;
         }
+        // Who was a stranger under this name may be looked for under it now, and the other way round.
+        self.found.remove(&fullname);
+        let is_wanted = self.wants(&found);
+        let others = self.found.values().filter(|(other, _)| self.wants(other) == is_wanted).count();
+        if others < INSTANCES {
+            self.found.insert(fullname, (found, Some(now + COMPLETE)));
+        } else {
+            self.is_flooded = true;
+        }
+    }
+
+    fn wants(&self, found: &Found) -> bool {
+        found.prefix.as_ref().is_some_and(self.is_wanted)
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.found.values().filter_map(|(_, due)| *due).min()
     }
 
     /// One that has waited long enough.
@@ -100,7 +139,7 @@ impl Browse {
     }
 }
 
-impl Drop for Browse {
+impl Drop for Browse<'_> {
     fn drop(&mut self) {
         // Where it has ended already, nothing is left to do.
         let _ = self.responder.shutdown();
@@ -163,6 +202,31 @@ fn instance_name(fullname: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hostile_10_whoever_makes_servers_up_does_not_crowd_out_those_that_are_looked_for() {
+        let announced = |name: &str, prefix: &str| {
+            let addresses = vec![SocketAddr::from(([192, 0, 2, 1], 7117))];
+            Found { name: name.to_owned(), addresses, prefix: prefix.parse().ok(), version: Some(1) }
+        };
+        let (wanted, other): (Prefix, _) = ("abcdefghijklmnop".parse().unwrap(), "0123456789abcdef");
+        let (is_wanted, now) = (|prefix: &Prefix| *prefix == wanted, Instant::now());
+        let mut heard = Heard::new(&is_wanted);
+        for number in 0..2 * INSTANCES {
+            assert_eq!(heard.is_flooded, number > INSTANCES);
+            let name = format!("stranger {number}");
+            heard.note(name.clone(), announced(&name, if number % 2 == 0 { other } else { "none" }), now);
+        }
+        heard.note("nas".to_owned(), announced("nas", &wanted.to_string()), now);
+        let told: Vec<Found> = std::iter::from_fn(|| heard.due(now + COMPLETE)).collect();
+        assert_eq!(told.len(), INSTANCES + 1);
+        assert!(told.iter().any(|found| found.name == "nas"));
+        // Names that change sides make no room for more than there is.
+        for number in 0..4 * INSTANCES {
+            heard.note(format!("stranger {number}"), announced("liar", &wanted.to_string()), now);
+        }
+        assert!(heard.found.len() <= 2 * INSTANCES, "{}", heard.found.len());
+    }
 
     #[test]
     fn names_are_labels_without_their_escapes() {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, io::ErrorKind, net::SocketAddr};
 
-use ferry_proto::escape;
+use ferry_proto::{announcement::Prefix, escape};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
@@ -29,7 +29,8 @@ pub(super) fn run(config: Discover) -> Result<Exit, Failure> {
 
 /// Writes down each as it appears.
 async fn list(config: &Discover, remotes: &Remotes) -> Result<Exit, Failure> {
-    let mut browse = match Browse::start() {
+    let is_paired = |prefix: &Prefix| remotes.that_may_be(Some(prefix)).is_some();
+    let mut browse = match Browse::start(&is_paired) {
         Ok(browse) => browse,
         Err(deaf) => {
             to_stderr(&format!("ferry: {deaf}: `ferry doctor` tells more"));
@@ -53,7 +54,10 @@ async fn list(config: &Discover, remotes: &Remotes) -> Result<Exit, Failure> {
         }
     }
     if browse.is_flooded() {
-        to_stderr("ferry: somebody on this network makes servers up: what comes after these is not listed");
+        to_stderr(
+            "ferry: somebody on this network announces too many servers: of those that came after these, only what looks \
+             like one that is paired is listed",
+        );
     } else if told.is_empty() {
         to_stderr(
             "ferry: no server announces itself on this network. It may be off, in another network, or told not to; `ferry \

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use ferry_proto::{Code, GrantView, escape};
+use ferry_proto::{Code, GrantView, announcement::Prefix, escape};
 use ferry_session::greet;
 use if_addrs::Interface;
 use serde_json::{Map, Value};
@@ -20,7 +20,7 @@ use tokio::{
 use super::connections::{Signals, block_on};
 use crate::{
     config::Doctor,
-    dial::{DialError, Dialer, Missed, Session},
+    dial::{CANDIDATES, DialError, Dialer, Missed, Session},
     discovery::{Browse, Found},
     exit::{Exit, Failure},
     multicast,
@@ -83,6 +83,37 @@ pub(super) fn run(config: Doctor) -> Result<Exit, Failure> {
 struct Visit<'a> {
     config: &'a Doctor,
     remotes: &'a Remotes,
+}
+
+/// A look at one address of a server.
+struct Look {
+    name: String,
+    address: String,
+    dialer: Dialer,
+    patience: Duration,
+    is_known: bool,
+}
+
+/// What came of it.
+struct Looked {
+    findings: Vec<Finding>,
+    end: End,
+}
+
+struct Finding {
+    check: &'static str,
+    health: Health,
+    sentence: String,
+    advice: &'static str,
+}
+
+/// How a run would end there.
+enum End {
+    Well,
+    Away,
+    /// Whoever answers does not prove that it is the server.
+    Stranger,
+    Refused(Exit),
 }
 
 impl Visit<'_> {
@@ -188,7 +219,8 @@ impl Visit<'_> {
     /// What is announced.
     async fn announced(&self) -> io::Result<Vec<Found>> {
         let mut all = Vec::new();
-        let mut browse = match Browse::start() {
+        let is_paired = |prefix: &Prefix| self.remotes.that_may_be(Some(prefix)).is_some();
+        let mut browse = match Browse::start(&is_paired) {
             Ok(browse) => browse,
             Err(deaf) => {
                 self.tell(None, "announced", Health::Warn, &deaf.to_string(), "")?;
@@ -207,7 +239,16 @@ impl Visit<'_> {
             let sentence = format!("at {}{hint}, as {}", list(&found.addresses), escape::text(&found.name));
             self.tell(None, "announced", Health::Ok, &sentence, "")?;
         }
-        if all.is_empty() {
+        if browse.is_flooded() {
+            self.tell(
+                None,
+                "announced",
+                Health::Warn,
+                "somebody on this network announces too many servers",
+                "find out who it is; a server that is not found for this reason is reached by its address (`ferryd invite \
+                 --host`, `ferry pair`)",
+            )?;
+        } else if all.is_empty() {
             self.tell(
                 None,
                 "announced",
@@ -231,27 +272,40 @@ impl Visit<'_> {
                 return Ok(failure.code);
             }
         };
-        let mut usable = Exit::Unreachable;
+        let look = |address: &str, is_known| Look {
+            name: name.to_owned(),
+            address: address.to_owned(),
+            dialer: dialer.clone(),
+            patience,
+            is_known,
+        };
+        let (mut usable, mut stranger) = (Exit::Unreachable, None);
         for address in &remote.addresses {
-            match self.address(name, address, &dialer, patience, true).await? {
-                // A session would end here.
-                Exit::NotTrusted => return Ok(Exit::NotTrusted),
-                Exit::Well => usable = Exit::Well,
-                _ => {}
+            let looked = look(address, true).look().await;
+            self.tell_all(name, &looked.findings)?;
+            match looked.end {
+                End::Well => usable = Exit::Well,
+                End::Away => {}
+                // A run goes on to the next address, and ends with this if none leads to the server.
+                End::Stranger => stranger = Some(Exit::NotTrusted),
+                End::Refused(exit) => return Ok(exit),
             }
+        }
+        if let Some(exit) = stranger.filter(|_| usable != Exit::Well) {
+            return Ok(exit);
         }
         let is_it =
             |found: &&Found| found.prefix.as_ref().is_some_and(|prefix| prefix.fits(remote.fingerprint));
-        let mut is_announced = false;
-        for found in announced.iter().filter(is_it) {
-            is_announced = true;
-            for address in &found.addresses {
-                let text = address.to_string();
-                if usable == Exit::Well || remote.addresses.contains(&text) {
-                    continue;
-                }
-                usable = self.address(name, &text, &dialer, patience, false).await?;
+        let mut elsewhere: Vec<String> = Vec::new();
+        let is_announced = announced.iter().any(|found| is_it(&found));
+        for address in announced.iter().filter(is_it).flat_map(|found| &found.addresses) {
+            let text = address.to_string();
+            if !remote.addresses.contains(&text) && !elsewhere.contains(&text) {
+                elsewhere.push(text);
             }
+        }
+        if usable != Exit::Well {
+            usable = self.elsewhere(name, &elsewhere, |address| look(address, false)).await?;
         }
         if usable != Exit::Well {
             let sentence = match is_announced {
@@ -266,114 +320,39 @@ impl Visit<'_> {
         Ok(usable)
     }
 
-    /// One address: its name, a connection, the key, and what the server says to this client.
-    async fn address(
+    /// Addresses at which a server is announced, which are looked at side by side, because those of a liar may take their
+    /// time; told are those up to the first that is the server.
+    async fn elsewhere(
         &self,
         name: &str,
-        address: &str,
-        dialer: &Dialer,
-        patience: Duration,
-        is_known: bool,
+        addresses: &[String],
+        look: impl Fn(&str) -> Look,
     ) -> io::Result<Exit> {
-        // Where one address fails, another may do.
-        let bad = if is_known { Health::Fail } else { Health::Warn };
-        let resolved: Vec<SocketAddr> = match timeout(patience, lookup_host(address)).await {
-            Ok(Ok(resolved)) => resolved.collect(),
-            Ok(Err(error)) => {
-                let sentence = format!("{address}: the name leads nowhere: {error}");
-                self.tell(Some(name), "name", bad, &sentence, "look at its spelling, and at DNS")?;
-                return Ok(Exit::Unreachable);
-            }
-            Err(_) => {
-                let sentence = format!("{address}: nobody answers what the name leads to");
-                self.tell(Some(name), "name", bad, &sentence, "look at DNS")?;
-                return Ok(Exit::Unreachable);
-            }
-        };
-        if address.parse::<SocketAddr>().is_err() {
-            let sentence = format!("{address} is {}", list(&resolved));
-            self.tell(Some(name), "name", Health::Ok, &sentence, "")?;
-        }
-        let connected = timeout(patience, TcpStream::connect(&resolved[..])).await;
-        let problem = match connected {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(unreachable(&error)),
-            Err(_) => Some((
-                "nobody answers in time".to_owned(),
-                "the machine is off, in another network, or a firewall swallows what comes to this port",
-            )),
-        };
-        if let Some((problem, advice)) = problem {
-            self.tell(Some(name), "port", Health::Warn, &format!("{address}: {problem}"), advice)?;
-            return Ok(Exit::Unreachable);
-        }
-        self.tell(Some(name), "port", Health::Ok, &format!("{address} takes connections"), "")?;
-        match dialer.try_at(address).await {
-            Ok(session) => {
-                self.tell(Some(name), "key", Health::Ok, &format!("{address} proves that it is {name}"), "")?;
-                if !is_known {
-                    let sentence = format!("{address} is not known yet: the next run finds it, and keeps it");
-                    self.tell(Some(name), "address", Health::Ok, &sentence, "")?;
-                }
-                let Session { incoming, outbox, welcome, notes: _ } = session;
-                greet::farewell(incoming, outbox, Code::Bye, "").await;
-                self.grant(name, &welcome.grant)?;
-                Ok(Exit::Well)
-            }
-            Err(Missed::Stranger(failure)) if is_known => {
-                let advice = "nothing is sent to it; ask the server's owner before pairing anew";
-                self.tell(Some(name), "key", Health::Fail, &failure.sentence, advice)?;
-                Ok(Exit::NotTrusted)
-            }
-            Err(Missed::Stranger(_)) => {
-                let sentence = format!("{address} is announced as {name}, and does not prove it");
-                let advice =
-                    "runs pass it over; somebody on this network lies, or has copied a server's settings";
-                self.tell(Some(name), "key", Health::Warn, &sentence, advice)?;
-                Ok(Exit::Unreachable)
-            }
-            Err(Missed::Failed(DialError::Final(failure))) => {
-                let advice = match failure.code {
-                    Exit::NotTrusted => {
-                        "`ferryd clients` on the server tells what it knows of this client; `ferryd invite` there and \
-                         `ferry pair` here let it in again. If a grant has ended too early, look at the server's clock"
-                    }
-                    _ => "the server's log tells why",
-                };
-                self.tell(Some(name), "welcome", Health::Fail, &failure.sentence, advice)?;
-                Ok(failure.code)
-            }
-            Err(Missed::Away(problem) | Missed::Failed(DialError::Later(problem))) => {
-                let advice = "something takes connections there and does not speak to ferry, or the network is very slow";
-                self.tell(Some(name), "key", bad, &problem, advice)?;
-                Ok(Exit::Unreachable)
+        let looks: Vec<_> =
+            addresses.iter().take(CANDIDATES).map(|address| tokio::spawn(look(address).look())).collect();
+        let mut usable = Exit::Unreachable;
+        for looking in looks {
+            let Ok(looked) = looking.await else { continue };
+            self.tell_all(name, &looked.findings)?;
+            match looked.end {
+                End::Well => return Ok(Exit::Well),
+                End::Refused(exit) => usable = exit,
+                End::Away | End::Stranger => {}
             }
         }
+        if let Some(more) = addresses.len().checked_sub(CANDIDATES).filter(|more| *more > 0) {
+            let sentence = format!("{name} is announced at {more} more addresses, which were not tried");
+            let advice =
+                "no server has so many, and runs do not try them either: somebody on this network lies";
+            self.tell(Some(name), "announced", Health::Warn, &sentence, advice)?;
+        }
+        Ok(usable)
     }
 
-    /// What the server lets this client do.
-    fn grant(&self, name: &str, grant: &GrantView) -> io::Result<()> {
-        let verbs = [("put", grant.put), ("get", grant.get), ("list", grant.list)];
-        let may: Vec<&str> = verbs.into_iter().filter_map(|(verb, may)| may.then_some(verb)).collect();
-        let overwriting = match (grant.put, grant.overwrite) {
-            (true, true) => ", and replace what is there",
-            (true, false) => ", and never replace what is there",
-            (false, _) => "",
-        };
-        let client = escape::text(&grant.client);
-        match may.is_empty() {
-            false => {
-                let sentence = format!("as `{client}` this client may {}{overwriting}", may.join(", "));
-                self.tell(Some(name), "grant", Health::Ok, &sentence, "")
-            }
-            true => self.tell(
-                Some(name),
-                "grant",
-                Health::Warn,
-                &format!("as `{client}` this client may do nothing"),
-                "a new link (`ferryd invite`, `ferry pair`) changes its grant",
-            ),
-        }
+    fn tell_all(&self, remote: &str, findings: &[Finding]) -> io::Result<()> {
+        findings.iter().try_for_each(|Finding { check, health, sentence, advice }| {
+            self.tell(Some(remote), check, *health, sentence, advice)
+        })
     }
 
     fn tell(
@@ -406,6 +385,121 @@ impl Visit<'_> {
             told => told,
         }
     }
+}
+
+impl Look {
+    /// One address: its name, a connection, the key, and what the server says to this client.
+    async fn look(self) -> Looked {
+        let mut findings = Vec::new();
+        let end = self.find(&mut findings).await;
+        Looked { findings, end }
+    }
+
+    async fn find(&self, findings: &mut Vec<Finding>) -> End {
+        let Look { name, address, dialer, patience, is_known } = self;
+        let (patience, is_known) = (*patience, *is_known);
+        let mut tell = |check, health, sentence: &str, advice| {
+            findings.push(Finding { check, health, sentence: sentence.to_owned(), advice });
+        };
+        // Where one address fails, another may do.
+        let bad = if is_known { Health::Fail } else { Health::Warn };
+        let resolved: Vec<SocketAddr> = match timeout(patience, lookup_host(address.as_str())).await {
+            Ok(Ok(resolved)) => resolved.collect(),
+            Ok(Err(error)) => {
+                let sentence = format!("{address}: the name leads nowhere: {error}");
+                tell("name", bad, &sentence, "look at its spelling, and at DNS");
+                return End::Away;
+            }
+            Err(_) => {
+                let sentence = format!("{address}: nobody answers what the name leads to");
+                tell("name", bad, &sentence, "look at DNS");
+                return End::Away;
+            }
+        };
+        if address.parse::<SocketAddr>().is_err() {
+            let sentence = format!("{address} is {}", list(&resolved));
+            tell("name", Health::Ok, &sentence, "");
+        }
+        let connected = timeout(patience, TcpStream::connect(&resolved[..])).await;
+        let problem = match connected {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(unreachable(&error)),
+            Err(_) => Some((
+                "nobody answers in time".to_owned(),
+                "the machine is off, in another network, or a firewall swallows what comes to this port",
+            )),
+        };
+        if let Some((problem, advice)) = problem {
+            tell("port", Health::Warn, &format!("{address}: {problem}"), advice);
+            return End::Away;
+        }
+        tell("port", Health::Ok, &format!("{address} takes connections"), "");
+        match dialer.try_at(address).await {
+            Ok(session) => {
+                tell("key", Health::Ok, &format!("{address} proves that it is {name}"), "");
+                if !is_known {
+                    let sentence = format!("{address} is not known yet: the next run finds it, and keeps it");
+                    tell("address", Health::Ok, &sentence, "");
+                }
+                let Session { incoming, outbox, welcome, notes: _ } = session;
+                greet::farewell(incoming, outbox, Code::Bye, "").await;
+                findings.push(granted(&welcome.grant));
+                End::Well
+            }
+            Err(Missed::Stranger(failure)) if is_known => {
+                let advice = "nothing is sent to it; ask the server's owner before pairing anew";
+                tell("key", Health::Fail, &failure.sentence, advice);
+                End::Stranger
+            }
+            Err(Missed::Stranger(_)) => {
+                let sentence = format!("{address} is announced as {name}, and does not prove it");
+                let advice =
+                    "runs pass it over; somebody on this network lies, or has copied a server's settings";
+                tell("key", Health::Warn, &sentence, advice);
+                End::Stranger
+            }
+            Err(Missed::Failed(DialError::Final(failure))) => {
+                let advice = match failure.code {
+                    Exit::NotTrusted => {
+                        "`ferryd clients` on the server tells what it knows of this client; `ferryd invite` there and \
+                         `ferry pair` here let it in again. If a grant has ended too early, look at the server's clock"
+                    }
+                    _ => "the server's log tells why",
+                };
+                tell("welcome", Health::Fail, &failure.sentence, advice);
+                End::Refused(failure.code)
+            }
+            Err(Missed::Away(problem) | Missed::Failed(DialError::Later(problem))) => {
+                let advice = "something takes connections there and does not speak to ferry, or the network is very slow";
+                tell("key", bad, &problem, advice);
+                End::Away
+            }
+        }
+    }
+}
+
+/// What the server lets this client do.
+fn granted(grant: &GrantView) -> Finding {
+    let verbs = [("put", grant.put), ("get", grant.get), ("list", grant.list)];
+    let may: Vec<&str> = verbs.into_iter().filter_map(|(verb, may)| may.then_some(verb)).collect();
+    let overwriting = match (grant.put, grant.overwrite) {
+        (true, true) => ", and replace what is there",
+        (true, false) => ", and never replace what is there",
+        (false, _) => "",
+    };
+    let client = escape::text(&grant.client);
+    let (health, sentence, advice) = match may.is_empty() {
+        false => {
+            let sentence = format!("as `{client}` this client may {}{overwriting}", may.join(", "));
+            (Health::Ok, sentence, "")
+        }
+        true => (
+            Health::Warn,
+            format!("as `{client}` this client may do nothing"),
+            "a new link (`ferryd invite`, `ferry pair`) changes its grant",
+        ),
+    };
+    Finding { check: "grant", health, sentence, advice }
 }
 
 fn list(addresses: &[SocketAddr]) -> String {

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use ferry_proto::announcement::Prefix;
 use tokio::time::Instant;
 
 use crate::{discovery::Browse, exit::Failure, output::to_stderr, remotes::Remotes};
@@ -78,7 +79,8 @@ fn seen(remotes: &Remotes) -> BTreeSet<String> {
         return seen;
     };
     runtime.block_on(async {
-        let Ok(mut browse) = Browse::start() else { return };
+        let is_known = |prefix: &Prefix| remotes.that_may_be(Some(prefix)).is_some();
+        let Ok(mut browse) = Browse::start(&is_known) else { return };
         let until = Instant::now() + GLANCE;
         while let Some(found) = browse.next(until).await {
             seen.extend(remotes.that_may_be(found.prefix.as_ref()).map(str::to_owned));

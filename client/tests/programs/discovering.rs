@@ -327,3 +327,27 @@ fn hostile_18_another_key_at_a_known_address_ends_it_and_nobody_is_looked_for() 
     assert!(!refused.stderr().contains("found again"), "{refused:?}");
     assert_eq!((server.names(), other.names()), (vec![], vec![]));
 }
+
+#[test]
+fn hostile_18_another_key_at_one_known_address_is_passed_over_if_another_one_leads_to_the_server() {
+    let (mut server, mut other) = (Server::setup().start(), Server::setup().start());
+    let (first, second) = (other.address(), server.address());
+    let client = Client::new();
+    let link = server.invite_with(&["--host", &first.to_string(), "--host", &second.to_string()]);
+    let passed_over =
+        |address| format!("{address} does not prove that it is the server that was known there");
+    client.ferry("pair").args([&link, "--as", "box"]).run().code(0).says(passed_over(first));
+    // It is known by both now, and they change places.
+    server.kill();
+    other.restart_at(second);
+    server.restart_at(first);
+    let file = write(client.home().join("file"), "content");
+    client.ferry("send").arg(&file).arg("box:").run().code(0).says(passed_over(second));
+    assert_same_file(&file, &server.inbox().join("file"));
+    assert_eq!(other.names(), Vec::<String>::new());
+    // Where none of them leads to it, it ends.
+    server.kill();
+    let ended = client.ferry("send").arg(&file).arg("box:").run().code(4);
+    ended.says("is not the server that was paired with");
+    assert_eq!(other.names(), Vec::<String>::new());
+}

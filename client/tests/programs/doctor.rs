@@ -87,8 +87,8 @@ fn a_server_that_is_gone_is_told_from_one_whose_machine_is_gone_and_from_one_wit
     assert_finding(&told, "reached", "fail", "box is reached nowhere, and nobody announces it");
     pair.network.ip_here("link set cable down");
     let told = pair.doctor(&["box", "--json", "--timeout", "1s"]).code(3);
-    assert_finding(&told, "port", "warn", "");
-    assert_finding(&told, "reached", "fail", "");
+    assert_finding(&told, "port", "warn", "the machine is off");
+    assert_finding(&told, "reached", "fail", "box is reached nowhere, and nobody announces it");
     pair.network.ip_there("link set cable down");
     let told = pair.doctor(&["box", "--json"]).code(3);
     assert_finding(&told, "interface", "fail", "no interface is up");

@@ -461,13 +461,7 @@ fn a_server_that_stops_says_so() {
     is_well(&server);
     // It has some seconds to part from those who do not listen.
     server.signal(Signal::TERM);
-    eventually("an answer that it stops, or its end", || {
-        let Ok(mut stream) = TcpStream::connect(server.metrics()) else { return Some(()) };
-        let _ = stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n");
-        let mut text = String::new();
-        let _ = stream.read_to_string(&mut text);
-        (text.is_empty() || text.contains("the server is stopping")).then_some(())
-    });
+    is_unwell(&server, "the server is stopping");
     assert!(server.wait().success());
 }
 
