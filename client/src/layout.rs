@@ -41,7 +41,7 @@ pub(crate) enum BadLayout {
     #[error("a brace is not closed; `{{{{` and `}}}}` stand for braces")]
     Open,
     #[error(
-        "there is no field `{0}`: there are {{taken:…}}, {{modified:…}}, {{name}}, {{stem}}, {{ext}} and {{dir}}"
+        "there is no field `{0}`: there are {{taken:%Y/%m}} and {{modified:%Y/%m}}, which take a format, {{name}}, {{stem}}, {{ext}} and {{dir}}"
     )]
     Field(String),
     #[error("`{0}` is no format for a time, as %Y/%m is: {1}")]

@@ -109,8 +109,9 @@ async function join(name) {
     try {
         aboard = await session.open(invite, name || session.deviceName());
     } catch (fault) {
-        const notice = fault.kind === "refused" ? words.inviteSpent : words.unreachable;
-        return view.join(name, notice);
+        if (fault.kind !== "refused") return view.join(name, words.unreachable);
+        forgetInvite();
+        return view.gate(words.inviteSpent, aboard !== null);
     }
     forgetInvite();
     if (changes) {

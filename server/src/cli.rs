@@ -102,7 +102,7 @@ pub(crate) struct PlaceArgs {
     pub(crate) config: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct ServeArgs {
     /// Where to listen; may be given several times [default: [::]:7117]
     #[arg(long, value_name = "ADDR", env = "FERRYD_LISTEN", value_delimiter = ',')]

@@ -216,19 +216,8 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
     let file = place.config.as_deref().map(read).transpose()?.unwrap_or_default();
     let root = place.root.or(file.root).unwrap_or_else(|| PathBuf::from("inbox"));
     let state = place.state.or(file.state).unwrap_or_else(|| root.join(".ferry"));
-    let serve = serve.unwrap_or(ServeArgs {
-        listen: Vec::new(),
-        web: None,
-        web_certificate: None,
-        web_key: None,
-        metrics: None,
-        retain_staging: None,
-        max_connections: None,
-        max_file: None,
-        no_confine: None,
-        no_announce: None,
-        log_format: None,
-    });
+    let serves = serve.is_some();
+    let serve = serve.unwrap_or_default();
     let mut listen = if serve.listen.is_empty() { file.listen } else { serve.listen };
     let listen_is_default = listen.is_empty();
     if listen_is_default {
@@ -245,6 +234,9 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
         (None, None) => None,
         _ => bail!("--web-certificate and --web-key belong together"),
     };
+    if serves && web.is_none() && web_files.is_some() {
+        bail!("--web-certificate without --web: nothing would be served to browsers");
+    }
     let metrics = serve.metrics.or(file.metrics).map(|text| address_here(&text, "metrics")).transpose()?;
     let mut settings = Settings::default();
     if let Some(text) = serve.retain_staging.or(file.retain_staging) {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    io::Write,
+    io::{IsTerminal, Write},
     net::{IpAddr, SocketAddr},
     time::{Duration, SystemTime},
 };
@@ -35,7 +35,8 @@ pub fn invite(config: &Config, terms: InviteTerms) -> anyhow::Result<()> {
     if catalogue.listen()?.is_empty() {
         let state = config.state.display();
         to_stderr(&format!(
-            "no ferryd has run yet that keeps its state in {state}: the link is for one that will"
+            "no ferryd has run yet that keeps its state in {state}, so the link is for one that will: if yours saves \
+             elsewhere, say where, with --root"
         ));
     }
     let (wants_qr, is_for_browsers) = (terms.qr, terms.web);
@@ -69,10 +70,10 @@ pub fn invite(config: &Config, terms: InviteTerms) -> anyhow::Result<()> {
     to_stderr(&format!("until {until} this lets {clients} in{called}: {grant}"));
     if let Some(line) = line {
         let instead = match terms.uses {
-            1 => "instead of that, a script can send files with it",
-            _ => "a script can send files with it, too",
+            1 => "or, in the place of a browser, one script may use it from now on",
+            _ => "scripts may use it, too, from now on",
         };
-        to_stderr(&format!("{instead}, and keeps it:\n    {line}"));
+        to_stderr(&format!("{instead}; keep this line to yourself:\n    {line}"));
     }
     if wants_qr {
         show_qr(&link)?;
@@ -100,9 +101,14 @@ fn curl(site: &str, secret: &Secret, pin: Option<String>) -> String {
     )
 }
 
-/// Shows a text as a picture of characters, on standard error.
+/// Shows a text as a picture of characters, on standard error. On a terminal it is black on white, whatever else there is:
+/// some cameras do not know a code in white on black.
 pub(crate) fn show_qr(text: &str) -> anyhow::Result<()> {
-    write!(std::io::stderr(), "{}", qr(text)?).context("the QR code cannot be written")
+    let mut picture = qr(text)?;
+    if std::io::stderr().is_terminal() {
+        picture = picture.lines().map(|line| format!("\x1b[30;107m{line}\x1b[0m\n")).collect();
+    }
+    write!(std::io::stderr(), "{picture}").context("the QR code cannot be written")
 }
 
 /// The invite of a first start: one client, the whole root, a day.

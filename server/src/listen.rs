@@ -29,7 +29,11 @@ pub(crate) const BREATH: Duration = Duration::from_millis(100);
 pub(crate) const STOPPING: Duration = Duration::from_secs(5);
 
 /// Binds every address.
-pub(crate) async fn bind(addresses: &[SocketAddr], is_default: bool) -> anyhow::Result<Vec<TcpListener>> {
+pub(crate) async fn bind(
+    addresses: &[SocketAddr],
+    flag: &str,
+    is_default: bool,
+) -> anyhow::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for address in addresses {
         let bound = match TcpListener::bind(address).await {
@@ -41,9 +45,9 @@ pub(crate) async fn bind(addresses: &[SocketAddr], is_default: bool) -> anyhow::
         };
         let listener = bound.map_err(|error| match error.kind() {
             ErrorKind::AddrInUse => anyhow::anyhow!(
-                "{address} is in use: is another ferryd running? Choose another address with --listen"
+                "{address} is in use: is another ferryd running? Choose another address with {flag}"
             ),
-            _ => anyhow::Error::new(error).context(format!("cannot listen on {address}")),
+            _ => anyhow::Error::new(error).context(format!("cannot listen on {address} ({flag})")),
         })?;
         listeners.push(listener);
     }

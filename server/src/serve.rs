@@ -108,12 +108,12 @@ async fn run(
     let mut listeners = passed.context("cannot listen where the service manager does")?;
     // What was passed takes the place of an address that nobody has chosen.
     if listeners.is_empty() || !config.listen_is_default {
-        listeners.extend(listen::bind(&config.listen, config.listen_is_default).await?);
+        listeners.extend(listen::bind(&config.listen, "--listen", config.listen_is_default).await?);
     }
     let addresses = listen::addresses(&listeners)?;
     state.catalogue.set_listen(&addresses)?;
     let web = match config.web {
-        Some(address) => listen::bind(&[address], address == config::WEB).await?.pop(),
+        Some(address) => listen::bind(&[address], "--web", address == config::WEB).await?.pop(),
         None => None,
     };
     let web_address = web.as_ref().map(TcpListener::local_addr).transpose()?;

@@ -84,7 +84,7 @@ impl Refusal {
             "title": code.phrase(),
             "detail": escape::text(&detail).to_string(),
         });
-        let mut response = Response::new(full(object.to_string()));
+        let mut response = Response::new(full(line(&object)));
         *response.status_mut() = status;
         if status == StatusCode::UNAUTHORIZED {
             set(&mut response, header::WWW_AUTHENTICATE, "Bearer");
@@ -188,9 +188,14 @@ pub(super) fn nothing(status: StatusCode) -> Response<Body> {
 
 /// An object that is nobody's to keep.
 pub(super) fn object(object: &serde_json::Value) -> Response<Body> {
-    let mut response = Response::new(full(object.to_string()));
+    let mut response = Response::new(full(line(object)));
     set(&mut response, header::CONTENT_TYPE, "application/json");
     response
+}
+
+/// With an end that leaves a terminal's prompt where it belongs.
+fn line(object: &serde_json::Value) -> String {
+    format!("{object}\n")
 }
 
 /// Sets a header to what is known to be one.

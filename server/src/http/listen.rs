@@ -230,5 +230,8 @@ fn redirect(request: &Request<Incoming>) -> Response<Body> {
         None => *response.status_mut() = StatusCode::BAD_REQUEST,
     }
     answer::set(&mut response, header::CONNECTION, "close");
-    answer::seal(response)
+    let mut response = answer::seal(response);
+    // Browsers complain of it where nothing is encrypted.
+    response.headers_mut().remove("cross-origin-opener-policy");
+    response
 }

@@ -54,9 +54,7 @@ impl Target {
             Conflict::Replace if self.terms.overwrite => Ok(()),
             Conflict::Replace => Err(Fault::new(Code::NotAllowed, "the grant does not allow overwriting")),
             Conflict::KeepBoth => Ok(()),
-            Conflict::Skip | Conflict::Fail => {
-                Err(Fault::new(Code::Exists, "a file with other content has this name"))
-            }
+            Conflict::Skip | Conflict::Fail => Err(Fault::new(Code::Exists, "this name is taken")),
         }
     }
 

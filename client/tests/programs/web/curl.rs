@@ -207,7 +207,7 @@ fn what_is_refused_is_not_sent() {
     other.retain(|word| !word.starts_with("Authorization") && word != "-H");
     let outcome = curl(&other, &file, &sent).wait().code(REFUSED);
     assert_eq!(last_status(&outcome), 401, "{outcome:?}");
-    outcome.prints("}0 bytes sent");
+    outcome.prints("}\n0 bytes sent");
     assert_eq!(server.names(), [""; 0]);
     assert_eq!(server.staged(), []);
 }

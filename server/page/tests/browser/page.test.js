@@ -92,8 +92,9 @@ test("an answer that was lost is asked for again with the same nonce", async () 
 test("an invite that cannot be used says so", async () => {
     const { page, calm } = await open(browser, `${url}/#invite=used`, DESKTOP, { unanswered: true });
     await page.locator("#join button").click();
-    await page.locator("#join-notice").waitFor();
-    assert.match(await page.locator("#join-notice").innerText(), /used already/);
+    await page.locator("#gate-notice").waitFor();
+    assert.match(await page.locator("#gate-notice").innerText(), /used already/);
+    assert.equal(await page.locator("#join").isVisible(), false, "what cannot be used is not offered again");
     await calm();
 });
 
