@@ -332,18 +332,27 @@ impl<S: Store> Upload<S> {
                 reply.give(fault.into());
             }
             Ok(staged) => {
-                let ownership = self.ownership.take();
-                let work = Work::Body {
-                    staged,
-                    ownership,
-                    reserved: self.reserved.take(),
-                    meta: Meta::of(&self.header),
-                    size: self.length,
-                    digest: sent,
-                    twin: None,
-                    open: self.open.take(),
+                let Upload { shared, target, header, length, .. } = &self;
+                let (target, work) = match shared.recognise(target, header, *length, sent) {
+                    Some(recognised) => {
+                        shared.discard(self.ownership.as_ref(), staged.id());
+                        recognised
+                    }
+                    None => {
+                        let work = Work::Body {
+                            staged,
+                            ownership: self.ownership.take(),
+                            reserved: self.reserved.take(),
+                            meta: Meta::of(&self.header),
+                            size: self.length,
+                            digest: sent,
+                            twin: None,
+                            open: self.open.take(),
+                        };
+                        (self.target.clone(), work)
+                    }
                 };
-                self.shared.committer.hand_in(Job { target: self.target.clone(), work, reply });
+                self.shared.committer.hand_in(Job { target, work, reply });
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What becomes of an offer: held already, wanted, or refused.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use ferry_proto::{Code, Conflict, Digest, Header, Kind, Leaving, RelPath};
 
@@ -162,7 +162,7 @@ impl<S: Store> Shared<S> {
         }
         target.refuse_conflict()?;
         if target.terms.conflict == Conflict::KeepBoth {
-            if let Some(decision) = self.held_by_sibling(target, header)? {
+            if let Some(decision) = self.held_among(target.siblings(), target, header)? {
                 return Ok(decision);
             }
             self.take_a_name(target)?;
@@ -292,9 +292,15 @@ impl<S: Store> Shared<S> {
         Ok(())
     }
 
-    /// Looks among `name (2)`, `name (3)`, … for the offered content, so that a lost receipt makes no second copy.
-    fn held_by_sibling(&self, target: &Target, header: &Header) -> Result<Option<Decision<S>>, Fault> {
-        for path in target.siblings() {
+    /// Looks among a name's siblings, `name (2)`, `name (3)`, …, for the offered content, so that a lost receipt makes no
+    /// second copy.
+    fn held_among(
+        &self,
+        names: impl Iterator<Item = RelPath>,
+        target: &Target,
+        header: &Header,
+    ) -> Result<Option<Decision<S>>, Fault> {
+        for path in names {
             let Some(entry) = self.store.stat(&path).step("look at a name", &path)? else { break };
             if !matches!(entry.kind, EntryKind::File(size) if Some(size) == header.size) {
                 continue;
@@ -308,6 +314,36 @@ impl<S: Store> Shared<S> {
             }
         }
         Ok(None)
+    }
+
+    /// What gives a row to a file that has the name, or one beside it, and turns out to be what has just come: its server
+    /// was stopped before the row was written, or its owner has put it there. It was offered without a digest, so nobody could
+    /// compare it any earlier. It keeps its time and mode, as one does that has a row.
+    pub(super) fn recognise(
+        &self,
+        target: &Target,
+        header: &Header,
+        size: u64,
+        digest: Digest,
+    ) -> Option<(Target, Work<S>)> {
+        if header.digest.is_some() || target.terms.conflict != Conflict::KeepBoth {
+            return None;
+        }
+        let header = Header { size: Some(size), digest: Some(digest), ..header.clone() };
+        let terms = Arc::new(Terms { overwrite: false, ..Terms::clone(&target.terms) });
+        let target = Target { terms, ..target.clone() };
+        let names = iter::once(target.path.clone()).chain(target.siblings());
+        match self.held_among(names, &target, &header) {
+            Ok(Some(Decision::Commit(mut work))) => {
+                // Its bytes have come, so it gets a receipt.
+                if let Work::Refresh { outcome, path, .. } = &mut *work {
+                    *outcome = Outcome::Stored(Some(digest), size, target.shown(path));
+                }
+                Some((target, *work))
+            }
+            // One with a row is found by that. What cannot be compared is another file.
+            _ => None,
+        }
     }
 
     fn decide_folder(

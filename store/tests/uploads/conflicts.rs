@@ -125,6 +125,26 @@ fn promise_3_the_same_sent_twice_at_once_makes_no_second_copy() {
     assert_eq!(inbox.staged(), [0; 0]);
 }
 
+/// Nobody has told its digest ahead, and the server was killed between its name and its row; or its owner has put it there.
+#[test]
+fn promise_3_what_has_no_row_is_recognised_when_it_has_come_again() {
+    let inbox = inbox_with(b"one");
+    let client = Client::on_conflict(Conflict::KeepBoth).with(|terms| terms.asks_ahead = false);
+    for name in ["dir/b.jpg", "dir/a (2).jpg"] {
+        fs::write(inbox.on_disk(name), b"two").unwrap();
+    }
+    for (offered, held) in [("dir/b.jpg", "dir/b.jpg"), ("dir/a.jpg", "dir/a (2).jpg")] {
+        let told = inbox.put(&client, unhashed(offered, b"two"), b"two");
+        let name = (offered != held).then(|| key(held));
+        assert_eq!(told, Outcome::Stored(Some(digest(b"two")), 3, name));
+        assert!(inbox.row(held).is_some(), "{held}");
+    }
+    // What only has the same size is another file.
+    assert_eq!(inbox.put(&client, unhashed("dir/b.jpg", b"333"), b"333"), stored_at(b"333", "dir/b (2).jpg"));
+    assert_eq!(inbox.names(), ["dir", "dir/a (2).jpg", "dir/a.jpg", "dir/b (2).jpg", "dir/b.jpg"]);
+    assert_eq!(inbox.staged(), [0; 0]);
+}
+
 #[test]
 fn keep_both_and_links() {
     let inbox = inbox_with(b"one");
