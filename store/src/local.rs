@@ -104,8 +104,10 @@ impl LocalStore {
         // to be kept track of.
         fs::syncfs(&root)?;
         let staging = private.below(staging_name.as_bytes())?;
-        for name in names(&staging)?.iter().filter(|name| name.starts_with(LINK.as_bytes())) {
-            fs::unlinkat(&staging, &name[..], AtFlags::empty())?;
+        for name in names(&staging)?.collect::<Result<Vec<_>, _>>()? {
+            if name.starts_with(LINK.as_bytes()) {
+                fs::unlinkat(&staging, &name[..], AtFlags::empty())?;
+            }
         }
         let durable = Durable::beside(&staging);
         let unnamed = Unnamed::can_be(&staging).filter(|_| durable.is_of_a_kind_that_is_known());
@@ -136,7 +138,7 @@ impl LocalStore {
     pub fn tidy(&self) -> Result<(), StoreError> {
         let private = self.root.below(b".ferry")?;
         fs::unlinkat(&private, self.staging_name, AtFlags::REMOVEDIR)?;
-        if names(&private)?.iter().all(|name| name == LOCK.as_bytes()) {
+        if names(&private)?.all(|name| name.is_ok_and(|name| name == LOCK.as_bytes())) {
             fs::unlinkat(&private, LOCK, AtFlags::empty())?;
             fs::unlinkat(&self.root, ".ferry", AtFlags::REMOVEDIR)?;
         }
@@ -287,6 +289,7 @@ impl Store for LocalStore {
     fn staged(&self) -> Result<Vec<(StageId, SystemTime)>, StoreError> {
         let mut found = Vec::new();
         for name in names(&self.staging)? {
+            let name = name?;
             let Some(id) = std::str::from_utf8(&name).ok().and_then(StageId::parse) else { continue };
             let Ok(stat) = self.staging.stat(&name) else { continue };
             let seconds = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
@@ -414,12 +417,16 @@ impl Store for LocalStore {
         read_all(&file, sink)
     }
 
-    fn list(&self, key: Option<&RelPath>) -> Result<Vec<(Vec<u8>, Entry)>, StoreError> {
+    fn list(&self, key: Option<&RelPath>, most: usize) -> Result<Vec<(Vec<u8>, Entry)>, StoreError> {
         let folder = self.root.folder(key)?;
         let mut entries = Vec::new();
         for name in names(&folder)? {
+            let name = name?;
             if key.is_none() && name.eq_ignore_ascii_case(b".ferry") {
                 continue;
+            }
+            if entries.len() == most {
+                break;
             }
             let stat = match folder.stat(&name) {
                 Ok(stat) => stat,
@@ -511,15 +518,11 @@ fn lock_private(root: &Folder) -> Result<(Folder, OwnedFd), StoreError> {
     }
 }
 
-fn names(folder: &Folder) -> Result<Vec<Vec<u8>>, StoreError> {
-    let mut names = Vec::new();
-    for entry in fs::Dir::read_from(folder)? {
-        let name = entry?.file_name().to_bytes().to_vec();
-        if name != b"." && name != b".." {
-            names.push(name);
-        }
-    }
-    Ok(names)
+/// One after the other, so that nobody's folder is held in memory whole.
+fn names(folder: &Folder) -> Result<impl Iterator<Item = Result<Vec<u8>, StoreError>>, StoreError> {
+    let is_name = |name: &Vec<u8>| name != b"." && name != b"..";
+    let names = fs::Dir::read_from(folder)?.map(|entry| Ok(entry?.file_name().to_bytes().to_vec()));
+    Ok(names.filter(move |name| name.as_ref().map_or(true, is_name)))
 }
 
 fn read_all(mut file: &File, sink: &mut dyn FnMut(&[u8]) -> bool) -> Result<(), StoreError> {

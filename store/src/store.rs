@@ -83,8 +83,8 @@ pub trait Store: Send + Sync + 'static {
     fn read(&self, key: &RelPath, offset: u64, sink: &mut dyn FnMut(&[u8]) -> bool)
     -> Result<(), StoreError>;
 
-    /// The names in a folder, `None` being the root.
-    fn list(&self, key: Option<&RelPath>) -> Result<Vec<(Vec<u8>, Entry)>, StoreError>;
+    /// The names in a folder, `None` being the root; where there are more than `most`, so many of them.
+    fn list(&self, key: Option<&RelPath>, most: usize) -> Result<Vec<(Vec<u8>, Entry)>, StoreError>;
 
     /// Removes a file, a link or an empty folder.
     fn remove(&self, key: &RelPath) -> Result<(), StoreError>;

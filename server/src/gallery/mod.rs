@@ -141,7 +141,7 @@ impl Gallery {
 
     /// What a folder holds; with `looks` it is looked into pictures, too. Newest first.
     pub(crate) fn list(&self, folder: Option<&RelPath>, looks: bool) -> Result<Listing, GalleryError> {
-        let mut entries = self.uploads.store().list(folder)?;
+        let mut entries = self.uploads.store().list(folder, ENTRIES + 1)?;
         let has_more = entries.len() > ENTRIES;
         entries.truncate(ENTRIES);
         let (mut folders, mut files) = (Vec::new(), Vec::new());

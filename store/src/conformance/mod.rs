@@ -133,7 +133,7 @@ fn staged_ids(store: &impl Store) -> Vec<u128> {
 }
 
 fn listed(store: &impl Store, folder: Option<&str>) -> Vec<String> {
-    let listed = store.list(folder.map(key).as_ref()).expect("listing works");
+    let listed = store.list(folder.map(key).as_ref(), usize::MAX).expect("listing works");
     let mut names: Vec<_> =
         listed.into_iter().map(|(name, _)| String::from_utf8_lossy(&name).into_owned()).collect();
     names.sort_unstable();

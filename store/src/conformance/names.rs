@@ -63,7 +63,11 @@ pub(super) fn links_are_never_followed(store: &impl Store) {
         assert_fails!(put(store, 2, b"new", below, true), StoreError::Kind, "a body went through a link");
         store.discard(StageId(2)).expect("discarding works");
     }
-    assert_fails!(store.list(Some(&key("folder"))), StoreError::Kind, "a link was listed as a folder");
+    assert_fails!(
+        store.list(Some(&key("folder")), usize::MAX),
+        StoreError::Kind,
+        "a link was listed as a folder"
+    );
     assert_fails!(store.make_folder(&key("folder")), StoreError::Kind, "a link was taken for a folder");
     assert_fails!(
         store.set_meta(&key("folder"), meta, None),
@@ -118,7 +122,7 @@ pub(super) fn times_out_of_range_are_no_panic(store: &impl Store) {
             store.publish(&mut staged, &key(&name), false).expect("a sealed body can be published");
             let _ = store.set_meta(&key(&name), meta.clone(), None);
             assert_eq!(entry(store, &name).kind, EntryKind::File(1), "an odd time spoiled a file");
-            store.list(None).expect("a file of an odd time can be listed");
+            store.list(None, usize::MAX).expect("a file of an odd time can be listed");
         }
         let _ = store.make_link(&key(&format!("link-{number}")), b"x", meta, false);
     }
@@ -176,12 +180,20 @@ pub(super) fn lists_and_removals_are_exact(store: &impl Store) {
     drop(stage(store, 3, b"not published"));
     assert_eq!(listed(store, None), ["folder", "top"], "the root lists other names than it holds");
     assert_eq!(listed(store, Some("folder")), ["file", "link"], "a folder lists other names than it holds");
-    for (name, listed) in store.list(Some(&key("folder"))).expect("listing works") {
+    for (name, listed) in store.list(Some(&key("folder")), usize::MAX).expect("listing works") {
         let path = key("folder").join(name).expect("a listed name is a valid one");
         assert_eq!(Some(listed), store.stat(&path).expect("stat works"), "list and stat disagree");
     }
-    assert_fails!(store.list(Some(&key("missing"))), StoreError::NotFound, "a missing folder was listed");
-    assert_fails!(store.list(Some(&key("top"))), StoreError::Kind, "a file was listed");
+    for most in 0..2 {
+        let some = store.list(Some(&key("folder")), most).expect("listing works");
+        assert_eq!(some.len(), most, "more or less was listed than was asked for");
+    }
+    assert_fails!(
+        store.list(Some(&key("missing")), usize::MAX),
+        StoreError::NotFound,
+        "a missing folder was listed"
+    );
+    assert_fails!(store.list(Some(&key("top")), usize::MAX), StoreError::Kind, "a file was listed");
 
     assert!(store.remove(&key("folder")).is_err(), "a folder with something in it was removed");
     assert_fails!(store.remove(&key("missing")), StoreError::NotFound, "nothing was removed");
@@ -228,7 +240,8 @@ pub(super) fn odd_names_stay_as_they_are(store: &impl Store) {
             Err(other) => panic!("an odd name failed with something else than Name: {path}: {other:?}"),
         }
     }
-    let listed: Vec<_> = store.list(None).expect("listing works").into_iter().map(|(name, _)| name).collect();
+    let listed: Vec<_> =
+        store.list(None, usize::MAX).expect("listing works").into_iter().map(|(name, _)| name).collect();
     for path in &held {
         let top = path.components().next().expect("a path has a component");
         assert!(listed.iter().any(|name| name == top), "{path} is listed under another name");

@@ -203,9 +203,9 @@ impl<S: Store> Store for Scripted<S> {
         self.inner.read(key, offset, sink)
     }
 
-    fn list(&self, key: Option<&RelPath>) -> Result<Vec<(Vec<u8>, Entry)>, StoreError> {
+    fn list(&self, key: Option<&RelPath>, most: usize) -> Result<Vec<(Vec<u8>, Entry)>, StoreError> {
         self.script.call("list", "")?;
-        self.inner.list(key)
+        self.inner.list(key, most)
     }
 
     fn remove(&self, key: &RelPath) -> Result<(), StoreError> {

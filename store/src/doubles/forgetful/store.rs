@@ -257,10 +257,10 @@ impl Store for ForgetfulStore {
         Ok(())
     }
 
-    fn list(&self, key: Option<&RelPath>) -> Result<Vec<(Vec<u8>, Entry)>, StoreError> {
+    fn list(&self, key: Option<&RelPath>, most: usize) -> Result<Vec<(Vec<u8>, Entry)>, StoreError> {
         self.machine.during("list", |disk| {
             let names = disk.names(disk.find(key)?)?;
-            Ok(names.iter().map(|(name, to)| (name.to_vec(), disk.entry(to))).collect())
+            Ok(names.iter().take(most).map(|(name, to)| (name.to_vec(), disk.entry(to))).collect())
         })
     }
 

@@ -177,7 +177,7 @@ fn look(store: &impl Store) -> BTreeMap<RelPath, Held> {
     let mut found = BTreeMap::new();
     let mut folders = vec![None];
     while let Some(folder) = folders.pop() {
-        for (name, entry) in store.list(folder.as_ref()).unwrap() {
+        for (name, entry) in store.list(folder.as_ref(), usize::MAX).unwrap() {
             let path = match &folder {
                 None => RelPath::new(&name),
                 Some(folder) => folder.join(&name),
