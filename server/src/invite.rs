@@ -14,7 +14,7 @@ use qrcode::{QrCode, render::unicode::Dense1x2};
 
 use crate::{
     Config,
-    catalogue::{Catalogue, Grant, NewInvite},
+    catalogue::{Catalogue, Grant, NewInvite, Site},
     clients::{rfc3339, told},
     config::{self, InviteTerms, PORT, with_port},
     http::Certificate,
@@ -44,11 +44,22 @@ pub fn invite(config: &Config, terms: InviteTerms) -> anyhow::Result<()> {
         let made = ferry_store::make_folder(&config.root, folder);
         made.with_context(|| format!("--path {folder}: the folder cannot be made"))?;
     }
+    let mut advice = None;
     let (secret, link, line) = if is_for_browsers {
-        let (secret, site) = (new_secret()?, site(config, &catalogue, &terms.hosts)?);
-        let certificate = Certificate::load(config.web_files.clone(), &config.state)?;
-        let link = format!("https://{site}/{FRAGMENT}{}", secret.to_text());
-        let line = curl(&site, &secret, certificate.pin());
+        let running = catalogue.site()?;
+        if running.is_none() && config.web.is_none() {
+            advice = Some("the server does not serve browsers: start it with --web");
+        }
+        let site = match running {
+            Some(site) => site,
+            None => {
+                let certificate = Certificate::load(config.web_files.clone(), &config.state)?;
+                certificate.at(config.web.unwrap_or(config::WEB))
+            }
+        };
+        let (secret, host) = (new_secret()?, host(&site, &terms.hosts)?);
+        let link = format!("https://{host}/{FRAGMENT}{}", secret.to_text());
+        let line = curl(&host, &secret, site.pin.as_deref());
         (secret, link, Some(line))
     } else {
         let invite = new(&catalogue, &identity, &config.listen, &terms.hosts)?;
@@ -78,26 +89,27 @@ pub fn invite(config: &Config, terms: InviteTerms) -> anyhow::Result<()> {
     if wants_qr {
         show_qr(&link)?;
     }
+    advice.into_iter().for_each(to_stderr);
     Ok(())
 }
 
-/// Where a browser finds this server: HOST:PORT. A link for people has one address.
-fn site(config: &Config, catalogue: &Catalogue, hosts: &[String]) -> anyhow::Result<String> {
-    let running = catalogue.web()?;
-    if running.is_none() && config.web.is_none() {
-        to_stderr("the server does not serve browsers: start it with --web");
-    }
-    let listen = [running.or(config.web).unwrap_or(config::WEB)];
-    let found = if hosts.is_empty() { own_addresses(&listen)? } else { named(hosts, &listen) };
+/// Where a browser finds a site: HOST:PORT. A link for people has one address: the name that is vouched for, if there is one.
+fn host(site: &Site, hosts: &[String]) -> anyhow::Result<String> {
+    let listen = [site.address];
+    let found = match (hosts, &site.name) {
+        ([], None) => own_addresses(&listen)?,
+        ([], Some(name)) => named(std::slice::from_ref(name), &listen),
+        (hosts, _) => named(hosts, &listen),
+    };
     found.into_iter().next().context("this machine has no address")
 }
 
 /// What sends a file with curl. The own certificate is known by its key, which nobody else has; a real name is vouched for.
-fn curl(site: &str, secret: &Secret, pin: Option<String>) -> String {
+fn curl(host: &str, secret: &Secret, pin: Option<&str>) -> String {
     let pinned = pin.map(|pin| format!(" --insecure --pinnedpubkey '{pin}'")).unwrap_or_default();
     let token = secret.to_text();
     format!(
-        "curl --fail-with-body -T photo.jpg{pinned} -H 'Authorization: Bearer {token}' https://{site}/files/"
+        "curl --fail-with-body -T photo.jpg{pinned} -H 'Authorization: Bearer {token}' https://{host}/files/"
     )
 }
 

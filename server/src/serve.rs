@@ -117,16 +117,17 @@ async fn run(
         None => None,
     };
     let web_address = web.as_ref().map(TcpListener::local_addr).transpose()?;
-    state.catalogue.set_web(web_address)?;
+    let certificate = match config.web {
+        Some(_) => Some(Certificate::load(config.web_files.clone(), &config.state)?),
+        None => None,
+    };
+    let site = web_address.zip(certificate.as_deref()).map(|(address, shown)| shown.at(address));
+    state.catalogue.set_site(site.as_ref())?;
     let metrics = config.metrics.map(health::bind).transpose()?;
     let (stop_now, stop) = watch::channel(false);
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let (change, settings) = watch::channel(fitting(config.settings.clone()));
-    let certificate = match config.web {
-        Some(_) => Some(Certificate::load(config.web_files.clone(), &config.state)?),
-        None => None,
-    };
     let reload = Reload::of(config.clone(), change, certificate.clone())?;
     welcome_first_client(&config, &state, &listeners)?;
 

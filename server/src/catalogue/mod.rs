@@ -49,6 +49,7 @@ pub use self::{
     invites::{EnrolError, Enrolled, NewInvite, OpenInvite, Spent},
     names::{ADOPTED, is_client_name},
     passes::Pass,
+    settings::Site,
 };
 
 /// Free space without which nothing more is taken: a batch of rows, and the growth of the log that they go through.

@@ -3,55 +3,76 @@
 use std::net::SocketAddr;
 
 use rusqlite::{OptionalExtension, params};
+use serde::{Deserialize, Serialize};
 
 use super::{Catalogue, CatalogueError, columns};
 
 const LISTEN: &str = "listen";
 
-/// Likewise, for browsers.
-const WEB: &str = "web";
+const BROWSERS: &str = "browsers";
+
+/// Where browsers are served, and how they know whom they talk to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// As it was bound, with the real port.
+    pub address: SocketAddr,
+    /// The name that somebody has vouched for, where the certificate says one.
+    pub name: Option<String>,
+    /// What curl calls the pinned public key, where nobody vouches for the certificate.
+    pub pin: Option<String>,
+}
 
 impl Catalogue {
     /// Tells where the server listens: the addresses as they were bound, with the real port.
     pub fn set_listen(&self, addresses: &[SocketAddr]) -> Result<(), CatalogueError> {
-        self.set_addresses(LISTEN, addresses)
+        let text: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+        self.set(LISTEN, &text.join(" "))
     }
 
     /// Where the running server listens, or the last one did; empty before the first start.
     pub fn listen(&self) -> Result<Vec<SocketAddr>, CatalogueError> {
-        self.addresses(LISTEN)
+        self.setting(LISTEN, |text| {
+            let addresses = text.split_whitespace();
+            addresses
+                .map(|address| address.parse().map_err(|_| columns::damaged("listening address")))
+                .collect()
+        })
     }
 
     /// Tells where the server listens for browsers, if it does.
-    pub fn set_web(&self, address: Option<SocketAddr>) -> Result<(), CatalogueError> {
-        self.set_addresses(WEB, address.as_slice())
+    pub fn set_site(&self, site: Option<&Site>) -> Result<(), CatalogueError> {
+        let text = site.and_then(|site| serde_json::to_string(site).ok());
+        self.set(BROWSERS, &text.unwrap_or_default())
     }
 
     /// Where the running server listens for browsers, or the last one did.
-    pub fn web(&self) -> Result<Option<SocketAddr>, CatalogueError> {
-        Ok(self.addresses(WEB)?.pop())
+    pub fn site(&self) -> Result<Option<Site>, CatalogueError> {
+        self.setting(BROWSERS, |text| match text {
+            "" => Ok(None),
+            text => serde_json::from_str(text).map(Some).map_err(|_| columns::damaged("place for browsers")),
+        })
     }
 
-    fn set_addresses(&self, key: &str, addresses: &[SocketAddr]) -> Result<(), CatalogueError> {
-        let text: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+    fn set(&self, key: &str, value: &str) -> Result<(), CatalogueError> {
         self.write("note where the server listens", |tx| {
             tx.prepare_cached("INSERT OR REPLACE INTO settings (key, value) VALUES (?1, ?2)")?
-                .execute(params![key, text.join(" ")])?;
+                .execute(params![key, value])?;
             Ok(())
         })
     }
 
-    fn addresses(&self, key: &str) -> Result<Vec<SocketAddr>, CatalogueError> {
+    /// One that was never set is empty.
+    fn setting<T>(
+        &self,
+        key: &str,
+        of: impl FnOnce(&str) -> rusqlite::Result<T>,
+    ) -> Result<T, CatalogueError> {
         self.read("look up where the server listens", |db| {
             let text: Option<String> = db
                 .prepare_cached("SELECT value FROM settings WHERE key = ?1")?
                 .query_row([key], |row| row.get(0))
                 .optional()?;
-            let addresses = text.unwrap_or_default();
-            addresses
-                .split_whitespace()
-                .map(|address| address.parse().map_err(|_| columns::damaged("listening address")))
-                .collect()
+            of(&text.unwrap_or_default())
         })
     }
 }
@@ -75,11 +96,15 @@ mod tests {
         assert_eq!(catalogue.listen().unwrap(), addresses);
         catalogue.set_listen(&addresses[1..2]).unwrap();
         assert_eq!(catalogue.listen().unwrap(), addresses[1..2]);
-        assert_eq!(catalogue.web().unwrap(), None);
-        catalogue.set_web(Some(addresses[0])).unwrap();
-        assert_eq!(catalogue.web().unwrap(), Some(addresses[0]));
-        catalogue.set_web(None).unwrap();
-        assert_eq!((catalogue.web().unwrap(), catalogue.listen().unwrap().len()), (None, 1));
+        assert_eq!(catalogue.site().unwrap(), None);
+        for (name, pin) in [(Some("nas.example"), None), (None, Some("sha256//AA=="))] {
+            let [name, pin] = [name, pin].map(|text| text.map(str::to_owned));
+            let site = Site { address: addresses[0], name, pin };
+            catalogue.set_site(Some(&site)).unwrap();
+            assert_eq!(catalogue.site().unwrap(), Some(site));
+        }
+        catalogue.set_site(None).unwrap();
+        assert_eq!((catalogue.site().unwrap(), catalogue.listen().unwrap().len()), (None, 1));
     }
 
     #[test]

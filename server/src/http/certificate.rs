@@ -4,7 +4,7 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Write},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{Arc, PoisonError, RwLock},
@@ -25,8 +25,9 @@ use rustls::{
     sign::CertifiedKey,
     version::TLS13,
 };
+use webpki::EndEntityCert;
 
-use crate::config::WebFiles;
+use crate::{catalogue::Site, config::WebFiles};
 
 /// The own one, in the state folder: first the key, then the certificate, in PEM.
 const OWN: &str = "web.pem";
@@ -65,8 +66,13 @@ impl Certificate {
         }
     }
 
+    /// How browsers find and know a server that shows it at this address.
+    pub(crate) fn at(&self, address: SocketAddr) -> Site {
+        Site { address, name: self.name(), pin: self.pin() }
+    }
+
     /// What curl calls a pinned public key. Only the own one is known by it: others have a name that can be trusted.
-    pub(crate) fn pin(&self) -> Option<String> {
+    fn pin(&self) -> Option<String> {
         if self.files.is_some() {
             return None;
         }
@@ -74,6 +80,14 @@ impl Certificate {
         let public = current.key.public_key()?;
         let digest = ferry_proto::Algorithm::Sha256.digest(&public);
         Some(format!("sha256//{}", BASE64.encode(digest.bytes())))
+    }
+
+    /// The first name that the one of the files is for, if it is for a single host.
+    fn name(&self) -> Option<String> {
+        self.files.as_ref()?;
+        let current = self.current();
+        let certificate = EndEntityCert::try_from(current.cert.first()?).ok()?;
+        certificate.valid_dns_names().find(|name| !name.starts_with('*')).map(str::to_owned)
     }
 
     /// How browsers are taken: with HTTP/1.1 inside of TLS 1.3, which all of them have spoken for years.
@@ -196,6 +210,7 @@ mod tests {
         assert_eq!((pin(), fs::read_dir(state.path()).unwrap().count()), (first.clone(), 1));
         File::open(&path).unwrap().set_modified(SystemTime::now() - RENEWED).unwrap();
         assert_ne!(pin(), first);
+        assert_eq!(Certificate::load(None, state.path()).unwrap().name(), None, "nobody vouches for it");
     }
 
     #[test]
@@ -212,7 +227,7 @@ mod tests {
         assert!(Certificate::load(Some(files.clone()), folder.path()).is_err());
         write();
         let loaded = Certificate::load(Some(files.clone()), folder.path()).unwrap();
-        assert_eq!(loaded.pin(), None);
+        assert_eq!((loaded.pin(), loaded.name().as_deref()), (None, Some("photos.example")));
         let shown = || loaded.current().cert[0].clone();
         let first = shown();
         write();
