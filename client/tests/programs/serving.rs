@@ -313,6 +313,7 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 fn usage_errors_of_the_server_end_with_2() {
     for words in [
         &["--listen", "nowhere"][..],
+        &["--web", "nowhere"],
         &["--retain-staging", "soon"],
         &["--max-file", "big"],
         &["--max-connections", "0"],
