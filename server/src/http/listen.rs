@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    io,
     net::SocketAddr,
     pin::pin,
     sync::{Arc, Mutex},
@@ -14,7 +15,7 @@ use hyper::{
     Request, Response, StatusCode, body::Incoming, header, server::conn::http1, service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
+use rustls::{AlertDescription, ServerConfig};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -158,7 +159,11 @@ async fn greet(
                 }
                 Ok(Err(error)) => {
                     web.house.counts.failed_handshakes.one();
-                    log::STRANGERS.line(|| tracing::info!(%address, %error, "web handshake failed"));
+                    if is_distrust(&error) {
+                        tracing::debug!(%address, "a browser does not trust the certificate");
+                    } else {
+                        log::STRANGERS.line(|| tracing::info!(%address, %error, "web handshake failed"));
+                    }
                 }
                 Err(_) => log::STRANGERS.line(|| tracing::info!(%address, "web handshake took too long")),
             }
@@ -166,6 +171,18 @@ async fn greet(
         Some(_) => serve(stream, &connection, place, stop, |request| async move { redirect(&request) }).await,
         None => {}
     }
+}
+
+/// Whether a peer went because it does not know the certificate: every browser does, on a first visit to an own one, several
+/// times over before it asks its user.
+fn is_distrust(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|error| error.downcast_ref());
+    matches!(
+        error,
+        Some(rustls::Error::AlertReceived(
+            AlertDescription::CertificateUnknown | AlertDescription::UnknownCA
+        ))
+    )
 }
 
 /// Answers requests until the peer has no more, somebody needs its place, or the server stops.
