@@ -76,9 +76,13 @@ impl From<ShutOut> for Refusal {
             ShutOut::Revoked => {
                 Refusal(Code::Revoked, "this client's access was revoked by the server's owner".to_owned())
             }
+            // If that is a surprise, it may be this clock that is wrong.
             ShutOut::Expired => Refusal(
                 Code::Expired,
-                "the time of this client's grant is over: ask the server's owner for a new invite".to_owned(),
+                format!(
+                    "the time of this client's grant is over, as it is {} on the server: ask its owner for a new invite",
+                    clients::rfc3339(SystemTime::now())
+                ),
             ),
         }
     }
