@@ -131,6 +131,11 @@ def versions(course, row):
         yield text_of("tar", "--version").splitlines()[0]
     if "iperf3" in row.programs:
         yield " ".join(text_of("iperf3", "--version").split()[:2])
+    if "curl" in row.programs:
+        yield " ".join(text_of("curl", "--version").split()[:2])
+    for program in ("dufs", "chromium"):
+        if program in row.programs:
+            yield " ".join(text_of(program, "--version").split()[:2])
 
 
 def table(results):
