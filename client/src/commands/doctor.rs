@@ -341,7 +341,7 @@ impl Visit<'_> {
             }
         }
         if let Some(more) = addresses.len().checked_sub(CANDIDATES).filter(|more| *more > 0) {
-            let sentence = format!("{name} is announced at {more} more addresses, which were not tried");
+            let sentence = format!("of the addresses at which {name} is announced, so many were not tried: {more}");
             let advice =
                 "no server has so many, and runs do not try them either: somebody on this network lies";
             self.tell(Some(name), "announced", Health::Warn, &sentence, advice)?;
