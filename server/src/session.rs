@@ -73,12 +73,14 @@ enum NotIn {
 impl From<ShutOut> for Refusal {
     fn from(shut_out: ShutOut) -> Self {
         match shut_out {
-            ShutOut::Revoked => {
-                Refusal(Code::Revoked, "this client's access was revoked by the server's owner".to_owned())
-            }
+            ShutOut::Revoked => Refusal(
+                Code::Revoked,
+                "this client was revoked by the server's owner: ask for a new invite and run `ferry pair` again".to_owned(),
+            ),
             ShutOut::Expired => Refusal(
                 Code::Expired,
-                "the time of this client's grant is over: ask the server's owner for a new invite".to_owned(),
+                "the time of this client's grant is over: ask the server's owner for a new invite and run `ferry pair` again"
+                    .to_owned(),
             ),
         }
     }
