@@ -134,6 +134,12 @@ impl Dialer {
         self.invite = None;
     }
 
+    /// What the server is called here, if it is known.
+    pub(crate) fn name(&self) -> Option<String> {
+        let remotes = Remotes::load(&self.remotes).ok()?;
+        remotes.with_key(self.fingerprint).map(|(name, _)| name.to_owned())
+    }
+
     /// The first address, as a name for the server.
     pub(crate) fn address(&self) -> String {
         lock(&self.addresses).first().map_or("the server".to_owned(), String::clone)
