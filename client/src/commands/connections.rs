@@ -95,7 +95,7 @@ impl<W: Work> Connections<W> {
         invite: Option<Invite>,
         interrupted: &str,
     ) -> Result<(), Failure> {
-        block_on(self.go(jobs, remotes, invite, interrupted))
+        block_on(self.heard().go(jobs, remotes, invite, interrupted))
     }
 
     /// Works whenever there is something to do, on one connection that is made for it, until somebody ends it, or
@@ -112,7 +112,7 @@ impl<W: Work> Connections<W> {
         block_on(async {
             let signals = Signals::new()?;
             let work = self.work.clone();
-            let mut working = pin!(self.work_when_wanted(remotes, invite));
+            let mut working = pin!(self.heard().work_when_wanted(remotes, invite));
             let result = tokio::select! {
                 biased;
                 () = signals.wait() => {
@@ -129,6 +129,13 @@ impl<W: Work> Connections<W> {
             work.stop();
             result
         })
+    }
+
+    /// What takes its time is told as everything else is.
+    fn heard(mut self) -> Self {
+        let narrator = self.narrator.clone();
+        self.dialer = self.dialer.telling(move |what| narrator.say(what));
+        self
     }
 
     async fn go(
