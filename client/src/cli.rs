@@ -36,6 +36,9 @@ pub(crate) enum Sub {
     /// List the servers that announce themselves on this network, as they appear
     Discover(DiscoverArgs),
     /// Tell why a server is not found or not reached, and what to do
+    ///
+    /// Ends with 0 if there is a server that is paired with, and each that was asked for can be used; otherwise as a run would:
+    /// with 2 where none is paired with, 3 where one is not reached, 4 where one is not trusted or does not allow it.
     Doctor(DoctorArgs),
     /// Show the servers that are known here
     Remotes {
