@@ -243,7 +243,8 @@ pub(crate) struct PhotoArgs {
     /// and links are not sent then
     #[arg(long, value_name = "PATTERN")]
     pub(crate) layout: Option<String>,
-    /// Warn of pictures that are cut off or cannot be decoded; they are sent all the same, and stay here with --move
+    /// Warn of pictures that are cut off or cannot be decoded, and of files that only their names call pictures; they are
+    /// sent all the same, and stay here with --move
     #[arg(long)]
     pub(crate) check_images: bool,
 }
@@ -287,7 +288,7 @@ pub(crate) struct HereArgs {
     /// Do not go into folders on which another file system is mounted
     #[arg(long)]
     pub(crate) one_file_system: bool,
-    /// Leave out files that are no images, by their content
+    /// Leave out files that are no images, by their content; with --check-images, by content or name
     #[arg(long)]
     pub(crate) images: bool,
 }
