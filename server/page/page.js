@@ -35,13 +35,16 @@ const queue = new Queue({
 let aboard = null;
 let invite = null;
 
+/** What the invite calls this device, if it does. */
+let named = null;
+
 /** Somebody has signed out: what was chosen until then is not for whoever comes next. */
 let hasLeft = false;
 
 const view = new View(words, {
     again: () => location.reload(),
     join,
-    use: () => view.join(session.deviceName()),
+    use: invited,
     keep() {
         forgetInvite();
         enter(aboard);
@@ -97,9 +100,20 @@ async function arrive() {
         }
     }
     if (aboard && invite && !queue.over) view.choice(aboard);
-    else if (invite) view.join(session.deviceName());
+    else if (invite) await invited();
     else if (aboard) enter(aboard);
     else view.gate();
+}
+
+/** There is an invite to be accepted. Nobody is asked for a name that the invite has. */
+async function invited() {
+    const held = invite;
+    view.asking();
+    const name = await session.nameBy(held);
+    // Another link may have been opened meanwhile.
+    if (invite !== held) return;
+    named = name;
+    view.join(named ?? session.deviceName(), named !== null);
 }
 
 /** An invite is accepted. Nothing of it stays in the page or its address once there is a session. */
@@ -109,7 +123,7 @@ async function join(name) {
     try {
         aboard = await session.open(invite, name || session.deviceName());
     } catch (fault) {
-        if (fault.kind !== "refused") return view.join(name, words.unreachable);
+        if (fault.kind !== "refused") return view.join(named ?? name, named !== null, words.unreachable);
         forgetInvite();
         return view.gate(words.inviteSpent, aboard !== null);
     }

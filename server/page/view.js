@@ -59,11 +59,13 @@ export class View {
         this.scene("gate");
     }
 
-    /** There is an invite to be accepted. */
-    join(name, notice = "") {
+    /** There is an invite to be accepted, which may have named this device already. */
+    join(name, isNamed, notice = "") {
         put("join-text", this.#words.joinText(location.host));
+        put("join-as", isNamed ? this.#words.joinAs(shown(name)) : "");
         put("join-notice", notice);
-        $("device").value ||= name;
+        $("device").hidden = $("device-label").hidden = $("device").disabled = isNamed;
+        if (!isNamed) $("device").value ||= name;
         const button = $("join").querySelector("button");
         button.disabled = false;
         button.textContent = this.#words.join;

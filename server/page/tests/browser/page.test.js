@@ -65,6 +65,29 @@ test("an invite becomes a session, and is forgotten", async () => {
     await calm();
 });
 
+test("an invite that names the device asks nobody for a name", async () => {
+    mock.invites.add("theirs");
+    mock.names.set("theirs", "anna-phone");
+    const { page, calm, shot } = await open(browser, `${url}/#invite=theirs`);
+    await page.locator("#join").waitFor();
+    assert.equal(mock.sessions.size, 0, "asking uses nothing up");
+    assert.match(await page.locator("#join").innerText(), /called anna-phone there/);
+    for (const field of ["#device", "#device-label"]) assert.equal(await page.locator(field).isVisible(), false);
+    await accessible(page, "join by a name");
+    await shot("join-named");
+    // Another link in the same tab, which names nobody, asks again.
+    await page.goto(link());
+    await page.locator("#device").waitFor();
+    assert.equal(await page.locator("#join-as").isVisible(), false);
+    assert.match(await page.locator("#device").inputValue(), /^Linux PC$/);
+    await page.goto(`${url}/#invite=theirs`);
+    await page.locator("#join-as").waitFor();
+    await page.locator("#join button").click();
+    await page.locator("#sending").waitFor();
+    assert.equal(mock.session.client, "anna-phone");
+    await calm();
+});
+
 test("an answer that was lost is asked for again with the same nonce", async () => {
     const { page, calm } = await open(browser, link(), DESKTOP, { unanswered: true });
     const nonces = [];
