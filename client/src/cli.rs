@@ -36,6 +36,9 @@ pub(crate) enum Sub {
     /// List the servers that announce themselves on this network, as they appear
     Discover(DiscoverArgs),
     /// Tell why a server is not found or not reached, and what to do
+    ///
+    /// Ends with 0 if there is a server that is paired with, and each that was asked for can be used; otherwise as a run would:
+    /// with 2 where none is paired with, 3 where one is not reached, 4 where one is not trusted or does not allow it.
     Doctor(DoctorArgs),
     /// Show the servers that are known here
     Remotes {
@@ -240,7 +243,8 @@ pub(crate) struct PhotoArgs {
     /// and links are not sent then
     #[arg(long, value_name = "PATTERN")]
     pub(crate) layout: Option<String>,
-    /// Warn of pictures that are cut off or cannot be decoded; they are sent all the same, and stay here with --move
+    /// Warn of pictures that are cut off or cannot be decoded, and of files that only their names call pictures; they are
+    /// sent all the same, and stay here with --move
     #[arg(long)]
     pub(crate) check_images: bool,
 }
@@ -284,7 +288,7 @@ pub(crate) struct HereArgs {
     /// Do not go into folders on which another file system is mounted
     #[arg(long)]
     pub(crate) one_file_system: bool,
-    /// Leave out files that are no images, by their content
+    /// Leave out files that are no images, by their content; with --check-images, by content or name
     #[arg(long)]
     pub(crate) images: bool,
 }

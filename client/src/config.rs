@@ -124,7 +124,16 @@ pub struct Choice {
     /// What is on the file system of its source.
     pub one_file_system: bool,
     /// Files that are images.
-    pub images: bool,
+    pub images: Option<Images>,
+}
+
+/// What counts as an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Images {
+    /// What is one by its content.
+    Real,
+    /// And what should be one by its name: it is looked for flawed ones.
+    FlawedToo,
 }
 
 impl Choice {
@@ -394,7 +403,7 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
     Ok(Send {
         home,
         sources: Sources { command: args.from_command, ..sources },
-        choice: choice(args.choice, Some(args.here))?,
+        choice: looked_into(choice(args.choice, Some(args.here))?, check_images),
         links: links(args.links),
         moves: args.moves,
         layout,
@@ -418,7 +427,10 @@ fn watch(home: Home, args: WatchArgs) -> Result<Watch, Failure> {
     Ok(Watch {
         home,
         sources: sources(words, place, name)?,
-        choice: choice(ChoiceArgs { rules, from_file: None, null: false }, Some(here))?,
+        choice: looked_into(
+            choice(ChoiceArgs { rules, from_file: None, null: false }, Some(here))?,
+            check_images,
+        ),
         links: self::links(links),
         settle,
         layout,
@@ -499,9 +511,9 @@ fn choice(args: ChoiceArgs, here: Option<HereArgs>) -> Result<Choice, Failure> {
         size.map_err(|error| Failure::usage(format!("{flag}: {error}")))
     };
     let newer_than = newer_than.map(|text| past(&text).map(|time| (time, text))).transpose()?;
-    let (gitignore, one_file_system, images) = here.map_or((false, false, false), |here| {
+    let (gitignore, one_file_system, images) = here.map_or((false, false, None), |here| {
         let HereArgs { gitignore, one_file_system, images } = here;
-        (gitignore, one_file_system, images)
+        (gitignore, one_file_system, images.then_some(Images::Real))
     });
     let (min_size, max_size) = (size(min_size, "--min-size")?, size(max_size, "--max-size")?);
     let patterns = patterns.0;
@@ -516,6 +528,12 @@ fn choice(args: ChoiceArgs, here: Option<HereArgs>) -> Result<Choice, Failure> {
         one_file_system,
         images,
     })
+}
+
+/// With `--check-images`, what its name alone calls an image is looked into as well.
+fn looked_into(choice: Choice, check_images: bool) -> Choice {
+    let images = choice.images.map(|images| if check_images { Images::FlawedToo } else { images });
+    Choice { images, ..choice }
 }
 
 /// A moment, or how long ago it was.

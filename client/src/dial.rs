@@ -1,9 +1,11 @@
 //! Dialling: a stream to a server that proves its pinned key, and the session on it.
 
 use std::{
+    collections::HashSet,
     io::ErrorKind,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
+    pin::pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -17,7 +19,7 @@ use ferry_store::lock;
 use tokio::{
     net::TcpStream,
     task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -35,6 +37,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long announcements are waited for where no known address leads to the server: they come within a tenth of a second,
 /// and what was lost is asked for again after a second.
 const LOOKING: Duration = Duration::from_secs(3);
+
+/// How long nothing is told of a server that is not reached yet: whoever waits at a terminal begins to wonder then.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Announced addresses that are tried in one search. An honest server has a few; whoever claims to be it at more is not to
 /// hold up those who are.
@@ -61,6 +66,14 @@ pub(crate) struct Dialer {
     run: RunId,
     invite: Option<Secret>,
     patience: Duration,
+    listener: Option<Arc<Listener>>,
+}
+
+/// Somebody who hears what takes its time.
+struct Listener {
+    tell: Box<dyn Fn(&str) + Send + Sync>,
+    /// What was told: in a run that tries for days, each thing is told once.
+    told: Mutex<HashSet<String>>,
 }
 
 /// A session that stands.
@@ -80,6 +93,14 @@ pub(crate) enum Missed {
     Failed(DialError),
     /// Whoever answers does not prove that it is the server.
     Stranger(Failure),
+}
+
+impl Listener {
+    fn hear(&self, what: String) {
+        if lock(&self.told).insert(what.clone()) {
+            (self.tell)(&what);
+        }
+    }
 }
 
 impl Session {
@@ -126,12 +147,24 @@ impl Dialer {
         let run = ferry_session::random::bytes().map_err(|error| Failure::local(error.to_string()))?;
         let patience = patience.unwrap_or(CONNECT);
         let (addresses, remotes) = (Arc::new(Mutex::new(addresses)), home.config.clone());
-        Ok(Dialer { addresses, remotes, fingerprint, tls, run, invite, patience })
+        Ok(Dialer { addresses, remotes, fingerprint, tls, run, invite, patience, listener: None })
+    }
+
+    /// Tells what takes its time.
+    pub(crate) fn telling(self, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let listener = Listener { tell: Box::new(tell), told: Mutex::default() };
+        Dialer { listener: Some(Arc::new(listener)), ..self }
     }
 
     /// The server knows this client now.
     pub(crate) fn forget_invite(&mut self) {
         self.invite = None;
+    }
+
+    /// What the server is called here, if it is known.
+    pub(crate) fn name(&self) -> Option<String> {
+        let remotes = Remotes::load(&self.remotes).ok()?;
+        remotes.with_key(self.fingerprint).map(|(name, _)| name.to_owned())
     }
 
     /// The first address, as a name for the server.
@@ -158,8 +191,10 @@ impl Dialer {
         let known = lock(&self.addresses).clone();
         let (mut problems, mut is_away) = (Vec::new(), true);
         let (mut passed_over, mut stranger) = (Vec::new(), None);
+        let silent_until = Instant::now() + SILENCE;
         for address in &known {
-            match self.try_at(address).await {
+            let waiting = || format!("waiting for an answer at {address}");
+            match self.told_from(silent_until, waiting, self.try_at(address)).await {
                 Ok(mut session) => {
                     if !passed_over.is_empty() {
                         self.prefer(address);
@@ -186,12 +221,35 @@ impl Dialer {
             return Err(DialError::Final(failure));
         }
         if is_away && may_be_elsewhere(&known) {
-            match self.search(&known).await? {
+            let looking = || {
+                let name = self.name().map_or("the server".to_owned(), |name| format!("`{name}`"));
+                format!("looking for {name} on this network")
+            };
+            match self.told_from(silent_until, looking, self.search(&known)).await? {
                 Ok(session) => return Ok(session),
                 Err(more) => problems.extend(more),
             }
         }
         Err(DialError::Later(format!("cannot reach the server ({})", problems.join("; "))))
+    }
+
+    /// Does some work, of which is told what it is if it is not done by then.
+    async fn told_from<T>(
+        &self,
+        then: Instant,
+        what: impl FnOnce() -> String,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut work = pin!(work);
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = sleep_until(then) => {}
+        }
+        if let Some(listener) = &self.listener {
+            listener.hear(what());
+        }
+        work.await
     }
 
     /// Looks for the server where somebody announces it, and keeps the address at which it proves its key. What does not

@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     io::BufReader,
+    os::unix::ffi::OsStrExt,
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -87,13 +88,17 @@ impl Examiner {
         }
     }
 
-    /// What is wrong with it. What could not be looked into is no worse for that.
+    /// What is wrong with it. What could not be looked into is no worse for that. What is no picture is not remembered: it is
+    /// one look at its beginning, and whether it should be one, its name tells, of which a file may have several.
     fn decode(&self, item: &Item) -> Option<String> {
         // What cannot be read is told of when it is sent.
         let source = Source::open(&item.source, self.links).ok()?;
         let identity = source.identity();
-        let flaw = match check(BufReader::new(source), &Limits::CHECK) {
-            Ok(()) | Err(Flaw::Unknown) => None,
+        let name = item.source.path().file_name().unwrap_or_default();
+        let promised = ferry_pictures::Kind::promised_by(name.as_bytes());
+        let flaw = match check(BufReader::new(source), promised, &Limits::CHECK) {
+            Ok(()) => None,
+            Err(flaw @ (Flaw::Empty | Flaw::NoPicture(_))) => return Some(flaw.to_string()),
             Err(flaw) if flaw.is_of_the_picture() => Some(flaw.to_string()),
             Err(Flaw::TooLarge) => {
                 self.narrator.unexamined(item, &Flaw::TooLarge.to_string());

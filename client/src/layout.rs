@@ -44,8 +44,12 @@ pub(crate) enum BadLayout {
         "there is no field `{0}`: there are {{taken:%Y/%m}} and {{modified:%Y/%m}}, which take a format, {{name}}, {{stem}}, {{ext}} and {{dir}}"
     )]
     Field(String),
-    #[error("`{0}` is no format for a time, as %Y/%m is: {1}")]
-    Time(String, String),
+    #[error("`{0}` says nothing of a time, as %Y/%m does")]
+    Time(String),
+    #[error("`{0}` is not known here; %Y, %m, %d, %H, %M and %S are, and most of what `man date` lists")]
+    Letter(String),
+    #[error("a % has no letter behind it; `%%` stands for the sign itself")]
+    Percent,
     #[error("`{0}` makes folders of its own")]
     Slashes(String),
     #[error("it gives every file the same name")]
@@ -244,12 +248,33 @@ fn part(field: &str) -> Result<Part, BadLayout> {
 
 /// Whether any time can be told so, without folders that do not stand there.
 fn time_format(format: &str) -> Result<(), BadLayout> {
-    let example = strtime::format(format, datetime(2000, 1, 1, 0, 0, 0, 0));
-    let told = example.map_err(|error| BadLayout::Time(format.to_owned(), error.to_string()))?;
+    let Ok(told) = example(format) else { return Err(untold(format)) };
     let slashes = |text: &str| text.matches('/').count();
     match slashes(&told) == slashes(format) {
-        true if told.is_empty() => Err(BadLayout::Time(format.to_owned(), "it says nothing".to_owned())),
+        true if told.is_empty() => Err(BadLayout::Time(format.to_owned())),
         true => Ok(()),
         false => Err(BadLayout::Slashes(format.to_owned())),
     }
+}
+
+fn example(format: &str) -> Result<String, jiff::Error> {
+    strtime::format(format, datetime(2000, 1, 1, 0, 0, 0, 0))
+}
+
+/// What of a format cannot be told: the first of its letters that cannot alone, with what belongs to it.
+fn untold(format: &str) -> BadLayout {
+    let mut rest = format;
+    while let Some(at) = rest.find('%') {
+        let sign = &rest[at..];
+        // Flags and widths come before the letter; fractions and zones have points and colons there.
+        let is_before = |c: &char| c.is_ascii_digit() || "-_^#+.:".contains(*c);
+        let letter = sign.char_indices().skip(1).find(|(_, c)| !is_before(c));
+        let Some((at, letter)) = letter else { return BadLayout::Percent };
+        let (alone, behind) = sign.split_at(at + letter.len_utf8());
+        if example(alone).is_err() {
+            return BadLayout::Letter(alone.to_owned());
+        }
+        rest = behind;
+    }
+    BadLayout::Time(format.to_owned())
 }

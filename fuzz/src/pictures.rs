@@ -34,13 +34,14 @@ pub fn check(data: &[u8]) {
         hold(&facts);
     }
 
-    let (_, peak) = peak_of(|| within(|limits| check_picture(Cursor::new(data), limits)));
+    let (_, peak) = peak_of(|| within(|limits| check_picture(Cursor::new(data), Some(Kind::Jpeg), limits)));
     assert!(peak <= DECODING + 4 * data.len(), "{peak} bytes for a check");
 
     let (made, peak) = peak_of(|| within(|limits| thumbnail(Cursor::new(data), EDGE, limits)));
     assert!(peak <= DECODING + 4 * data.len(), "{peak} bytes for a thumbnail");
     if let Ok(made) = made {
-        within(|limits| check_picture(Cursor::new(&made), limits)).expect("a thumbnail is whole");
+        within(|limits| check_picture(Cursor::new(&made), Some(Kind::Jpeg), limits))
+            .expect("a thumbnail is whole");
         let of_thumbnail =
             within(|limits| facts(Cursor::new(&made), limits)).expect("a thumbnail is a picture");
         let (width, height) = of_thumbnail.size.expect("a thumbnail has a size");

@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             &|| drop(thumbnail(Cursor::new(&photo), SMALL, &Limits::THUMBNAIL).expect("a thumbnail")),
             400,
         ),
-        ("checked", &|| check(Cursor::new(&photo), &Limits::CHECK).expect("a whole picture"), 16),
+        ("checked", &|| check(Cursor::new(&photo), None, &Limits::CHECK).expect("a whole picture"), 16),
     ];
     for (name, work, _) in &works {
         let before = MEMORY.current_usage();

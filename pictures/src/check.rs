@@ -8,17 +8,22 @@ use crate::{
     reading::Reading,
 };
 
-/// Decodes a picture whole, to find out whether that can be done. What is cut off is always found; what is damaged in its
-/// middle only where the decoder notices, because in most kinds any bytes are a picture of something.
+/// Decodes a picture whole, to find out whether that can be done; its name may promise that there is one. What is cut off is
+/// always found; what is damaged in its middle only where the decoder notices, because in most kinds any bytes are a picture
+/// of something.
 ///
 /// # Errors
-/// [`Flaw::CutOff`] and [`Flaw::Damaged`] if it is ill. With any other it is not known: with [`Flaw::Unknown`] it is of a
-/// kind, or coded in a way, that cannot be decoded here, with [`Flaw::TooLarge`] and [`Flaw::TooSlow`] the limits do not
-/// allow a look, and with [`Flaw::Unreadable`] it could not be read.
-pub fn check(reader: impl BufRead + Seek, limits: &Limits<'_>) -> Result<(), Flaw> {
+/// [`Flaw::CutOff`] and [`Flaw::Damaged`] if it is ill, [`Flaw::Empty`] and [`Flaw::NoPicture`] if nothing of the kind was
+/// there that was promised. With any other it is not known: with [`Flaw::Unknown`] it is of a kind, or coded in a way, that
+/// cannot be decoded here, or no picture, with [`Flaw::TooLarge`] and [`Flaw::TooSlow`] the limits do not allow a look, and
+/// with [`Flaw::Unreadable`] it could not be read.
+pub fn check(reader: impl BufRead + Seek, promised: Option<Kind>, limits: &Limits<'_>) -> Result<(), Flaw> {
     let mut reader = reader;
     let mut reader = Reading::new(&mut reader, u64::MAX, limits);
-    let kind = Kind::of(&reader.beginning(Kind::BEGINNING)?).ok_or(Flaw::Unknown)?;
+    let beginning = reader.beginning(Kind::BEGINNING)?;
+    let Some(kind) = Kind::of(&beginning) else {
+        return Err(promised.and_then(|kind| kind.broken_by(&beginning)).unwrap_or(Flaw::Unknown));
+    };
     // Decoders stop when they have the last pixel, and some before.
     let ended = match kind {
         Kind::Png => png_ends(&mut reader),

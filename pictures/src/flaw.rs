@@ -11,6 +11,12 @@ pub enum Flaw {
     /// It is of no kind that can be looked into.
     #[error("it is no picture of a kind that is understood here")]
     Unknown,
+    /// There is nothing in it, though its name says that it is a picture.
+    #[error("it is empty")]
+    Empty,
+    /// It is no picture, though its name says that it is one of this kind.
+    #[error("it is no {0}, though its name says so")]
+    NoPicture(&'static str),
     /// It ends before the picture does.
     #[error("it is cut off")]
     CutOff,
@@ -31,7 +37,7 @@ pub enum Flaw {
 impl Flaw {
     /// Whether the picture itself is at fault, and not just too much, unreadable, or of another kind.
     pub fn is_of_the_picture(&self) -> bool {
-        matches!(self, Flaw::CutOff | Flaw::Damaged(_))
+        matches!(self, Flaw::Empty | Flaw::NoPicture(_) | Flaw::CutOff | Flaw::Damaged(_))
     }
 
     /// In a decoder's words, of which a crafted file may choose some.

@@ -1,4 +1,6 @@
-//! What kind of picture a file is, by its first bytes and not by its name.
+//! What kind of picture a file is, by its first bytes and not by its name; and which kind its name promises.
+
+use crate::Flaw;
 
 /// Raw formats of cameras that are kinds of TIFF are known as TIFF; these are not.
 const RAW: [&[u8]; 5] = [
@@ -9,6 +11,18 @@ const RAW: [&[u8]; 5] = [
 
 /// How a raw file of Fujifilm begins.
 pub(crate) const FUJIFILM: &[u8] = b"FUJIFILMCCD-RAW";
+
+/// What names of pictures end with.
+const ENDINGS: [(Kind, &[&str]); 8] = [
+    (Kind::Jpeg, &["jpg", "jpeg", "jpe"]),
+    (Kind::Png, &["png"]),
+    (Kind::Webp, &["webp"]),
+    (Kind::Gif, &["gif"]),
+    (Kind::Heif, &["heic", "heif", "avif"]),
+    (Kind::Tiff, &["tif", "tiff", "dng", "nef", "arw", "cr2", "pef", "srw"]),
+    (Kind::Raw, &["cr3", "raf", "orf", "rw2"]),
+    (Kind::Other("image/bmp"), &["bmp"]),
+];
 
 /// A kind of picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +69,39 @@ impl Kind {
         })
     }
 
+    /// The kind that the end of a file's name promises, if that is a picture's.
+    pub fn promised_by(name: &[u8]) -> Option<Self> {
+        // Beside a picture, macOS puts what else it knows of it, where a disk keeps no attributes: `._IMG_1.JPG`.
+        if name.starts_with(b"._") {
+            return None;
+        }
+        let point = name.iter().rposition(|&byte| byte == b'.')?;
+        let ending = &name[point + 1..];
+        let is_it = |known: &&str| ending.eq_ignore_ascii_case(known.as_bytes());
+        ENDINGS.iter().find(|(_, endings)| endings.iter().any(is_it)).map(|(kind, _)| *kind)
+    }
+
+    /// What is wrong with a file that begins like this, if its name promises a picture of this kind and it is none of any.
+    /// Of kinds that are not decoded here, not all beginnings are known: nothing is said of them but where there is none.
+    pub fn broken_by(self, beginning: &[u8]) -> Option<Flaw> {
+        match self.word() {
+            _ if beginning.is_empty() => Some(Flaw::Empty),
+            Some(word) if Kind::of(beginning).is_none() => Some(Flaw::NoPicture(word)),
+            _ => None,
+        }
+    }
+
+    /// What people call it, if it is decoded here.
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Kind::Jpeg => Some("JPEG"),
+            Kind::Png => Some("PNG"),
+            Kind::Webp => Some("WebP"),
+            Kind::Gif => Some("GIF"),
+            Kind::Heif | Kind::Tiff | Kind::Raw | Kind::Other(_) => None,
+        }
+    }
+
     /// The media type. Raw formats have none that is registered.
     pub fn media_type(self) -> &'static str {
         match self {
@@ -71,7 +118,7 @@ impl Kind {
 
     /// Whether its pixels can be had here: for a thumbnail, or to see whether it is whole.
     pub fn is_decoded(self) -> bool {
-        matches!(self, Kind::Jpeg | Kind::Png | Kind::Webp | Kind::Gif)
+        self.word().is_some()
     }
 }
 
@@ -105,5 +152,35 @@ mod tests {
         for other in others {
             assert_eq!(Kind::of(other), None, "{other:?}");
         }
+    }
+
+    #[test]
+    fn names_promise_kinds_by_their_ends() {
+        let promised = [
+            ("IMG_1.JPG", Kind::Jpeg),
+            ("a.b.heic", Kind::Heif),
+            (".png", Kind::Png),
+            ("a.Nef", Kind::Tiff),
+            ("a.CR3", Kind::Raw),
+        ];
+        for (name, kind) in promised {
+            assert_eq!(Kind::promised_by(name.as_bytes()), Some(kind), "{name}");
+        }
+        for name in ["a.mp4", "jpg.txt", "jpg", "a.jpg/", "a.", "", "._IMG_1.JPG"] {
+            assert_eq!(Kind::promised_by(name.as_bytes()), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_promise_is_broken_by_what_is_no_picture_of_any_kind() {
+        let said = |kind: Kind, beginning: &[u8]| kind.broken_by(beginning).map(|flaw| flaw.to_string());
+        let no_jpeg = "it is no JPEG, though its name says so";
+        assert_eq!(said(Kind::Jpeg, b"").as_deref(), Some("it is empty"));
+        assert_eq!(said(Kind::Jpeg, b"notes").as_deref(), Some(no_jpeg));
+        assert_eq!(said(Kind::Jpeg, &[0; 512]).as_deref(), Some(no_jpeg));
+        // What is of another kind is a picture all the same, and of some kinds there are others than are known here.
+        assert_eq!(said(Kind::Jpeg, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), None);
+        assert_eq!(said(Kind::Heif, b"\0\0\0\x18ftypnew!\0\0\0\0"), None);
+        assert_eq!(said(Kind::Raw, b"").as_deref(), Some("it is empty"));
     }
 }

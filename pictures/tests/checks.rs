@@ -4,14 +4,14 @@
 
 use std::{fs, io::Cursor, path::Path};
 
-use ferry_pictures::{Flaw, Limits, check};
+use ferry_pictures::{Flaw, Kind, Limits, check};
 
 fn read(name: &str) -> Vec<u8> {
     fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata").join(name)).unwrap()
 }
 
 fn checked(bytes: &[u8]) -> Result<(), Flaw> {
-    check(Cursor::new(bytes), &Limits::CHECK)
+    check(Cursor::new(bytes), None, &Limits::CHECK)
 }
 
 #[test]
@@ -106,4 +106,18 @@ fn nothing_is_said_of_what_cannot_be_decoded() {
     lossless[frame + 1] = 0xc3;
     assert!(matches!(checked(&lossless), Err(Flaw::Unknown)));
     assert!(matches!(checked(&read("pictures/huge.png")), Err(Flaw::TooLarge)));
+}
+
+#[test]
+fn what_a_name_promises_is_held_against_what_is_no_picture_alone() {
+    let promised = |bytes: &[u8]| check(Cursor::new(bytes), Some(Kind::Jpeg), &Limits::CHECK);
+    assert!(matches!(promised(b""), Err(Flaw::Empty)));
+    // A cut within the first bytes.
+    for bytes in [&read("pictures/camera.jpg")[..2], b"notes", &[0; 4096]] {
+        assert!(matches!(promised(bytes), Err(Flaw::NoPicture("JPEG"))), "{bytes:?}");
+        assert!(matches!(checked(bytes), Err(Flaw::Unknown)), "{bytes:?}");
+    }
+    assert!(matches!(checked(b""), Err(Flaw::Unknown)));
+    assert!(promised(&read("pictures/exif.png")).is_ok());
+    assert!(matches!(promised(&read("pictures/exif.heic")), Err(Flaw::Unknown)));
 }

@@ -20,6 +20,7 @@ import { choose, speak } from "./words.js";
 const words = speak(choose(navigator.languages));
 const memory = new Memory(localStorage);
 const known = new Known(session.known, () => queue.waiting());
+const isHere = (key) => queue.has(key);
 const uploads = new Uploads({ tus, hashers: new Hashers(), known, memory });
 
 const queue = new Queue({
@@ -28,6 +29,7 @@ const queue = new Queue({
     changed: () => {
         view.queue(queue);
         vigil.look();
+        tellInterrupted();
     },
 });
 
@@ -35,13 +37,16 @@ const queue = new Queue({
 let aboard = null;
 let invite = null;
 
+/** What the invite calls this device, if it does. */
+let named = null;
+
 /** Somebody has signed out: what was chosen until then is not for whoever comes next. */
 let hasLeft = false;
 
 const view = new View(words, {
     again: () => location.reload(),
     join,
-    use: () => view.join(session.deviceName()),
+    use: invited,
     keep() {
         forgetInvite();
         enter(aboard);
@@ -67,6 +72,11 @@ const view = new View(words, {
     retryAll: () => queue.retryAll(),
     remove: (item) => queue.remove(item),
     tidy: () => queue.tidy(),
+    forgetInterrupted() {
+        // What cannot be taken back now, the server sweeps away later.
+        for (const url of memory.forgetInterrupted(isHere)) tus.remove(url).catch(() => {});
+        tellInterrupted();
+    },
 });
 
 const photos = new Photos(words, () => {
@@ -81,6 +91,10 @@ const vigil = watchOver(queue);
 history.scrollRestoration = "manual";
 
 addEventListener("hashchange", arrive);
+whenAlone(() => {
+    memory.lookBack(isHere);
+    tellInterrupted();
+});
 await arrive();
 
 /** The page was opened, or its address has changed. */
@@ -97,9 +111,36 @@ async function arrive() {
         }
     }
     if (aboard && invite && !queue.over) view.choice(aboard);
-    else if (invite) view.join(session.deviceName());
+    else if (invite) await invited();
     else if (aboard) enter(aboard);
     else view.gate();
+}
+
+/** There is an invite to be accepted. Nobody is asked for a name that the invite has. */
+async function invited() {
+    const held = invite;
+    view.asking();
+    const name = await session.nameBy(held);
+    // Another link may have been opened meanwhile.
+    if (invite !== held) return;
+    named = name;
+    view.join(named ?? session.deviceName(), named !== null);
+}
+
+/** What of an earlier visit waits to go on, as long as anything does. */
+function tellInterrupted() {
+    view.interrupted(memory.interrupted(isHere));
+}
+
+/** Calls once no other tab of this browser has the page open: what one of them is sending is not interrupted. */
+function whenAlone(call) {
+    if (!navigator.locks) return call();
+    const keep = () => {
+        call();
+        // For as long as the page is open.
+        return new Promise(() => {});
+    };
+    navigator.locks.request("ferry.page", keep).catch(call);
 }
 
 /** An invite is accepted. Nothing of it stays in the page or its address once there is a session. */
@@ -109,7 +150,7 @@ async function join(name) {
     try {
         aboard = await session.open(invite, name || session.deviceName());
     } catch (fault) {
-        if (fault.kind !== "refused") return view.join(name, words.unreachable);
+        if (fault.kind !== "refused") return view.join(named ?? name, named !== null, words.unreachable);
         forgetInvite();
         return view.gate(words.inviteSpent, aboard !== null);
     }

@@ -19,6 +19,17 @@ export function inviteIn(fragment) {
     return /^#invite=([\w.~-]+)$/.exec(fragment)?.[1] ?? null;
 }
 
+/** What an invite calls whoever presents it; null where that is for them to say, or nobody knows. It is not spent by that. */
+export async function nameBy(invite) {
+    try {
+        const { name } = await json("POST", "/invite", { value: { invite } });
+        return name ?? null;
+    } catch {
+        // Why it cannot be used is heard when it is presented; a lost answer to that is asked for again.
+        return null;
+    }
+}
+
 /**
  * Turns an invite into a session. Should the answer be lost, the same nonce gets the same session once more, so it is kept
  * until there is an answer, and over a reload.

@@ -59,11 +59,13 @@ export class View {
         this.scene("gate");
     }
 
-    /** There is an invite to be accepted. */
-    join(name, notice = "") {
+    /** There is an invite to be accepted, which may have named this device already. */
+    join(name, isNamed, notice = "") {
         put("join-text", this.#words.joinText(location.host));
+        put("join-as", isNamed ? this.#words.joinAs(shown(name)) : "");
         put("join-notice", notice);
-        $("device").value ||= name;
+        $("device").hidden = $("device-label").hidden = $("device").disabled = isNamed;
+        if (!isNamed) $("device").value ||= name;
         const button = $("join").querySelector("button");
         button.disabled = false;
         button.textContent = this.#words.join;
@@ -130,6 +132,12 @@ export class View {
 
     unread(count) {
         put("looking", this.#words.unreadFolders(count));
+    }
+
+    /** So many uploads were interrupted in an earlier visit. */
+    interrupted(count) {
+        $("interrupted").hidden = count === 0;
+        put("interrupted-told", count === 0 ? "" : this.#words.interrupted(this.#words.number(count), count));
     }
 
     folder() {
@@ -280,6 +288,7 @@ export class View {
         press("sign-out", on.signOut);
         press("retry-all", on.retryAll);
         press("tidy", on.tidy);
+        press("interrupted-forget", on.forgetInterrupted);
         press("pause", () => on.pause(!this.#queue.paused));
         $("join").addEventListener("submit", (event) => {
             event.preventDefault();

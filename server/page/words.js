@@ -13,6 +13,7 @@ const en = {
     joinTitle: "Come aboard",
     joinText: (host) => `This invite lets this device send files to ${host}.`,
     joinName: "What this device is called there",
+    joinAs: (name) => `It is called ${name} there.`,
     join: "Connect",
     joining: "Connecting …",
     switchTitle: "A second invite",
@@ -45,6 +46,11 @@ const en = {
     folder: "Into a folder (optional)",
     folderHint: "e.g. Holiday 2026",
     looking: (n) => `Looking through folders: ${n} ${plural("en", n, "file", "files")} so far`,
+    interrupted: (count, n) =>
+        n === 1
+            ? "An upload was interrupted. Choose the same file again, and it goes on where it stopped."
+            : `${count} uploads were interrupted. Choose the same files again, and they go on where they stopped.`,
+    forget: "Forget",
     summary: "All files",
     files: "Files",
     ofFiles: (done, all, n) => `${done} of ${all} ${plural("en", n, "file", "files")}`,
@@ -138,6 +144,7 @@ const zh = {
     joinTitle: "欢迎登船",
     joinText: (host) => `此邀请允许本设备向 ${host} 发送文件。`,
     joinName: "本设备在服务器上的名称",
+    joinAs: (name) => `本设备在服务器上名为 ${name}。`,
     join: "连接",
     joining: "正在连接……",
     switchTitle: "又一个邀请",
@@ -167,6 +174,8 @@ const zh = {
     folder: "存入文件夹（可选）",
     folderHint: "如：2026假期",
     looking: (n) => `正在查看文件夹：已找到 ${n} 个文件`,
+    interrupted: (count) => `有 ${count} 个上传中断。重新选择相同的文件，即可从中断处继续。`,
+    forget: "不再继续",
     summary: "全部文件",
     files: "文件",
     ofFiles: (done, all) => `${done} / ${all} 个文件`,

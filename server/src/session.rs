@@ -73,14 +73,16 @@ enum NotIn {
 impl From<ShutOut> for Refusal {
     fn from(shut_out: ShutOut) -> Self {
         match shut_out {
-            ShutOut::Revoked => {
-                Refusal(Code::Revoked, "this client's access was revoked by the server's owner".to_owned())
-            }
+            ShutOut::Revoked => Refusal(
+                Code::Revoked,
+                "this client was revoked by the server's owner: ask for a new invite and run `ferry pair` again".to_owned(),
+            ),
             // If that is a surprise, it may be this clock that is wrong.
             ShutOut::Expired => Refusal(
                 Code::Expired,
                 format!(
-                    "the time of this client's grant is over, as it is {} on the server: ask its owner for a new invite",
+                    "the time of this client's grant is over, as it is {} on the server: ask its owner for a new invite and run \
+                     `ferry pair` again",
                     clients::rfc3339(SystemTime::now())
                 ),
             ),

@@ -1,13 +1,19 @@
-//! What is an image, by its first bytes and not by its name.
+//! What is an image, by its first bytes and not by its name; or by both.
 
-use std::io::Read;
+use std::{io::Read, os::unix::ffi::OsStrExt};
 
 use ferry_pictures::Kind;
 use ferry_store::source::{Links, Location, Source};
 
-/// Whether a file is an image; nothing if it cannot be read.
-pub(super) fn is_image(source: &Location) -> Option<bool> {
+use crate::config::Images;
+
+/// Whether a file is one of the images that are wanted; nothing if it cannot be read.
+pub(super) fn is_image(source: &Location, wanted: Images) -> Option<bool> {
     let mut bytes = Vec::with_capacity(Kind::BEGINNING);
     Source::open(source, Links::Follow).ok()?.take(Kind::BEGINNING as u64).read_to_end(&mut bytes).ok()?;
-    Some(Kind::of(&bytes).is_some())
+    let is_flawed = || {
+        let name = source.path().file_name().unwrap_or_default();
+        Kind::promised_by(name.as_bytes()).is_some_and(|promised| promised.broken_by(&bytes).is_some())
+    };
+    Some(Kind::of(&bytes).is_some() || (wanted == Images::FlawedToo && is_flawed()))
 }

@@ -133,7 +133,7 @@ impl Chooser {
             return None;
         }
         let by_numbers = self.rules.by_size_and_time(header.size.unwrap_or(0), header.modified);
-        by_numbers.or_else(|| self.rules.choice.images.then(|| "no image here".to_owned()))
+        by_numbers.or_else(|| self.rules.choice.images.map(|_| "no image here".to_owned()))
     }
 
     /// What there is of a file here.
@@ -141,7 +141,8 @@ impl Chooser {
         let by_numbers = self.rules.by_size_and_time(size, Some(modified));
         by_numbers.or_else(|| {
             // What cannot be read is told of when it is sent.
-            let is_out = self.rules.choice.images && images::is_image(source) == Some(false);
+            let wanted = self.rules.choice.images?;
+            let is_out = images::is_image(source, wanted) == Some(false);
             is_out.then(|| "no image".to_owned())
         })
     }

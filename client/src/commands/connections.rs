@@ -46,6 +46,11 @@ pub(crate) trait Work: Send + Sync + 'static {
     /// Changes with anything that moves.
     fn motion(&self) -> [u64; 2];
 
+    /// Whether the same command would go on from what was done so far, and not begin anew.
+    fn goes_on(&self) -> bool {
+        false
+    }
+
     /// Ends the run: what is dropped from here on has not failed.
     fn stop(&self);
 }
@@ -90,7 +95,7 @@ impl<W: Work> Connections<W> {
         invite: Option<Invite>,
         interrupted: &str,
     ) -> Result<(), Failure> {
-        block_on(self.go(jobs, remotes, invite, interrupted))
+        block_on(self.heard().go(jobs, remotes, invite, interrupted))
     }
 
     /// Works whenever there is something to do, on one connection that is made for it, until somebody ends it, or
@@ -107,7 +112,7 @@ impl<W: Work> Connections<W> {
         block_on(async {
             let signals = Signals::new()?;
             let work = self.work.clone();
-            let mut working = pin!(self.work_when_wanted(remotes, invite));
+            let mut working = pin!(self.heard().work_when_wanted(remotes, invite));
             let result = tokio::select! {
                 biased;
                 () = signals.wait() => {
@@ -124,6 +129,13 @@ impl<W: Work> Connections<W> {
             work.stop();
             result
         })
+    }
+
+    /// What takes its time is told as everything else is.
+    fn heard(mut self) -> Self {
+        let narrator = self.narrator.clone();
+        self.dialer = self.dialer.telling(move |what| narrator.say(what));
+        self
     }
 
     async fn go(
@@ -169,7 +181,7 @@ impl<W: Work> Connections<W> {
                     break session;
                 }
                 Err(DialError::Final(failure)) => return Err(failure),
-                Err(DialError::Later(sentence)) => patience.pause(0, sentence, &self.narrator).await?,
+                Err(DialError::Later(sentence)) => patience.pause(sentence, self).await?,
             }
         };
         patience.has_ended(&self.narrator);
@@ -244,9 +256,18 @@ impl<W: Work> Connections<W> {
                 DialError::Later(sentence) => tokio::select! {
                     biased;
                     () = self.until_finished() => return Ok(()),
-                    paused = patience.pause(self.work.progress(), sentence, &self.narrator) => paused?,
+                    paused = patience.pause(sentence, &self) => paused?,
                 },
             }
+        }
+    }
+
+    /// What can be done where the server is not reached, and is not tried any more.
+    fn way_out(&self) -> String {
+        match self.dialer.name() {
+            _ if self.work.goes_on() => "; the same command goes on from here".to_owned(),
+            Some(name) => format!("; `ferry doctor {name}` looks for reasons"),
+            None => String::new(),
         }
     }
 
@@ -315,15 +336,13 @@ impl Patience {
     }
 
     /// Waits before the next try, longer each time; an error when the tries are used up. Progress gives them back.
-    async fn pause(&mut self, progress: u64, problem: String, narrator: &Narrator) -> Result<(), Failure> {
+    async fn pause<W: Work>(&mut self, problem: String, run: &Connections<W>) -> Result<(), Failure> {
+        let (progress, narrator) = (run.work.progress(), &run.narrator);
         if progress > self.progress {
             (self.progress, self.used) = (progress, 0);
         }
         if self.tries.is_some_and(|tries| self.used >= tries) {
-            return Err(Failure::new(
-                Exit::Unreachable,
-                format!("{problem}; the same command goes on from here"),
-            ));
+            return Err(Failure::new(Exit::Unreachable, problem + &run.way_out()));
         }
         let longest = FIRST_PAUSE.saturating_mul(1 << self.used.min(16)).min(LONGEST_PAUSE);
         // Clients that lost the same server do not come back all at once.

@@ -38,10 +38,15 @@ const LISTENING: Duration = Duration::from_secs(3);
 /// 2025-01-01: ferry is younger than that.
 const YOUNGER: Duration = Duration::from_secs(1_735_689_600);
 
+/// How a server gets known here.
+const PAIRING: &str = "`ferryd invite` on the server prints a link for `ferry pair` here";
+
 /// How well something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Health {
     Ok,
+    /// Nothing is amiss, and somebody may want to know.
+    Note,
     Warn,
     Fail,
 }
@@ -50,6 +55,7 @@ impl Health {
     fn word(self) -> &'static str {
         match self {
             Health::Ok => "ok",
+            Health::Note => "note",
             Health::Warn => "warn",
             Health::Fail => "fail",
         }
@@ -62,7 +68,7 @@ pub(super) fn run(config: Doctor) -> Result<Exit, Failure> {
         None => remotes.all().map(|(name, remote)| (name.to_owned(), remote.clone())).collect(),
         Some(name) => {
             let remote = remotes.find(name).ok_or_else(|| {
-                let sentence = format!("no server is known as `{}` here", escape::text(name));
+                let sentence = format!("no server is known as `{}` here: {PAIRING}", escape::text(name));
                 Failure::usage(sentence)
             })?;
             vec![(name.clone(), remote.clone())]
@@ -107,6 +113,16 @@ struct Finding {
     advice: &'static str,
 }
 
+impl Finding {
+    /// What is amiss with an address costs a run nothing if it comes to the server before.
+    fn is_not_needed(&mut self) {
+        if self.health != Health::Ok {
+            self.health = Health::Note;
+            self.advice = "it is not needed: the server answers at an address that is tried before it";
+        }
+    }
+}
+
 /// How a run would end there.
 enum End {
     Well,
@@ -123,13 +139,13 @@ impl Visit<'_> {
         self.interfaces().await?;
         let announced = self.announced().await?;
         if patients.is_empty() {
-            self.tell(
-                None,
-                "pairing",
-                Health::Warn,
-                "no server is paired with",
-                "`ferryd invite` on the server prints a link for `ferry pair` here",
-            )?;
+            self.tell(None, "pairing", Health::Fail, "no server is paired with", PAIRING)?;
+            // As a run that does not know where to.
+            return Ok(Exit::Usage);
+        }
+        if announced.iter().any(|found| self.looks_like(found).is_none()) {
+            let sentence = "a server that is announced and not paired with takes a link";
+            self.tell(None, "pairing", Health::Note, sentence, PAIRING)?;
         }
         let mut worst = Exit::Well;
         for (name, remote) in patients {
@@ -234,9 +250,9 @@ impl Visit<'_> {
             all.push(found);
         }
         for found in &all {
-            let looks_like = self.remotes.that_may_be(found.prefix.as_ref());
-            let hint = looks_like.map_or(String::new(), |name| format!(", looks like {name}"));
-            let sentence = format!("at {}{hint}, as {}", list(&found.addresses), escape::text(&found.name));
+            let hint =
+                self.looks_like(found).map_or("not paired".to_owned(), |name| format!("looks like {name}"));
+            let sentence = format!("at {}, {hint}, as {}", list(&found.addresses), escape::text(&found.name));
             self.tell(None, "announced", Health::Ok, &sentence, "")?;
         }
         if browse.is_flooded() {
@@ -261,6 +277,11 @@ impl Visit<'_> {
         Ok(all)
     }
 
+    /// The server here that what is announced may be.
+    fn looks_like(&self, found: &Found) -> Option<&str> {
+        self.remotes.that_may_be(found.prefix.as_ref())
+    }
+
     /// One server, at all addresses that are known or announced.
     async fn server(&self, name: &str, remote: &Remote, announced: &[Found]) -> io::Result<Exit> {
         let server = Server::Remote(remote.clone());
@@ -281,7 +302,10 @@ impl Visit<'_> {
         };
         let (mut usable, mut stranger) = (Exit::Unreachable, None);
         for address in &remote.addresses {
-            let looked = look(address, true).look().await;
+            let mut looked = look(address, true).look().await;
+            if usable == Exit::Well && matches!(looked.end, End::Away) {
+                looked.findings.iter_mut().for_each(Finding::is_not_needed);
+            }
             self.tell_all(name, &looked.findings)?;
             match looked.end {
                 End::Well => usable = Exit::Well,
@@ -341,7 +365,8 @@ impl Visit<'_> {
             }
         }
         if let Some(more) = addresses.len().checked_sub(CANDIDATES).filter(|more| *more > 0) {
-            let sentence = format!("{name} is announced at {more} more addresses, which were not tried");
+            let sentence =
+                format!("of the addresses at which {name} is announced, so many were not tried: {more}");
             let advice =
                 "no server has so many, and runs do not try them either: somebody on this network lies";
             self.tell(Some(name), "announced", Health::Warn, &sentence, advice)?;
@@ -461,8 +486,8 @@ impl Look {
             Err(Missed::Failed(DialError::Final(failure))) => {
                 let advice = match failure.code {
                     Exit::NotTrusted => {
-                        "`ferryd clients` on the server tells what it knows of this client; `ferryd invite` there and \
-                         `ferry pair` here let it in again. If a grant has ended too early, look at the server's clock"
+                        "`ferryd clients` on the server tells what it knows of this client, and `ferryd invite` prints a \
+                         new link. If a grant has ended too early, look at the server's clock"
                     }
                     _ => "the server's log tells why",
                 };

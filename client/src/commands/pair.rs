@@ -41,7 +41,8 @@ pub(super) fn run(home: &Home, link: LinkFrom, name: Option<&str>) -> Result<Exi
         invite.fingerprint,
         Some(invite.secret.clone()),
         None,
-    )?;
+    )?
+    .telling(to_stderr);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

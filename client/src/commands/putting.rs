@@ -56,4 +56,9 @@ impl Putting {
     pub(super) fn motion(&self) -> [u64; 2] {
         [self.narrator.bytes(), self.queue.digested()]
     }
+
+    /// See [`Work::goes_on`](super::Work::goes_on).
+    pub(super) fn goes_on(&self) -> bool {
+        self.narrator.has_moved()
+    }
 }

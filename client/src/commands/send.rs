@@ -40,6 +40,8 @@ struct Sending {
     sources: Mutex<Vec<SourceArg>>,
     rules: Arc<Rules>,
     filing: Option<Arc<Filing>>,
+    /// Something is read that can be read once.
+    has_stream: bool,
     putting: Putting,
     /// How long after the beginning what there is to do is counted, if it is.
     looks_ahead: Option<Duration>,
@@ -85,6 +87,7 @@ pub(super) fn run(config: Send) -> Result<Exit, Failure> {
         sources: Mutex::new(sources),
         rules,
         filing,
+        has_stream,
         putting: Putting::new(&run, config.links, queue.clone(), narrator.clone()),
         looks_ahead: match run.output.form {
             Form::Bars => Some(Duration::ZERO),
@@ -139,6 +142,10 @@ impl Work for Sending {
 
     fn motion(&self) -> [u64; 2] {
         self.putting.motion()
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.has_stream && self.putting.goes_on()
     }
 
     fn stop(&self) {

@@ -133,6 +133,10 @@ impl Work for Watched {
         self.putting.motion()
     }
 
+    fn goes_on(&self) -> bool {
+        self.putting.goes_on()
+    }
+
     fn stop(&self) {
         self.watching.stop();
     }

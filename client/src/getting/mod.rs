@@ -211,6 +211,10 @@ impl Work for Getting {
         [self.told.narrator.bytes(), 0]
     }
 
+    fn goes_on(&self) -> bool {
+        self.told.narrator.has_moved()
+    }
+
     fn stop(&self) {
         self.told.stopped.store(true, Ordering::Relaxed);
     }

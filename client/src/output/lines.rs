@@ -126,4 +126,13 @@ mod tests {
         lines.finished(&finished(Status::Sent, Some(&large), b"large (2)", 500_000), &totals).unwrap();
         says(&lines, "3/9 entries, 1 held, 600 kB of 2.0 MB, ");
     }
+
+    #[test]
+    fn one_entry_is_told_as_one() {
+        let totals = |sent| Totals { sent, ..Totals::new(Direction::Send, false) };
+        let told = [(0, None), (1, None), (2, None), (0, Some(1)), (1, Some(1)), (1, Some(2))]
+            .map(|(sent, all)| totals(sent).entries(all));
+        assert_eq!(told, ["0 entries", "1 entry", "2 entries", "0/1 entry", "1/1 entry", "1/2 entries"]);
+        assert!(totals(1).sentence().starts_with("sent 1 entry: "));
+    }
 }

@@ -122,6 +122,13 @@ impl Narrator {
         self.lock().totals.bytes
     }
 
+    /// Whether anything has gone its way, or was there already, in a run that is for more than looking.
+    pub(crate) fn has_moved(&self) -> bool {
+        let inner = self.lock();
+        let Totals { sent, held, bytes, dry_run, .. } = inner.totals;
+        !dry_run && sent + held + bytes > 0
+    }
+
     /// Tells people something that is no file's own.
     pub(crate) fn say(&self, sentence: &str) {
         if !self.output.quiet {

@@ -63,11 +63,14 @@ impl Totals {
     /// How many entries are done, of how many if that is known.
     pub(super) fn entries(&self, all: Option<u64>) -> String {
         let done = self.sent + self.held + self.failed;
-        let of = all.map_or(String::new(), |all| format!("/{all}"));
+        let entries = match all {
+            Some(all) => format!("{done}/{}", counted(all)),
+            None => counted(done),
+        };
         let held = if self.held > 0 { format!(", {} held", self.held) } else { String::new() };
         let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
         let slowest = self.slowest.map_or(String::new(), |name| format!(", slowest: {name}"));
-        format!("{done}{of} entries{held}{failed}{slowest}")
+        format!("{entries}{held}{failed}{slowest}")
     }
 
     /// The last line for people.

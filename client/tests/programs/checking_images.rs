@@ -59,6 +59,49 @@ fn promise_7_a_picture_that_is_cut_off_is_not_removed() {
     assert_eq!(names(&root), Vec::<String>::new());
 }
 
+/// What a card that was cut off leaves, and a name that lies.
+#[test]
+fn promise_7_what_only_its_name_calls_a_picture_is_named_and_sent_and_not_removed() {
+    let server = Server::start();
+    let client = Client::paired(&server);
+    let root = server.beside().join("card");
+    let flawed = [
+        ("IMG_1.JPG", "", "it is empty"),
+        ("IMG_2.CR3", "", "it is empty"),
+        ("a.jpeg", "notes", "it is no JPEG, though its name says so"),
+        ("b.Png", "\0\0\0\0\0\0\0\0", "it is no PNG, though its name says so"),
+        ("c.webp", "RIFF", "it is no WebP, though its name says so"),
+        ("d.gif", "G", "it is no GIF, though its name says so"),
+    ];
+    flawed.iter().for_each(|(name, content, _)| drop(write(root.join(name), content)));
+    // Nothing is promised by these, or nothing that can be told here.
+    let others = [("notes.txt", ""), ("jpg", ""), ("e.nef", "raw"), ("._IMG_1.JPG", "\0\x05\x16\x07")];
+    others.iter().for_each(|(name, content)| drop(write(root.join(name), content)));
+
+    let taken = |flags: &[&str]| {
+        let listed = client.send(&root).arg("-n").args(flags).run().code(0).stdout();
+        let names = listed.lines().filter_map(|line| line.split_once("card/"));
+        let mut names: Vec<_> = names.map(|(_, name)| name.to_owned()).collect();
+        names.sort();
+        names
+    };
+    let flawed_names = flawed.map(|(name, ..)| name);
+    assert_eq!(taken(&["--images"]), [""; 0], "by content, none of them is one");
+    assert_eq!(taken(&["--images", "--check-images"]), flawed_names);
+    // Each time.
+    for flags in [&["--check-images"][..], &["--check-images", "--images"], &["--check-images", "-q"]] {
+        let outcome = client.send(&root).args(flags).run().code(0);
+        for (name, _, flaw) in flawed {
+            assert!(outcome.stderr().contains(&format!("{name}: {flaw}\n")), "{name}: {outcome:?}");
+        }
+        let named = outcome.stderr().matches(": it is ").count();
+        assert_eq!(named, flawed.len(), "{outcome:?}");
+    }
+    client.send(&root).args(["--check-images", "--move"]).run().code(1).says("kept here 6").says("flawed 6");
+    assert_eq!(names(&root), flawed_names);
+    assert_eq!(names(&server.inbox().join("card")).len(), flawed.len() + others.len());
+}
+
 #[test]
 fn an_unchanged_picture_is_looked_at_once() {
     let server = Server::start();

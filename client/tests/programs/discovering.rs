@@ -295,9 +295,13 @@ fn hostile_18_whoever_lies_about_being_the_server_gets_nothing_and_holds_nobody_
     let send = |words: &[&str]| client.wrapped(&here, "send").arg(&secret).arg("box:").args(words).run();
 
     let outcome = send(&["--retry", "1"]).code(3);
-    outcome
+    let outcome = outcome
         .says(format!("10.77.0.2:{port} is announced as this server, and does not prove it: passed over"))
-        .says("trying again");
+        .says("trying again")
+        .says("`ferry doctor box` looks for reasons");
+    assert_eq!(outcome.stderr().matches("looking for `box` on this network\n").count(), 1, "{outcome:?}");
+    let quiet = send(&["--retry", "0", "-q"]).code(3);
+    assert!(!quiet.stderr().contains("looking for `box`"), "{quiet:?}");
     liar.logged(&["handshake failed"]);
     assert!(!liar.log().contains("business"), "{}", liar.log());
     assert_eq!(liar.names(), Vec::<String>::new());

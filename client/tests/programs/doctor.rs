@@ -164,9 +164,45 @@ fn a_network_without_multicast_and_a_clock_that_is_behind_are_warnings() {
 fn where_nothing_is_paired_the_network_is_looked_at() {
     let Some(network) = Network::new() else { return };
     let client = Client::new();
-    let told = client.wrapped(&network.there(), "doctor").arg("--json").run().code(0);
-    assert_finding(&told, "pairing", "warn", "`ferryd invite`");
-    client.wrapped(&network.there(), "doctor").arg("nas").run().code(2).says("no server is known as `nas`");
+    // As a run that does not know where to.
+    let told = client.wrapped(&network.there(), "doctor").arg("--json").run().code(2);
+    assert_finding(&told, "pairing", "fail", "no server is paired with: `ferryd invite`");
+    let told = client.wrapped(&network.there(), "doctor").arg("nas").run().code(2);
+    told.says("no server is known as `nas` here: `ferryd invite` on the server prints a link");
+    // One that is announced changes nothing about that before it is paired with.
+    let server = Server::setup().wrapped(&network.here()).listen("[::]:0".parse().unwrap()).start();
+    server.logged(&["announced"]);
+    let told = client.wrapped(&network.there(), "doctor").arg("--json").run().code(2);
+    assert_finding(&told, "announced", "ok", &format!(":{}, not paired, as ", server.address().port()));
     // It leaves nothing behind.
     assert_eq!(fs::read_dir(client.home()).unwrap().count(), 0);
+}
+
+#[test]
+fn an_address_that_no_run_comes_to_is_no_fault_and_a_server_that_is_not_paired_is_told_as_that() {
+    let Some(network) = Network::new() else { return };
+    let start = || Server::setup().wrapped(&network.here()).listen("[::]:0".parse().unwrap()).start();
+    let (server, other) = (start(), start());
+    let client = Client::new();
+    let hosts = [format!("10.77.0.1:{}", server.address().port()), "10.77.0.1:1".to_owned()];
+    let doctor = |first: &str, second: &str| {
+        let link = server.invite_with(&["--host", first, "--host", second]);
+        client.wrapped(&network.there(), "pair").args([&link, "--as", "box"]).run().code(0);
+        client.wrapped(&network.there(), "doctor").arg("--json").run().code(0)
+    };
+    server.logged(&["announced"]);
+    other.logged(&["announced"]);
+    let told = doctor(&hosts[0], &hosts[1]);
+    assert_finding(
+        &told,
+        "port",
+        "note",
+        "10.77.0.1:1: the machine is there, and nothing listens at this port: it is not",
+    );
+    assert!(told.objects().iter().all(|o| o["health"] == "ok" || o["health"] == "note"), "{told:?}");
+    assert_finding(&told, "announced", "ok", &format!(":{}, not paired, as ", other.address().port()));
+    assert_finding(&told, "pairing", "note", "`ferryd invite` on the server prints a link");
+    // A run tries this one first.
+    let told = doctor(&hosts[1], &hosts[0]);
+    assert_finding(&told, "port", "warn", "10.77.0.1:1: the machine is there");
 }

@@ -253,7 +253,7 @@ fn hostile_15_a_revoked_client_is_not_let_in_by_any_link_that_it_has() {
     let catalogue = Connection::open(server.inbox().join(".ferry/catalogue.db")).unwrap();
     catalogue.execute("UPDATE clients SET revoked = 1", []).unwrap();
     let file = write(server.beside().join("file"), "content");
-    client.send(&file).run().code(4).says("revoked");
+    client.send(&file).run().code(4).says("revoked").says("ask for a new invite and run `ferry pair` again");
     client.ferry("send").arg(&file).args(["--to", &link]).run().code(4).says("revoked");
     client.ferry("pair").arg(&link).run().code(4).says("revoked");
     let mut peer = Peer::connect(&server, &identity);

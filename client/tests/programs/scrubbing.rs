@@ -199,6 +199,8 @@ fn a_scrub_for_people_says_what_there_is_to_do() {
     let (good, bad) = (digest(sent.source.join("file")), digest(sent.there("file")));
     let found = sent.server.ferryd(&["scrub", "tree/"]).code(1).says("repaired when it is sent again");
     assert_eq!(found.stdout(), format!("rotted      tree/file: it was {good} and is {bad}\n"));
+    found.says("compared 2 names, ");
+    sent.server.ferryd(&["scrub", "tree/file"]).code(1).says("compared 1 name, ");
     for command in ["scrub", "log"] {
         sent.server.ferryd(&[command, "tree/fil"]).code(1).says("nothing called tree/fil");
     }

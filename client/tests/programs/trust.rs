@@ -221,11 +221,17 @@ fn a_server_that_is_not_there_is_told_from_one_that_is_not_trusted() {
     for (link, words) in unreachable {
         Client::new().ferry("pair").arg(&link).run().code(3).says(words);
         let send = Client::new().ferry("send").arg(&file).args(["--to", &link, "--retry", "0"]).run();
-        send.code(3).says(words);
+        let told = send.code(3).says(words);
+        assert!(!told.stderr().contains("doctor"), "it knows paired servers alone: {told:?}");
     }
     server.kill();
     client.send(&file).args(["--retry", "1", "--json"]).run().code(3).says("trying again").says("refused");
-    client.send(&file).args(["--retry", "0", "-q"]).run().code(3).says("refused");
+    let told = client.send(&file).args(["--retry", "0", "-q"]).run().code(3).says("refused");
+    let gets = client.ferry("get").arg("box:").arg(server.beside().join("back")).args(["--retry", "0"]).run();
+    for told in [told, gets.code(3), client.ferry("ls").arg("box:").run().code(3)] {
+        let told = told.says("; `ferry doctor box` looks for reasons\n");
+        assert!(!told.stderr().contains("goes on"), "nothing had begun: {told:?}");
+    }
 }
 
 fn closing() -> SocketAddr {

@@ -43,6 +43,8 @@ export class Mock {
         expires: null,
     };
     invites = new Set(["welcome"]);
+    /** What some of them call whoever presents them. */
+    names = new Map();
     sessions = new Set();
     /** Method and path of every request, and bytes of bodies that came. */
     asked = [];
@@ -94,6 +96,7 @@ export class Mock {
         try {
             if (path === "/session" && request.method === "POST")
                 return this.#open(response, JSON.parse(await text(request)));
+            if (path === "/invite") return this.#name(response, JSON.parse(await text(request)));
             if (!this.sessions.has(cookie) && path === "/session" && request.method === "GET")
                 return response.writeHead(204).end();
             if (!this.sessions.has(cookie)) return refuse(response, 401, "unknown-client", "there is no session");
@@ -147,10 +150,15 @@ export class Mock {
         response.writeHead(200, headers).end(picture);
     }
 
+    #name(response, { invite }) {
+        if (!this.invites.has(invite)) return refuse(response, 403, "invalid-invite", "invite not valid");
+        json(response, { name: this.names.get(invite) ?? null });
+    }
+
     #open(response, { invite, nonce, name }) {
         if (!this.invites.has(invite) || !/^[0-9a-f]{64}$/.test(nonce))
             return refuse(response, 403, "invalid-invite", "invite not valid");
-        this.session.client = name;
+        this.session.client = this.names.get(invite) ?? name;
         this.sessions.add(nonce);
         response.setHeader("Set-Cookie", `ferry=${nonce}; HttpOnly; SameSite=Strict; Path=/`);
         json(response, this.session);

@@ -123,6 +123,20 @@ impl Catalogue {
         })
     }
 
+    /// What a client would be called now that came by an invite; `None` is what it calls itself. Nothing is spent.
+    pub fn name_by(&self, secret: &Secret, now: SystemTime) -> Result<Option<String>, EnrolError> {
+        let found = self.read("look at an invite", |db| {
+            let mut open = db.prepare_cached(
+                "SELECT name FROM invites WHERE digest = ?1 AND uses_left > 0 AND expires > ?2",
+            )?;
+            let name =
+                open.query_row(params![secret.digest(), Column(now)], |row| row.get("name")).optional()?;
+            let free = |name: Option<String>| name.map(|name| names::unique(db, &name)).transpose();
+            name.map(free).transpose()
+        })?;
+        found.ok_or(EnrolError::Invalid)
+    }
+
     /// Closes an invite. `false` if it is not open, or unknown.
     pub fn close_invite(&self, secret: &Secret, now: SystemTime) -> Result<bool, CatalogueError> {
         self.write("close an invite", |tx| {

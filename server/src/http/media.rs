@@ -1,5 +1,7 @@
 //! What kind of thing a name promises, and whether a browser shows it without running it.
 
+use ferry_pictures::Kind;
+
 /// How browsers are told of a file.
 pub(super) struct Media {
     pub(super) media_type: &'static str,
@@ -12,11 +14,11 @@ pub(super) fn of_name(name: &[u8]) -> Media {
     let ending = name.rsplit(|&b| b == b'.').next().unwrap_or_default().to_ascii_lowercase();
     let shown = |media_type| Media { media_type, is_shown: true };
     let saved = |media_type| Media { media_type, is_shown: false };
+    // What is decoded here, browsers know as well.
+    if let Some(kind) = Kind::promised_by(name).filter(|kind| kind.is_decoded()) {
+        return shown(kind.media_type());
+    }
     match &ending[..] {
-        b"jpg" | b"jpeg" => shown("image/jpeg"),
-        b"png" => shown("image/png"),
-        b"gif" => shown("image/gif"),
-        b"webp" => shown("image/webp"),
         b"avif" => shown("image/avif"),
         b"heic" => shown("image/heic"),
         b"heif" => shown("image/heif"),

@@ -150,6 +150,9 @@ impl Web {
             "/session" if parts.method == Method::POST => {
                 visitor::sign_in(self, headers, &object(body, INTRODUCTION).await?).await
             }
+            "/invite" if parts.method == Method::POST => {
+                visitor::name(self, headers, &object(body, INTRODUCTION).await?).await
+            }
             path => match path.strip_prefix("/page/") {
                 Some(name) if is_read => page::part(name, headers),
                 _ => self.of_somebody(parts, body, connection).await,

@@ -3,7 +3,7 @@
 //!
 //! A browser's invite stands in the fragment of its link, which browsers never send; the page presents it once, with a
 //! number of its own. Both together make the cookie, so that to present them again, where the answer was lost, gives the same
-//! one. A token is the secret of an invite that is presented with each request; the first one spends it.
+//! one. Before, it asks by the secret alone whether the invite names this browser, which spends nothing. A token is the secret of an invite that is presented with each request; the first one spends it.
 
 use std::time::SystemTime;
 
@@ -159,23 +159,25 @@ async fn by_token(web: &Web, token: Secret) -> Result<Visitor, Refusal> {
 }
 
 fn enrolled_or_not(enrolled: Result<Enrolled, EnrolError>) -> Result<Client, Refusal> {
-    match enrolled {
-        Ok(Enrolled { client, spent }) => {
-            if spent == Spent::Enrolled {
-                let grant = clients::told(&client.grant);
-                tracing::info!(client = %client.name, %grant, "enrolled by an invite on the web");
-            }
-            Ok(client)
-        }
-        Err(EnrolError::Invalid) => {
+    let Enrolled { client, spent } = enrolled.map_err(not_enrolled)?;
+    if spent == Spent::Enrolled {
+        let grant = clients::told(&client.grant);
+        tracing::info!(client = %client.name, %grant, "enrolled by an invite on the web");
+    }
+    Ok(client)
+}
+
+fn not_enrolled(error: EnrolError) -> Refusal {
+    match error {
+        EnrolError::Invalid => {
             log::STRANGERS.line(|| tracing::warn!("an invite was refused on the web"));
-            Err(Refusal::new(
+            Refusal::new(
                 Code::InvalidInvite,
                 "the invite is not valid: it was used already, has expired, or is not this server's; ask for a new one",
-            ))
+            )
         }
-        Err(EnrolError::ShutOut(shut_out)) => Err(of_shut_out(shut_out)),
-        Err(EnrolError::Catalogue(error)) => Err(cannot_look_up(&error)),
+        EnrolError::ShutOut(shut_out) => of_shut_out(shut_out),
+        EnrolError::Catalogue(error) => cannot_look_up(&error),
     }
 }
 
@@ -192,6 +194,32 @@ fn refuse_of_others(headers: &HeaderMap) -> Result<(), Refusal> {
     Err(Refusal::new(Code::NotAllowed, "this request was made by a page of somebody else"))
 }
 
+/// What a page asks about that has an invite.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Held {
+    invite: String,
+}
+
+/// `POST /invite`: what an invite calls the browser that presents it, so that nobody is asked for a name that does not count.
+/// Only who has the secret hears it, and could have it by spending the invite.
+pub(super) async fn name(web: &Web, headers: &HeaderMap, body: &[u8]) -> Answer {
+    refuse_of_others(headers)?;
+    let Held { invite } = serde_json::from_slice(body).map_err(|_| no_invite())?;
+    let (invite, catalogue) = (secret(&invite)?, web.house.catalogue.clone());
+    let named = web.house.door.spawn_blocking(move || catalogue.name_by(&invite, SystemTime::now())).await;
+    let name = named.map_err(|_| Refusal::internal())?.map_err(not_enrolled)?;
+    Ok(answer::object(&json!({ "name": name })))
+}
+
+fn no_invite() -> Refusal {
+    Refusal::bad_request("what was presented is no invite")
+}
+
+fn secret(text: &str) -> Result<Secret, Refusal> {
+    text.parse().map_err(|_| no_invite())
+}
+
 /// What a page presents that has an invite.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -205,11 +233,10 @@ struct Presented {
 /// `POST /session`: an invite becomes a cookie.
 pub(super) async fn sign_in(web: &Web, headers: &HeaderMap, body: &[u8]) -> Answer {
     refuse_of_others(headers)?;
-    let bad = || Refusal::bad_request("what was presented is no invite");
-    let Presented { invite, nonce, name } = serde_json::from_slice(body).map_err(|_| bad())?;
-    let invite: Secret = invite.parse().map_err(|_| bad())?;
+    let Presented { invite, nonce, name } = serde_json::from_slice(body).map_err(|_| no_invite())?;
+    let invite = secret(&invite)?;
     let nonce = HEXLOWER_PERMISSIVE.decode(nonce.as_bytes()).ok().and_then(|nonce| nonce.try_into().ok());
-    let cookie = Cookie::new(&invite, &nonce.ok_or_else(bad)?);
+    let cookie = Cookie::new(&invite, &nonce.ok_or_else(no_invite)?);
     let (peer, catalogue) = (cookie.peer(), web.house.catalogue.clone());
     let enrolled = web
         .house

@@ -149,9 +149,9 @@ impl Report {
         let told = counts.into_iter().chain(others).filter(|(_, number)| *number > 0);
         let told: Vec<_> = told.map(|(word, number)| format!(", {word} {number}")).collect();
         let (bytes, seconds) = (units::told(pass.bytes), took.as_secs_f64());
+        let names = if pass.names == 1 { "1 name".to_owned() } else { format!("{} names", pass.names) };
         to_stderr(&format!(
-            "compared {} names, {bytes}, in {seconds:.1} s: differences {differences}{}",
-            pass.names,
+            "compared {names}, {bytes}, in {seconds:.1} s: differences {differences}{}",
             told.concat()
         ));
         if self.found[Amiss::Rotted as usize] > 0 {

@@ -85,6 +85,12 @@ impl Visitor {
         self.ask("POST", "/session").header("Origin", self.origin()).body(body.to_string()).send()
     }
 
+    /// Asks what an invite calls whoever presents it, as the page does.
+    pub(crate) fn asks_name(&self, secret: &str) -> Reply {
+        let body = serde_json::json!({ "invite": secret });
+        self.ask("POST", "/invite").header("Origin", self.origin()).body(body.to_string()).send()
+    }
+
     /// Is who this answer makes it.
     pub(crate) fn takes_cookie(&mut self, reply: &Reply, secret: String) {
         let cookie = reply.header("set-cookie").expect("the answer sets a cookie");

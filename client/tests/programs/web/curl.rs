@@ -1,6 +1,6 @@
 //! curl, as it is: `ferryd invite --web` prints the line that sends a file by it.
 
-use std::{fs, path::Path, process::Command};
+use std::{ffi::OsStr, fs, path::Path, process::Command};
 
 use crate::support::{
     Outcome, Proxy, Running, Server, Visitor, digest_header, eventually, noise, run, start, write,
@@ -23,18 +23,29 @@ fn words_of(server: &Server, flags: &[&str]) -> Vec<String> {
     run(shell).code(0).stdout().lines().map(str::to_owned).collect()
 }
 
+/// The command of the line, with another file in the place of its own.
+fn command(words: &[String], file: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(&words[0]);
+    let theirs = |word: &String| if word == "photo.jpg" { file.as_ref().to_owned() } else { word.into() };
+    command.args(words[1..].iter().map(theirs));
+    command
+}
+
 /// Runs curl with the words of the line, another file, and more.
 fn curl(words: &[String], file: &Path, more: &[&str]) -> Running {
-    let mut command = Command::new(&words[0]);
-    for word in &words[1..] {
-        match word.as_str() {
-            "photo.jpg" => command.arg(file),
-            other => command.arg(other),
-        };
-    }
+    let mut command = command(words, file);
     // -i shows the headers of the answer.
     command.args(["--silent", "--show-error", "-i"]).args(more);
     start(command, Vec::new())
+}
+
+/// The same with what comes by a pipe, which is called `stream` there.
+fn piped(words: &[String], bytes: Vec<u8>) -> Outcome {
+    let (url, others) = words.split_last().expect("the line ends with the URL");
+    let words = [others, &[format!("{url}stream")]].concat();
+    let mut command = command(&words, "-");
+    command.arg("-i");
+    start(command, bytes).wait()
 }
 
 fn last_status(outcome: &Outcome) -> u16 {
@@ -181,15 +192,7 @@ fn promise_1_what_is_cut_off_is_not_there_at_all() {
 fn a_stream_without_a_length_arrives_whole() {
     let (server, words) = with_line(&[]);
     let bytes = noise(5 * MIB, 1);
-    let mut command = Command::new(&words[0]);
-    for word in &words[1..] {
-        match word.as_str() {
-            "photo.jpg" => command.arg("-"),
-            url if url.starts_with("https://") => command.arg(format!("{url}stream")),
-            other => command.arg(other),
-        };
-    }
-    let outcome = start(command, bytes.clone()).wait().code(0);
+    let outcome = piped(&words, bytes.clone()).code(0);
     outcome.prints("\"sent\"");
     assert_same_file_bytes(&server, "stream", &bytes);
 }
@@ -227,16 +230,7 @@ fn promise_1_a_part_is_not_put_as_a_whole() {
 #[test]
 fn hostile_15_a_stream_that_goes_over_the_quota_is_told_so() {
     let (server, words) = with_line(&["--quota", "1MB"]);
-    let mut command = Command::new(&words[0]);
-    for word in &words[1..] {
-        match word.as_str() {
-            "photo.jpg" => command.arg("-"),
-            url if url.starts_with("https://") => command.arg(format!("{url}stream")),
-            other => command.arg(other),
-        };
-    }
-    command.arg("-i");
-    let outcome = start(command, noise(6 * MIB, 1)).wait();
+    let outcome = piped(&words, noise(6 * MIB, 1));
     assert_eq!(last_status(&outcome), 507, "{outcome:?}");
     outcome.prints("quota-exceeded");
     assert_eq!((server.names(), server.staged()), (vec![], vec![]));

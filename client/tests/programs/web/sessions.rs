@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use crate::support::{Line, Server, Visitor, eventually, web};
 
 fn server() -> Server {
@@ -80,6 +82,34 @@ fn hostile_15_invites_that_are_expired_unknown_or_none_let_nobody_in() {
     }
     assert_eq!(server.names(), [""; 0]);
     assert!(!server.log().contains(&expired) && !server.log().contains(&closed));
+}
+
+#[test]
+fn hostile_15_an_invite_tells_its_name_to_whoever_has_its_secret_and_is_not_spent_by_that() {
+    let server = server();
+    let visitor = Visitor::nobody(&server);
+    let (named, nameless) = (web::secret(&server, &["--name", "phone"]), web::secret(&server, &[]));
+    for _ in 0..2 {
+        assert_eq!(visitor.asks_name(&named).status(200).json(), json!({ "name": "phone" }));
+        assert_eq!(visitor.asks_name(&nameless).status(200).json(), json!({ "name": null }));
+    }
+    assert_eq!(visitor.presents(&named, [1; 32]).status(200).json()["client"], "phone");
+    // The name that it will be, for two clients never share one.
+    let second = web::secret(&server, &["--name", "phone"]);
+    assert_eq!(visitor.asks_name(&second).json()["name"], "phone-2");
+    assert_eq!(visitor.presents(&second, [2; 32]).json()["client"], "phone-2");
+    for worthless in [&named, &second, "AAAAAAAAAAAAAAAAAAAAAA"] {
+        visitor.asks_name(worthless).refuses(403, "invalid-invite");
+    }
+    let ask =
+        |origin: &str, body: &str| visitor.ask("POST", "/invite").header("Origin", origin).body(body).send();
+    let held = format!("{{\"invite\":\"{nameless}\"}}");
+    ask("https://evil.example", &held).refuses(403, "not-allowed");
+    for body in ["", "{}", "null", "{\"invite\":\"x\"}", "{\"invite\":1}", &held.replace('}', ",\"x\":1}")] {
+        ask(&visitor.origin(), body).refuses(400, "protocol");
+    }
+    visitor.get("/invite").refuses(401, "unknown-client");
+    assert!([&named, &nameless, &second].iter().all(|secret| !server.log().contains(secret.as_str())));
 }
 
 #[test]
