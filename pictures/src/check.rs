@@ -6,6 +6,7 @@ use crate::{
     Flaw, Kind, Limits,
     decode::{self, Wanted},
     reading::Reading,
+    webp,
 };
 
 /// Decodes a picture whole, to find out whether that can be done. What is cut off is always found; what is damaged in its
@@ -22,7 +23,7 @@ pub fn check(reader: impl BufRead + Seek, limits: &Limits<'_>) -> Result<(), Fla
     // Decoders stop when they have the last pixel, and some before.
     let ended = match kind {
         Kind::Png => png_ends(&mut reader),
-        Kind::Webp => webp_ends(&mut reader),
+        Kind::Webp => webp::ends(&mut reader),
         Kind::Gif => gif_ends(&mut reader),
         _ => Ok(()),
     };
@@ -46,12 +47,6 @@ fn png_ends(reader: &mut Reading<'_>) -> Result<(), Flaw> {
             return Ok(());
         }
     }
-}
-
-fn webp_ends(reader: &mut Reading<'_>) -> Result<(), Flaw> {
-    reader.skip(4)?;
-    let length = u64::from(u32::from_le_bytes(reader.array()?));
-    if reader.length()? < length + 8 { Err(Flaw::CutOff) } else { Ok(()) }
 }
 
 /// Goes through the blocks to the one that says that it is the last.

@@ -12,7 +12,7 @@ use image::{
 };
 use jpeg_decoder::{Decoder, Error as JpegError, PixelFormat};
 
-use crate::{Flaw, Kind, Limits, facts, jpeg, reading::Reading};
+use crate::{Flaw, Kind, Limits, jpeg, reading::Reading, webp};
 
 /// How often decoders of kinds other than JPEG have all pixels in memory: as they are, and put together from parts.
 const COPIES: u64 = 2;
@@ -77,7 +77,7 @@ fn begin_webp<'a, 'b>(
     reader: &'a mut Reading<'b>,
     limits: &Limits<'_>,
 ) -> Result<WebPDecoder<&'a mut Reading<'b>>, Flaw> {
-    facts::allow_webp(reader, limits, WEBP)?;
+    webp::allow(reader, limits, WEBP)?;
     reader.beginning(0)?;
     WebPDecoder::new(reader).map_err(image_flaw)
 }
