@@ -27,7 +27,7 @@ pub fn check(reader: impl BufRead + Seek, limits: &Limits<'_>) -> Result<(), Fla
         Kind::Gif => gif_ends(&mut reader),
         _ => Ok(()),
     };
-    ended.map_err(|flaw| reader.failure().unwrap_or(flaw))?;
+    reader.blame(ended)?;
     reader.beginning(0)?;
     // Of a JPEG the smallest picture will do, for which all of it is read just as well.
     decode::decode(&mut reader, kind, Wanted { edge: 1, whole: true }, limits)?;
