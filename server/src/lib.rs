@@ -11,6 +11,7 @@ mod door;
 mod gallery;
 mod giving;
 mod health;
+mod house;
 mod http;
 mod identity;
 mod invite;

@@ -114,7 +114,7 @@ pub(super) async fn get(
 }
 
 /// Opens a file, with what the catalogue knows of it as it is.
-fn open(house: &crate::session::Sessions, path: &RelPath) -> Result<Opened, Refusal> {
+fn open(house: &crate::house::House, path: &RelPath) -> Result<Opened, Refusal> {
     let entry = house.shelf.look(path).map_err(of_store)?.ok_or_else(Refusal::not_found)?;
     if !matches!(entry.kind, EntryKind::File(_)) {
         return Err(Refusal::not_found());

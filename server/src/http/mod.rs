@@ -43,8 +43,8 @@ pub(crate) use self::{certificate::Certificate, listen::run};
 use crate::{
     catalogue::{Client, ClientId, Grant, GrantId, Standing},
     gallery::Gallery,
+    house::House,
     log::{self, Few, Journal},
-    session::Sessions,
     shares::{Share, Shares},
 };
 
@@ -77,7 +77,7 @@ const PICTURES: u64 = 60;
 
 /// What every request uses.
 pub(crate) struct Web {
-    house: Arc<Sessions>,
+    house: Arc<House>,
     /// Connections.
     seats: Arc<Shares>,
     readers: Arc<Shares>,
@@ -91,7 +91,7 @@ pub(crate) struct Web {
 }
 
 impl Web {
-    pub(crate) fn new(house: Arc<Sessions>, gallery: Arc<Gallery>) -> Arc<Self> {
+    pub(crate) fn new(house: Arc<House>, gallery: Arc<Gallery>) -> Arc<Self> {
         let (seats, readers) = (Shares::new(CONNECTIONS), Shares::new(READS));
         let (lookers, listers) = (Shares::new(READS), Shares::new(LISTINGS));
         let (uploads, failures, cuts) = (tus::Desk::default(), log::failures(), Mutex::default());
