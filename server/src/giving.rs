@@ -14,7 +14,7 @@ use ferry_proto::{
 };
 use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task, source_failure};
 use ferry_store::{
-    Digests, Ledger, Lesson, LocalStore, Row, RowKind, Uploads, lock,
+    Digests, Ledger, Lesson, LocalStore, RowKind, Uploads, lock,
     source::{Found, Identity, Item, Shelf, SourceError, Walk},
 };
 
@@ -171,7 +171,7 @@ fn tell_what_is_known(items: &mut [&mut Item], folder: Option<&RelPath>, ledger:
             item.is_unsure = true;
             None
         });
-        let Some(row) = row.filter(|row| speaks_of(row, item)) else { continue };
+        let Some(row) = row.filter(|row| row.speaks_of(&item.stamp(), item.identity.size)) else { continue };
         item.modified = row.modified.unwrap_or(item.modified);
         item.mode = row.mode.unwrap_or(item.mode);
         if let RowKind::File { digests, .. } = row.kind {
@@ -179,13 +179,6 @@ fn tell_what_is_known(items: &mut [&mut Item], folder: Option<&RelPath>, ledger:
             item.is_damaged = row.is_damaged;
         }
     }
-}
-
-fn speaks_of(row: &Row, item: &Item) -> bool {
-    // What has rotted is not well because somebody has touched it since.
-    let has_rotted =
-        row.is_damaged && matches!(row.kind, RowKind::File { size, .. } if size == item.identity.size);
-    row.stamp == item.stamp() || has_rotted
 }
 
 fn tell_of_damage(item: &Item) {
@@ -250,7 +243,7 @@ impl Manifest for Giving {
             tracing::error!(%path, %error, "what is known of a file cannot be looked up");
             SourceError::Unsure
         })?;
-        let row = row.filter(|row| speaks_of(row, item));
+        let row = row.filter(|row| row.speaks_of(&item.stamp(), item.identity.size));
         Ok(row.map(|row| row.attributes.only(self.wants)).unwrap_or_default())
     }
 

@@ -14,6 +14,7 @@ mod health;
 mod house;
 mod http;
 mod identity;
+mod inbox;
 mod invite;
 mod listen;
 mod log;

@@ -18,16 +18,19 @@ use std::{
 };
 
 use ferry_pictures::{Flaw, Limits};
-use ferry_proto::{Algorithm, RelPath};
+use ferry_proto::{Algorithm, Digest, RelPath};
 use ferry_store::{
-    Entry, EntryKind, Ledger, LocalStore, Row, RowKind, Store, StoreError, Uploads, lock,
+    Entry, EntryKind, Ledger, LocalStore, Stamp, Store, Uploads, lock,
     source::{Change, Identity, Links, Location, Shelf, Source, SourceError},
 };
 use tokio::sync::Semaphore;
 
 use self::cache::Cache;
 pub(crate) use self::look::Look;
-use crate::catalogue::Catalogue;
+use crate::{
+    catalogue::Catalogue,
+    inbox::{self, InboxError, OpenFile},
+};
 
 /// The longer edge of a small picture, in pixels: what a phone shows of a third of its width.
 const EDGE: u32 = 400;
@@ -88,22 +91,13 @@ pub(crate) struct Listed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key([u8; 32]);
 
-/// What is known of one file.
-pub(crate) struct File {
-    pub(crate) look: Option<Look>,
-    pub(crate) row: Option<Row>,
-    pub(crate) identity: Identity,
-}
-
 /// Why something cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GalleryError {
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Inbox(#[from] InboxError),
     #[error(transparent)]
     Source(#[from] SourceError),
-    #[error("what is known of files cannot be looked up: {0}")]
-    Catalogue(#[from] ferry_store::LedgerError),
     #[error("what is known of pictures cannot be kept: {0}")]
     Cache(#[from] rusqlite::Error),
     #[error("what is known of pictures cannot be kept: {0}")]
@@ -111,12 +105,9 @@ pub(crate) enum GalleryError {
 }
 
 impl Key {
-    fn of(entry: &ferry_store::Stamp, row: Option<&Row>) -> Self {
-        let digest = row.and_then(|row| match &row.kind {
-            RowKind::File { digests, .. } => digests.by(Algorithm::Sha256),
-            _ => None,
-        });
-        let by_stamp = || Algorithm::Sha256.digest(&[b"stamp", &entry.0[..]].concat());
+    /// By its digest, or else by what the disk says of it.
+    fn of(digest: Option<Digest>, stamp: &Stamp) -> Self {
+        let by_stamp = || Algorithm::Sha256.digest(&[b"stamp", &stamp.0[..]].concat());
         Key(*digest.unwrap_or_else(by_stamp).bytes())
     }
 
@@ -141,7 +132,7 @@ impl Gallery {
 
     /// What a folder holds; with `looks` it is looked into pictures, too. Newest first.
     pub(crate) fn list(&self, folder: Option<&RelPath>, looks: bool) -> Result<Listing, GalleryError> {
-        let mut entries = self.uploads.store().list(folder)?;
+        let mut entries = self.uploads.store().list(folder).map_err(InboxError::from)?;
         let has_more = entries.len() > ENTRIES;
         entries.truncate(ENTRIES);
         let (mut folders, mut files) = (Vec::new(), Vec::new());
@@ -162,10 +153,10 @@ impl Gallery {
         let mut listed = Vec::with_capacity(files.len());
         for chunk in files.chunks(ROWS) {
             let paths: Vec<_> = chunk.iter().map(|(path, ..)| path.clone()).collect();
-            let rows = self.catalogue.find_each(&paths)?;
+            let rows = self.catalogue.find_each(&paths).map_err(InboxError::from)?;
             for ((_, name, entry, size), row) in chunk.iter().zip(rows) {
                 let row = row.filter(|row| row.stamp == entry.stamp);
-                let key = Key::of(&entry.stamp, row.as_ref());
+                let key = Key::of(row.and_then(|row| row.kind.digest(Algorithm::Sha256)), &entry.stamp);
                 listed.push(Listed {
                     name: name.clone(),
                     entry: entry.clone(),
@@ -217,35 +208,27 @@ impl Gallery {
         Source::open(&Location::on(&self.shelf, path), Links::Keep)
     }
 
-    /// Opens a file, with its row if that is of this version, and its key.
-    fn open_file(&self, path: &RelPath) -> Result<(Source, Option<Row>, Key), GalleryError> {
-        match self.shelf.look(path)? {
-            Some(Entry { kind: EntryKind::File(_), .. }) => {}
-            _ => return Err(StoreError::NotFound.into()),
-        }
-        let source = self.source(path)?;
-        let row = self.catalogue.find(path)?;
-        let row = row.filter(|row| Identity::of_stamp(&row.stamp) == Some(source.identity()));
-        let key = Key::of(&source.stamp(), row.as_ref());
-        Ok((source, row, key))
+    fn open_file(&self, path: &RelPath) -> Result<(OpenFile, Key), InboxError> {
+        let file = inbox::open(&self.shelf, &self.catalogue, path)?;
+        let key = Key::of(file.digest(), &file.source.stamp());
+        Ok((file, key))
     }
 
-    /// All that is known of a file.
-    pub(crate) fn file(&self, path: &RelPath) -> Result<File, GalleryError> {
-        let (source, row, key) = self.open_file(path)?;
-        let identity = source.identity();
+    /// A file, and what it says of itself if it may be a picture.
+    pub(crate) fn file(&self, path: &RelPath) -> Result<(OpenFile, Option<Look>), GalleryError> {
+        let (mut file, key) = self.open_file(path)?;
         if !look::may_be_picture(path.name()) {
-            return Ok(File { look: None, row, identity });
+            return Ok((file, None));
         }
         let look = match self.cache.looks(&[key])?.pop().flatten() {
             Some(look) => look,
             None => {
-                let look = Look::of(BufReader::new(source));
+                let look = Look::of(BufReader::new(&mut file.source));
                 self.cache.keep_looks(&[(key, look.clone())])?;
                 look
             }
         };
-        Ok(File { look: Some(look), row, identity })
+        Ok((file, Some(look)))
     }
 
     /// A small picture of a file, and its version; `None` where there is none. Whoever does not wait for it any more does not
@@ -257,7 +240,7 @@ impl Gallery {
         let gallery = self.clone();
         let name = path.clone();
         let kept = on_disk(move || {
-            let (_, _, key) = gallery.open_file(&name)?;
+            let (_, key) = gallery.open_file(&name)?;
             Ok((key, gallery.made(&key)?))
         });
         if let (key, Some(jpeg)) = kept.await? {
@@ -279,7 +262,7 @@ impl Gallery {
         path: &RelPath,
         is_unwanted: &AtomicBool,
     ) -> Result<Option<(Vec<u8>, String)>, GalleryError> {
-        let (mut source, _, key) = self.open_file(path)?;
+        let (OpenFile { mut source, .. }, key) = self.open_file(path)?;
         if let Some(jpeg) = self.made(&key)? {
             return Ok((!jpeg.is_empty()).then(|| (jpeg, key.version())));
         }

@@ -1,13 +1,13 @@
 //! What is answered: bodies, refusals, and the headers that every answer has.
 
 use std::{
-    io,
+    io::{self, ErrorKind},
     pin::Pin,
     task::{Context, Poll},
 };
 
 use ferry_proto::{Code, escape};
-use ferry_store::Outcome;
+use ferry_store::{Outcome, StoreError, source::SourceError};
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::{
     Response, StatusCode,
@@ -15,6 +15,8 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
 };
 use serde_json::json;
+
+use crate::inbox::InboxError;
 
 /// A body that may come bit by bit.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -103,6 +105,26 @@ impl From<Outcome> for Refusal {
         match outcome {
             Outcome::Failed(code, detail) => Refusal::new(code, detail),
             _ => Refusal::internal(),
+        }
+    }
+}
+
+/// What is said of a file that cannot be read.
+impl From<InboxError> for Refusal {
+    fn from(error: InboxError) -> Self {
+        match &error {
+            // A link on the way, or a file where a folder should be.
+            InboxError::Store(StoreError::NotFound | StoreError::Kind | StoreError::Name) => {
+                Refusal::not_found()
+            }
+            InboxError::Source(SourceError::Io(io)) if io.kind() == ErrorKind::NotFound => {
+                Refusal::not_found()
+            }
+            InboxError::Source(SourceError::Damaged) => Refusal::new(Code::StorageFailed, error.to_string()),
+            _ => {
+                tracing::warn!(%error, "a file or folder cannot be read");
+                Refusal::internal()
+            }
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What the page shows of a folder: `GET /list`, `/thumbs` and `/facts`.
 
-use ferry_proto::{Algorithm, RelPath, escape};
-use ferry_store::{RowKind, StoreError, source::SourceError};
+use ferry_proto::{RelPath, escape};
 use hyper::{HeaderMap, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::json;
@@ -11,7 +10,7 @@ use super::{
     Web,
     answer::{self, Answer, Refusal},
     get::is_known,
-    media, place, url,
+    media, place, url, whole,
 };
 use crate::{
     catalogue::Client,
@@ -28,14 +27,9 @@ const LISTINGS: usize = 8;
 impl From<GalleryError> for Refusal {
     fn from(error: GalleryError) -> Self {
         match error {
-            GalleryError::Store(StoreError::NotFound | StoreError::Kind | StoreError::Name) => {
-                Refusal::not_found()
-            }
-            GalleryError::Source(SourceError::Io(io)) if io.kind() == std::io::ErrorKind::NotFound => {
-                Refusal::not_found()
-            }
+            GalleryError::Inbox(error) => error.into(),
             error => {
-                tracing::warn!(%error, "a folder or picture cannot be shown");
+                tracing::warn!(%error, "a picture cannot be shown");
                 Refusal::internal()
             }
         }
@@ -99,18 +93,13 @@ fn milliseconds(time: ferry_proto::Timestamp) -> i64 {
     time.seconds().saturating_mul(1000).saturating_add(i64::from(time.nanos() / 1_000_000))
 }
 
-/// Where a client's path is in the inbox.
-fn whole(client: &Client, path: Option<RelPath>) -> Result<Option<RelPath>, Refusal> {
-    match (&client.grant.folder, path) {
-        (Some(folder), Some(path)) => folder.join(&path).map(Some).map_err(|_| Refusal::not_found()),
-        (Some(folder), None) => Ok(Some(folder.clone())),
-        (None, path) => Ok(path),
-    }
-}
-
 /// `GET /list/PATH`: what a folder holds, newest first.
 pub(super) async fn list(web: &Web, client: &Client, path: Option<RelPath>) -> Answer {
-    let (folder, looks) = (whole(client, path)?, client.grant.get);
+    let folder = match path {
+        Some(path) => Some(whole(client, &path)?),
+        None => client.grant.folder.clone(),
+    };
+    let looks = client.grant.get;
     let share = place(&web.listers, client, LISTINGS).await?;
     let gallery = web.gallery.clone();
     let told = spawn_blocking(move || {
@@ -137,7 +126,7 @@ pub(super) async fn thumbnail(
     headers: &HeaderMap,
     query: Option<&str>,
 ) -> Answer {
-    let Some(path) = whole(client, Some(path))? else { return Err(Refusal::not_found()) };
+    let path = whole(client, &path)?;
     let _share = place(&web.lookers, client, LOOKERS).await?;
     let (jpeg, version) = web.gallery.thumbnail(path).await?.ok_or_else(Refusal::not_found)?;
     let tag = format!("\"{version}\"");
@@ -155,27 +144,24 @@ pub(super) async fn thumbnail(
 
 /// `GET /facts/PATH`: all that is known of a file.
 pub(super) async fn facts(web: &Web, client: &Client, path: RelPath) -> Answer {
-    let Some(path) = whole(client, Some(path))? else { return Err(Refusal::not_found()) };
+    let path = whole(client, &path)?;
     let share = place(&web.lookers, client, LOOKERS).await?;
     let (gallery, catalogue) = (web.gallery.clone(), web.house.catalogue.clone());
     let told = spawn_blocking(move || {
         // Until it is done, whoever waits for it.
         let _share = share;
-        let file = gallery.file(&path)?;
-        let digest = file.row.as_ref().and_then(|row| match &row.kind {
-            RowKind::File { digests, .. } if !row.is_damaged => digests.by(Algorithm::Sha256),
-            _ => None,
-        });
+        let (file, look) = gallery.file(&path)?;
+        let digest = file.digest();
         let arrival = digest.and_then(|_| catalogue.arrival_of(&path).ok().flatten());
         let (received, from) = arrival.unzip();
-        let modified = file.row.as_ref().and_then(|row| row.modified).unwrap_or(file.identity.modified);
-        let mut told = json!(file.look.clone().unwrap_or_default());
+        let kind = kind(path.name(), look.as_ref());
+        let mut told = json!(look.unwrap_or_default());
         let (name, _) = said(path.name());
         let more = json!({
             "name": name,
-            "kind": kind(path.name(), file.look.as_ref()),
-            "size": file.identity.size,
-            "modified": milliseconds(modified),
+            "kind": kind,
+            "size": file.source.identity().size,
+            "modified": milliseconds(file.modified()),
             "digest": digest.map(|digest| format!("sha256:{}", digest.hex())),
             "received": received.map(rfc3339),
             "from": from,

@@ -300,6 +300,14 @@ async fn place(shares: &Arc<Shares>, client: &Client, in_all: usize) -> Result<S
     timeout(WAIT, shares.wait(client.id, in_all)).await.map_err(busy)
 }
 
+/// Where a client's path is in the inbox.
+fn whole(client: &Client, path: &RelPath) -> Result<RelPath, Refusal> {
+    match &client.grant.folder {
+        Some(folder) => folder.join(path).map_err(|_| Refusal::not_found()),
+        None => Ok(path.clone()),
+    }
+}
+
 fn path_of(rest: &str) -> Result<Option<RelPath>, Refusal> {
     url::decode(rest).map_err(|error| Refusal::new(Code::BadName, error.to_string()))
 }
