@@ -18,7 +18,7 @@ use ferry_store::{
     source::{Found, Identity, Item, Shelf, SourceError, Walk},
 };
 
-use crate::{catalogue::ClientId, log::Journal};
+use crate::{catalogue::ClientId, inbox, log::Journal};
 
 /// Lessons that wait to be written down. What does not fit is learned again another time.
 const LESSONS: usize = 1024;
@@ -107,9 +107,7 @@ impl Drop for Share {
 fn learn(uploads: &Uploads<LocalStore>, to_learn: &mpsc::Receiver<Lesson>) {
     while let Ok(first) = to_learn.recv() {
         let lessons: Vec<_> = std::iter::once(first).chain(to_learn.try_iter().take(LESSONS)).collect();
-        if let Err(error) = uploads.learn(&lessons) {
-            tracing::warn!(%error, "what was learned of files cannot be written down");
-        }
+        inbox::write_down(uploads, &lessons);
     }
 }
 
@@ -179,10 +177,6 @@ fn tell_what_is_known(items: &mut [&mut Item], folder: Option<&RelPath>, ledger:
             item.is_damaged = row.is_damaged;
         }
     }
-}
-
-fn tell_of_damage(item: &Item) {
-    tracing::error!(file = %item.path, "a file is not what was received, though nobody has touched it: it is damaged");
 }
 
 /// A client's path below the root of the store.
@@ -261,7 +255,7 @@ impl Manifest for Giving {
             self.note(item, found);
         }
         if is_wrong {
-            tell_of_damage(item);
+            inbox::tell_of_damage(&item.path);
             return Err(SourceError::Damaged);
         }
         Ok(())
@@ -275,7 +269,7 @@ impl Manifest for Giving {
 
     fn disproved(&self, item: &Item, found: &Digests) -> Disproved {
         self.note(item, found);
-        tell_of_damage(item);
+        inbox::tell_of_damage(&item.path);
         Disproved::Damaged(SourceError::Damaged.to_string())
     }
 

@@ -1,8 +1,9 @@
-//! Files of the inbox that are opened to be read, with what the catalogue says of them as long as nobody has touched them.
+//! Files of the inbox that are opened to be read, with what the catalogue says of them as long as nobody has touched them;
+//! and what becomes known of them by that.
 
 use ferry_proto::{Algorithm, Digest, RelPath, Timestamp};
 use ferry_store::{
-    Entry, EntryKind, Ledger, LedgerError, Row, StoreError,
+    Entry, EntryKind, Ledger, LedgerError, Lesson, LocalStore, Row, StoreError, Uploads,
     source::{Links, Location, Shelf, Source, SourceError},
 };
 
@@ -11,6 +12,7 @@ use crate::catalogue::Catalogue;
 /// A file that is open.
 pub(crate) struct OpenFile {
     pub(crate) source: Source,
+    path: RelPath,
     /// What the catalogue says of this version.
     row: Option<Row>,
 }
@@ -37,7 +39,7 @@ pub(crate) fn open(shelf: &Shelf, catalogue: &Catalogue, path: &RelPath) -> Resu
     let row = catalogue.find(path)?.filter(|row| row.speaks_of(&source.stamp(), source.identity().size));
     match row {
         Some(Row { is_damaged: true, .. }) => Err(SourceError::Damaged.into()),
-        row => Ok(OpenFile { source, row }),
+        row => Ok(OpenFile { source, path: path.clone(), row }),
     }
 }
 
@@ -51,5 +53,24 @@ impl OpenFile {
     pub(crate) fn modified(&self) -> Timestamp {
         let said = self.row.as_ref().and_then(|row| row.modified);
         said.unwrap_or(self.source.identity().modified)
+    }
+
+    /// Tells that all of it was read, while nobody touched it, and had another digest than its own.
+    pub(crate) fn note_damage(&self, uploads: &Uploads<LocalStore>, found: Digest) {
+        tell_of_damage(&self.path);
+        let (path, identity, mode) = (self.path.clone(), self.source.identity(), self.source.mode());
+        write_down(uploads, &[Lesson { path, identity, mode, found: found.into() }]);
+    }
+}
+
+/// Tells the log of a file that has rotted.
+pub(crate) fn tell_of_damage(file: &RelPath) {
+    tracing::error!(%file, "a file is not what was received, though nobody has touched it: it is damaged");
+}
+
+/// Writes down what reading files has taught.
+pub(crate) fn write_down(uploads: &Uploads<LocalStore>, lessons: &[Lesson]) {
+    if let Err(error) = uploads.learn(lessons) {
+        tracing::warn!(%error, "what was learned of files cannot be written down");
     }
 }

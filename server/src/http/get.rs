@@ -60,9 +60,9 @@ pub(super) async fn get(
     };
     let mut response = match status {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
-            let told = (web.journal(client), path.clone());
+            let (uploads, told) = (web.house.uploads.clone(), (web.journal(client), path.clone()));
             let part = first..first + length;
-            let reading = Reading::new(file, part, told, web.stays(client), share);
+            let reading = Reading::new(file, part, uploads, told, web.stays(client), share);
             let mut response = Response::new(Body::new(reading.map_err(InboxError::from)?));
             answer::put(&mut response, header::CONTENT_LENGTH, &length.to_string());
             response

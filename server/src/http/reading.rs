@@ -9,7 +9,10 @@ use std::{
 
 use ferry_proto::{Code, Digest, Hasher, Kind, RelPath};
 use ferry_session::send::source_failure;
-use ferry_store::source::{Change, SourceError};
+use ferry_store::{
+    LocalStore, Uploads,
+    source::{Change, SourceError},
+};
 use hyper::body::{Body, Bytes, Frame};
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -39,12 +42,15 @@ struct State {
     left: u64,
     /// Of a whole file whose digest is known: the digest so far, and what it has to be.
     proof: Option<(Hasher, Digest)>,
+    /// Where it is written down what that shows.
+    uploads: Uploads<LocalStore>,
 }
 
 impl Reading {
     pub(super) fn new(
         mut file: OpenFile,
         part: Range<u64>,
+        uploads: Uploads<LocalStore>,
         journal: (Journal, RelPath),
         may_go_on: impl Fn() -> bool + Send + 'static,
         share: Share,
@@ -54,7 +60,7 @@ impl Reading {
         // Of a part nothing can be proved, of a whole it can.
         let proof = file.digest().filter(|_| is_whole).map(|digest| (digest.algorithm().hasher(), digest));
         Ok(Reading {
-            at_rest: Some(Box::new(State { file, left, proof })),
+            at_rest: Some(Box::new(State { file, left, proof, uploads })),
             reading: None,
             left,
             is_whole,
@@ -87,11 +93,16 @@ impl State {
     /// others knows that it has no whole.
     fn prove(&mut self) -> Result<(), SourceError> {
         let source = &self.file.source;
-        if source.change_since(&source.identity())? == Change::Changed {
-            return Err(SourceError::Changed);
+        let change = source.change_since(&source.identity())?;
+        let found = self.proof.take().map(|(hasher, digest)| (hasher.finish(), digest));
+        match (change, found.filter(|(found, digest)| found != digest)) {
+            (Change::None | Change::Grew, None) => Ok(()),
+            (Change::None, Some((found, _))) => {
+                self.file.note_damage(&self.uploads, found);
+                Err(SourceError::Damaged)
+            }
+            _ => Err(SourceError::Changed),
         }
-        let is_proved = self.proof.take().is_none_or(|(hasher, digest)| hasher.finish() == digest);
-        if is_proved { Ok(()) } else { Err(SourceError::Damaged) }
     }
 }
 
