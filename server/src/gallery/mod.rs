@@ -4,7 +4,7 @@
 //! files, so that a file may have another name or time and nothing is made again. Whoever removes that database loses time.
 
 mod cache;
-mod look;
+mod facts;
 
 use std::{
     collections::HashMap,
@@ -26,7 +26,7 @@ use ferry_store::{
 use tokio::sync::Semaphore;
 
 use self::cache::Cache;
-pub(crate) use self::look::Look;
+pub(crate) use self::facts::Facts;
 use crate::{
     catalogue::Catalogue,
     inbox::{self, InboxError, OpenFile},
@@ -59,8 +59,8 @@ pub(crate) struct Gallery {
     shelf: Shelf,
     catalogue: Arc<Catalogue>,
     cache: Cache,
-    /// Who looks into what is listed: one, for it keeps a thread and the disk busy.
-    looker: Semaphore,
+    /// Whose turn it is to look into what is listed: one's, for it keeps a thread and the disk busy.
+    turn: Semaphore,
     makers: Arc<Semaphore>,
     /// Pictures that took too long, and when. Another time the machine may have less to do.
     slow: Mutex<HashMap<Key, Instant>>,
@@ -84,7 +84,7 @@ pub(crate) struct Listed {
     pub(crate) size: u64,
     pub(crate) key: Key,
     /// Present if it was looked into.
-    pub(crate) look: Option<Look>,
+    pub(crate) facts: Option<Facts>,
 }
 
 /// What a file's content is known by.
@@ -126,12 +126,12 @@ impl Gallery {
         state: &Path,
     ) -> Result<Self, GalleryError> {
         let cache = Cache::open(&state.join("pictures.db"))?;
-        let (looker, makers) = (Semaphore::new(1), Arc::new(Semaphore::new(AT_ONCE)));
-        Ok(Gallery { uploads, shelf, catalogue, cache, looker, makers, slow: Mutex::default() })
+        let (turn, makers) = (Semaphore::new(1), Arc::new(Semaphore::new(AT_ONCE)));
+        Ok(Gallery { uploads, shelf, catalogue, cache, turn, makers, slow: Mutex::default() })
     }
 
-    /// What a folder holds; with `looks` it is looked into pictures, too. Newest first.
-    pub(crate) fn list(&self, folder: Option<&RelPath>, looks: bool) -> Result<Listing, GalleryError> {
+    /// What a folder holds; with facts it is looked into pictures, too. Newest first.
+    pub(crate) fn list(&self, folder: Option<&RelPath>, with_facts: bool) -> Result<Listing, GalleryError> {
         let mut entries = self.uploads.store().list(folder).map_err(InboxError::from)?;
         let has_more = entries.len() > ENTRIES;
         entries.truncate(ENTRIES);
@@ -162,25 +162,26 @@ impl Gallery {
                     entry: entry.clone(),
                     size: *size,
                     key,
-                    look: None,
+                    facts: None,
                 });
             }
         }
-        let is_looking = looks && self.look_into(&mut listed, folder)?;
+        let is_looking = with_facts && self.look_into(&mut listed, folder)?;
         listed.sort_by_cached_key(|file| std::cmp::Reverse((file.when(), file.name.clone())));
         Ok(Listing { folders, files: listed, is_looking, has_more })
     }
 
     /// Whether there is more to look into than there was time for, or somebody else looks into something meanwhile.
     fn look_into(&self, files: &mut [Listed], folder: Option<&RelPath>) -> Result<bool, GalleryError> {
-        let mut pictures: Vec<_> = files.iter_mut().filter(|file| look::may_be_picture(&file.name)).collect();
+        let mut pictures: Vec<_> =
+            files.iter_mut().filter(|file| facts::may_be_picture(&file.name)).collect();
         let keys: Vec<_> = pictures.iter().map(|file| file.key).collect();
-        for (file, look) in pictures.iter_mut().zip(self.cache.looks(&keys)?) {
-            file.look = look;
+        for (file, facts) in pictures.iter_mut().zip(self.cache.facts(&keys)?) {
+            file.facts = facts;
         }
-        let (turn, since) = (self.looker.try_acquire(), Instant::now());
+        let (turn, since) = (self.turn.try_acquire(), Instant::now());
         let (mut fresh, mut is_looking) = (Vec::new(), false);
-        for file in pictures.iter_mut().filter(|file| file.look.is_none()) {
+        for file in pictures.iter_mut().filter(|file| file.facts.is_none()) {
             if turn.is_err() || since.elapsed() > LOOKING {
                 is_looking = true;
                 break;
@@ -196,11 +197,11 @@ impl Gallery {
             if Some(source.identity()) != Identity::of_stamp(&file.entry.stamp) {
                 continue;
             }
-            let look = Look::of(BufReader::new(source));
-            fresh.push((file.key, look.clone()));
-            file.look = Some(look);
+            let facts = Facts::of(BufReader::new(source));
+            fresh.push((file.key, facts.clone()));
+            file.facts = Some(facts);
         }
-        self.cache.keep_looks(&fresh)?;
+        self.cache.keep_facts(&fresh)?;
         Ok(is_looking)
     }
 
@@ -215,20 +216,20 @@ impl Gallery {
     }
 
     /// A file, and what it says of itself if it may be a picture.
-    pub(crate) fn file(&self, path: &RelPath) -> Result<(OpenFile, Option<Look>), GalleryError> {
+    pub(crate) fn file(&self, path: &RelPath) -> Result<(OpenFile, Option<Facts>), GalleryError> {
         let (mut file, key) = self.open_file(path)?;
-        if !look::may_be_picture(path.name()) {
+        if !facts::may_be_picture(path.name()) {
             return Ok((file, None));
         }
-        let look = match self.cache.looks(&[key])?.pop().flatten() {
-            Some(look) => look,
+        let facts = match self.cache.facts(&[key])?.pop().flatten() {
+            Some(facts) => facts,
             None => {
-                let look = Look::of(BufReader::new(&mut file.source));
-                self.cache.keep_looks(&[(key, look.clone())])?;
-                look
+                let facts = Facts::of(BufReader::new(&mut file.source));
+                self.cache.keep_facts(&[(key, facts.clone())])?;
+                facts
             }
         };
-        Ok((file, Some(look)))
+        Ok((file, Some(facts)))
     }
 
     /// A small picture of a file, and its version; `None` where there is none. Whoever does not wait for it any more does not
@@ -314,7 +315,7 @@ impl Gallery {
 impl Listed {
     /// When it was taken, or else when it was last modified: letters that sort by time.
     fn when(&self) -> String {
-        let taken = self.look.as_ref().and_then(|look| look.taken.clone());
+        let taken = self.facts.as_ref().and_then(|facts| facts.taken.clone());
         taken.unwrap_or_else(|| {
             let modified = jiff::Timestamp::from_second(self.entry.modified.seconds()).unwrap_or_default();
             modified.strftime("%Y-%m-%dT%H:%M:%S").to_string()

@@ -15,11 +15,11 @@ use super::{
 use crate::{
     catalogue::Client,
     clients::rfc3339,
-    gallery::{GalleryError, Listed, Listing, Look},
+    gallery::{Facts, GalleryError, Listed, Listing},
 };
 
 /// Requests that look at pictures at a time, of all clients together.
-const LOOKERS: usize = 64;
+const VIEWERS: usize = 64;
 
 /// Listings at a time, of all clients together: one of 50,000 entries takes 25 MB until it has left.
 const LISTINGS: usize = 8;
@@ -52,18 +52,18 @@ struct File<'a> {
 
 impl<'a> File<'a> {
     fn of(listed: &'a Listed) -> Self {
-        let Listed { name, entry, size, key, look } = listed;
+        let Listed { name, entry, size, key, facts } = listed;
         let (name, url) = said(name);
         File {
-            kind: kind(listed.name.as_slice(), look.as_ref()),
+            kind: kind(listed.name.as_slice(), facts.as_ref()),
             name,
             url,
             size: *size,
             modified: milliseconds(entry.modified),
             version: key.version(),
-            taken: look.as_ref().and_then(|look| look.taken.as_deref()),
-            width: look.as_ref().and_then(|look| look.width),
-            height: look.as_ref().and_then(|look| look.height),
+            taken: facts.as_ref().and_then(|facts| facts.taken.as_deref()),
+            width: facts.as_ref().and_then(|facts| facts.width),
+            height: facts.as_ref().and_then(|facts| facts.height),
         }
     }
 }
@@ -74,15 +74,15 @@ fn said(name: &[u8]) -> (String, String) {
     (text, url::encode_bytes(name))
 }
 
-fn kind(name: &[u8], look: Option<&Look>) -> &'static str {
-    match look {
-        Some(look) if look.is_decoded => return "picture",
-        Some(look) if look.media_type.is_some() => return "image",
+fn kind(name: &[u8], facts: Option<&Facts>) -> &'static str {
+    match facts {
+        Some(facts) if facts.is_decoded => return "picture",
+        Some(facts) if facts.media_type.is_some() => return "image",
         _ => {}
     }
     match media::of_name(name).media_type.split('/').next() {
         // It has not been looked into yet, or is none.
-        Some("image") if look.is_none() => "picture",
+        Some("image") if facts.is_none() => "picture",
         Some("video") => "video",
         Some("audio") => "audio",
         _ => "other",
@@ -99,11 +99,11 @@ pub(super) async fn list(web: &Web, client: &Client, path: Option<RelPath>) -> A
         Some(path) => Some(whole(client, &path)?),
         None => client.grant.folder.clone(),
     };
-    let looks = client.grant.get;
+    let with_facts = client.grant.get;
     let share = place(&web.listers, client, LISTINGS).await?;
     let gallery = web.gallery.clone();
     let told = spawn_blocking(move || {
-        let Listing { folders, files, is_looking, has_more } = gallery.list(folder.as_ref(), looks)?;
+        let Listing { folders, files, is_looking, has_more } = gallery.list(folder.as_ref(), with_facts)?;
         let folders = folders.iter().map(|name| {
             let (name, url) = said(name);
             json!({ "name": name, "url": url })
@@ -127,7 +127,7 @@ pub(super) async fn thumbnail(
     query: Option<&str>,
 ) -> Answer {
     let path = whole(client, &path)?;
-    let _share = place(&web.lookers, client, LOOKERS).await?;
+    let _share = place(&web.viewers, client, VIEWERS).await?;
     let (jpeg, version) = web.gallery.thumbnail(path).await?.ok_or_else(Refusal::not_found)?;
     let tag = format!("\"{version}\"");
     let mut response = match is_known(headers, &tag) {
@@ -145,17 +145,17 @@ pub(super) async fn thumbnail(
 /// `GET /facts/PATH`: all that is known of a file.
 pub(super) async fn facts(web: &Web, client: &Client, path: RelPath) -> Answer {
     let path = whole(client, &path)?;
-    let share = place(&web.lookers, client, LOOKERS).await?;
+    let share = place(&web.viewers, client, VIEWERS).await?;
     let (gallery, catalogue) = (web.gallery.clone(), web.house.catalogue.clone());
     let told = spawn_blocking(move || {
         // Until it is done, whoever waits for it.
         let _share = share;
-        let (file, look) = gallery.file(&path)?;
+        let (file, facts) = gallery.file(&path)?;
         let digest = file.digest();
         let arrival = digest.and_then(|_| catalogue.arrival_of(&path).ok().flatten());
         let (received, from) = arrival.unzip();
-        let kind = kind(path.name(), look.as_ref());
-        let mut told = json!(look.unwrap_or_default());
+        let kind = kind(path.name(), facts.as_ref());
+        let mut told = json!(facts.unwrap_or_default());
         let (name, _) = said(path.name());
         let more = json!({
             "name": name,

@@ -69,10 +69,10 @@ const OBJECT: usize = 1024 * 1024;
 /// How long such a request takes to come whole, at 100 kB/s.
 const OBJECT_TIME: Duration = Duration::from_secs(10);
 
-/// How often uploads are looked for that nobody goes on with.
-const LOOK: Duration = Duration::from_secs(60);
+/// How often uploads are let go of that nobody goes on with.
+const TIDY: Duration = Duration::from_secs(60);
 
-/// Of so many looks, one is at small pictures, too.
+/// Of so many times, one is for small pictures, too.
 const PICTURES: u64 = 60;
 
 /// What every request uses.
@@ -81,7 +81,7 @@ pub(crate) struct Web {
     /// Connections.
     seats: Arc<Shares>,
     readers: Arc<Shares>,
-    lookers: Arc<Shares>,
+    viewers: Arc<Shares>,
     listers: Arc<Shares>,
     uploads: tus::Desk,
     gallery: Arc<Gallery>,
@@ -93,9 +93,9 @@ pub(crate) struct Web {
 impl Web {
     pub(crate) fn new(house: Arc<House>, gallery: Arc<Gallery>) -> Arc<Self> {
         let (seats, readers) = (Shares::new(CONNECTIONS), Shares::new(READS));
-        let (lookers, listers) = (Shares::new(READS), Shares::new(LISTINGS));
+        let (viewers, listers) = (Shares::new(READS), Shares::new(LISTINGS));
         let (uploads, failures, cuts) = (tus::Desk::default(), log::failures(), Mutex::default());
-        let web = Arc::new(Web { house, seats, readers, lookers, listers, uploads, gallery, failures, cuts });
+        let web = Arc::new(Web { house, seats, readers, viewers, listers, uploads, gallery, failures, cuts });
         tokio::spawn(tidy(Arc::downgrade(&web)));
         web
     }
@@ -262,13 +262,13 @@ impl Drop for Aborted {
 
 /// Lets go of what nobody goes on with, for as long as there is a server.
 async fn tidy(web: Weak<Web>) {
-    let mut looks = tokio::time::interval(LOOK);
-    for look in 0_u64.. {
-        looks.tick().await;
+    let mut times = tokio::time::interval(TIDY);
+    for time in 0_u64.. {
+        times.tick().await;
         let Some(web) = web.upgrade() else { return };
         web.uploads.let_go_of_idle();
         web.forget_cuts();
-        if look % PICTURES == 0 {
+        if time % PICTURES == 0 {
             let gallery = web.gallery.clone();
             tokio::task::spawn_blocking(move || {
                 if let Err(error) = gallery.tidy() {
