@@ -9,16 +9,18 @@ use std::{
     time::Duration,
 };
 
-use ferry_proto::{
-    Algorithm, Attributes, Code, Digest, HasherState, Kind, Missing, PathError, RelPath, RunId, Wants,
-};
+use ferry_proto::{Algorithm, Attributes, Code, Digest, HasherState, Kind, Missing, RelPath, RunId, Wants};
 use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task, source_failure};
 use ferry_store::{
     Digests, Ledger, Lesson, LocalStore, RowKind, Uploads, lock,
     source::{Found, Identity, Item, Shelf, SourceError, Walk},
 };
 
-use crate::{catalogue::ClientId, inbox, log::Journal};
+use crate::{
+    catalogue::ClientId,
+    inbox::{self, whole},
+    log::Journal,
+};
 
 /// Lessons that wait to be written down. What does not fit is learned again another time.
 const LESSONS: usize = 1024;
@@ -176,14 +178,6 @@ fn tell_what_is_known(items: &mut [&mut Item], folder: Option<&RelPath>, ledger:
             item.known = Some(Box::new(digests));
             item.is_damaged = row.is_damaged;
         }
-    }
-}
-
-/// A client's path below the root of the store.
-fn whole(folder: Option<&RelPath>, path: &RelPath) -> Result<RelPath, PathError> {
-    match folder {
-        Some(folder) => folder.join(path),
-        None => Ok(path.clone()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Files of the inbox that are opened to be read, with what the catalogue says of them as long as nobody has touched them;
 //! and what becomes known of them by that.
 
-use ferry_proto::{Algorithm, Digest, RelPath, Timestamp};
+use ferry_proto::{Algorithm, Digest, PathError, RelPath, Timestamp};
 use ferry_store::{
     Entry, EntryKind, Ledger, LedgerError, Lesson, LocalStore, Row, StoreError, Uploads,
     source::{Links, Location, Shelf, Source, SourceError},
@@ -26,6 +26,14 @@ pub(crate) enum InboxError {
     Source(#[from] SourceError),
     #[error("what is known of files cannot be looked up: {0}")]
     Catalogue(#[from] LedgerError),
+}
+
+/// Where in the inbox a client's path is whose root is this folder.
+pub(crate) fn whole(folder: Option<&RelPath>, path: &RelPath) -> Result<RelPath, PathError> {
+    match folder {
+        Some(folder) => folder.join(path),
+        None => Ok(path.clone()),
+    }
 }
 
 /// Opens a file, unless it is known to be damaged.

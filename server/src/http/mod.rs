@@ -44,6 +44,7 @@ use crate::{
     catalogue::{Client, ClientId, Grant, GrantId, Standing},
     gallery::Gallery,
     house::House,
+    inbox,
     log::{self, Few, Journal},
     shares::{Share, Shares},
 };
@@ -302,10 +303,7 @@ async fn place(shares: &Arc<Shares>, client: &Client, in_all: usize) -> Result<S
 
 /// Where a client's path is in the inbox.
 fn whole(client: &Client, path: &RelPath) -> Result<RelPath, Refusal> {
-    match &client.grant.folder {
-        Some(folder) => folder.join(path).map_err(|_| Refusal::not_found()),
-        None => Ok(path.clone()),
-    }
+    inbox::whole(client.grant.folder.as_ref(), path).map_err(|_| Refusal::not_found())
 }
 
 fn path_of(rest: &str) -> Result<Option<RelPath>, Refusal> {
