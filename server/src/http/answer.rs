@@ -33,11 +33,13 @@ pub(super) struct Refusal {
     detail: String,
     /// What its status wants to be said beside it.
     header: Option<(HeaderName, &'static str)>,
+    /// A file has failed, and is counted as that.
+    pub(super) is_of_file: bool,
 }
 
 impl Refusal {
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Refusal { status: status(code), code, detail: detail.into(), header: None }
+        Refusal { status: status(code), code, detail: detail.into(), header: None, is_of_file: false }
     }
 
     /// The same under another status than its code has of itself.
@@ -79,7 +81,7 @@ impl Refusal {
 
     /// As an answer: RFC 9457.
     pub(super) fn into_response(self) -> Response<Body> {
-        let Refusal { status, code, detail, header: more } = self;
+        let Refusal { status, code, detail, header: more, is_of_file: _ } = self;
         let object = json!({
             "status": status.as_u16(),
             "code": name(code),
@@ -103,7 +105,7 @@ impl Refusal {
 impl From<Outcome> for Refusal {
     fn from(outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Failed(code, detail) => Refusal::new(code, detail),
+            Outcome::Failed(code, detail) => Refusal { is_of_file: true, ..Refusal::new(code, detail) },
             _ => Refusal::internal(),
         }
     }

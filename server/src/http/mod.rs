@@ -112,7 +112,9 @@ impl Web {
         let answered = tokio::spawn(async move {
             let answered = self.of_anybody(&parts, &mut body, &connection).await;
             let mut response = answered.unwrap_or_else(|refusal| {
-                self.house.counts.refusals.one(refusal.code());
+                if !refusal.is_of_file {
+                    self.house.counts.refusals.one(refusal.code());
+                }
                 refusal.into_response()
             });
             if parts.uri.path().starts_with(tus::AT) {
