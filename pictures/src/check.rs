@@ -6,6 +6,7 @@ use crate::{
     Flaw, Kind, Limits,
     decode::{self, Wanted},
     reading::Reading,
+    webp,
 };
 
 /// Decodes a picture whole, to find out whether that can be done; its name may promise that there is one. What is cut off is
@@ -27,11 +28,11 @@ pub fn check(reader: impl BufRead + Seek, promised: Option<Kind>, limits: &Limit
     // Decoders stop when they have the last pixel, and some before.
     let ended = match kind {
         Kind::Png => png_ends(&mut reader),
-        Kind::Webp => webp_ends(&mut reader),
+        Kind::Webp => webp::ends(&mut reader),
         Kind::Gif => gif_ends(&mut reader),
         _ => Ok(()),
     };
-    ended.map_err(|flaw| reader.failure().unwrap_or(flaw))?;
+    reader.blame(ended)?;
     reader.beginning(0)?;
     // Of a JPEG the smallest picture will do, for which all of it is read just as well.
     decode::decode(&mut reader, kind, Wanted { edge: 1, whole: true }, limits)?;
@@ -51,12 +52,6 @@ fn png_ends(reader: &mut Reading<'_>) -> Result<(), Flaw> {
             return Ok(());
         }
     }
-}
-
-fn webp_ends(reader: &mut Reading<'_>) -> Result<(), Flaw> {
-    reader.skip(4)?;
-    let length = u64::from(u32::from_le_bytes(reader.array()?));
-    if reader.length()? < length + 8 { Err(Flaw::CutOff) } else { Ok(()) }
 }
 
 /// Goes through the blocks to the one that says that it is the last.

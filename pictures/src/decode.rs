@@ -12,7 +12,7 @@ use image::{
 };
 use jpeg_decoder::{Decoder, Error as JpegError, PixelFormat};
 
-use crate::{Flaw, Kind, Limits, facts, jpeg, reading::Reading};
+use crate::{Flaw, Kind, Limits, jpeg, reading::Reading, webp};
 
 /// How often decoders of kinds other than JPEG have all pixels in memory: as they are, and put together from parts.
 const COPIES: u64 = 2;
@@ -66,18 +66,14 @@ pub(crate) fn decode(
         Kind::Gif => GifDecoder::new(&mut *reader).map_err(image_flaw).and_then(|it| pixels(it, limits)),
         Kind::Heif | Kind::Tiff | Kind::Raw | Kind::Other(_) => Err(Flaw::Unknown),
     });
-    // What went wrong with reading is not the picture's fault, though the decoder took it for that.
-    match reader.failure() {
-        Some(failure) if decoded.is_err() => Err(failure),
-        _ => decoded,
-    }
+    reader.blame(decoded)
 }
 
 fn begin_webp<'a, 'b>(
     reader: &'a mut Reading<'b>,
     limits: &Limits<'_>,
 ) -> Result<WebPDecoder<&'a mut Reading<'b>>, Flaw> {
-    facts::allow_webp(reader, limits, WEBP)?;
+    webp::allow(reader, limits, WEBP)?;
     reader.beginning(0)?;
     WebPDecoder::new(reader).map_err(image_flaw)
 }
@@ -92,10 +88,7 @@ pub(crate) fn decode_frames(reader: &mut Reading<'_>, kind: Kind, limits: &Limit
         }
         _ => Ok(()),
     });
-    match reader.failure() {
-        Some(failure) if decoded.is_err() => Err(failure),
-        _ => decoded,
-    }
+    reader.blame(decoded)
 }
 
 fn frames<'a>(
@@ -186,34 +179,16 @@ fn pixels(mut decoder: impl ImageDecoder, limits: &Limits<'_>) -> Result<Pixels,
     let (width, height) = decoder.dimensions();
     allow(&decoder, limits)?;
     decoder.set_limits(image_limits(limits)).map_err(image_flaw)?;
-    let image = DynamicImage::from_decoder(decoder).map_err(image_flaw)?;
-    let format = match &image {
-        DynamicImage::ImageLuma8(_) => PixelType::U8,
-        DynamicImage::ImageLumaA8(_) => PixelType::U8x2,
-        DynamicImage::ImageRgb8(_) => PixelType::U8x3,
-        DynamicImage::ImageRgba8(_) => PixelType::U8x4,
+    let (format, bytes) = match DynamicImage::from_decoder(decoder).map_err(image_flaw)? {
+        DynamicImage::ImageLuma8(image) => (PixelType::U8, image.into_raw()),
+        DynamicImage::ImageLumaA8(image) => (PixelType::U8x2, image.into_raw()),
+        DynamicImage::ImageRgb8(image) => (PixelType::U8x3, image.into_raw()),
         // Sixteen bits are more than anybody sees in a thumbnail.
-        DynamicImage::ImageLuma16(_) => {
-            return Ok(Pixels { width, height, format: PixelType::U8, bytes: image.into_luma8().into_raw() });
-        }
-        DynamicImage::ImageRgb16(_) => {
-            return Ok(Pixels {
-                width,
-                height,
-                format: PixelType::U8x3,
-                bytes: image.into_rgb8().into_raw(),
-            });
-        }
-        _ => {
-            return Ok(Pixels {
-                width,
-                height,
-                format: PixelType::U8x4,
-                bytes: image.into_rgba8().into_raw(),
-            });
-        }
+        image @ DynamicImage::ImageLuma16(_) => (PixelType::U8, image.into_luma8().into_raw()),
+        image @ DynamicImage::ImageRgb16(_) => (PixelType::U8x3, image.into_rgb8().into_raw()),
+        image => (PixelType::U8x4, image.into_rgba8().into_raw()),
     };
-    Ok(Pixels { width, height, format, bytes: image.into_bytes() })
+    Ok(Pixels { width, height, format, bytes })
 }
 
 fn allow(decoder: &impl ImageDecoder, limits: &Limits<'_>) -> Result<(), Flaw> {

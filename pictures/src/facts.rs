@@ -8,6 +8,7 @@ use crate::{
     flaw, jpeg,
     kind::FUJIFILM,
     reading::Reading,
+    webp,
 };
 
 /// Bytes of a file that are read for its facts, at the most: the head of a picture, its EXIF, and the heads of the parts
@@ -15,7 +16,7 @@ use crate::{
 const BYTES: u64 = 4 * 1024 * 1024;
 
 /// Parts of a PNG or WebP that are looked at on the way to its EXIF, which may stand behind the picture.
-const PARTS: usize = 4096;
+pub(crate) const PARTS: usize = 4096;
 
 /// Longest text that is kept, in characters.
 const TEXT: usize = 80;
@@ -160,7 +161,7 @@ pub(crate) fn look(reader: &mut Reading<'_>, kind: Kind, found: &mut Found) -> R
     match kind {
         Kind::Jpeg => look_into_jpeg(reader, found),
         Kind::Png => look_into_png(reader, found),
-        Kind::Webp => look_into_webp(reader, found),
+        Kind::Webp => webp::look(reader, found),
         Kind::Gif => {
             let head = reader.beginning(10)?;
             if let Some([w1, w2, h1, h2]) = head.get(6..).and_then(<[u8]>::first_chunk) {
@@ -214,93 +215,6 @@ fn look_into_png(reader: &mut Reading<'_>, found: &mut Found) -> Result<(), Flaw
         reader.go_to(behind)?;
     }
     Ok(())
-}
-
-fn look_into_webp(reader: &mut Reading<'_>, found: &mut Found) -> Result<(), Flaw> {
-    reader.skip(12)?;
-    for _ in 0..PARTS {
-        let name = reader.array::<4>()?;
-        let length = u32::from_le_bytes(reader.array()?);
-        let start = reader.position()?;
-        match &name {
-            b"VP8X" | b"VP8 " | b"VP8L" if found.size.is_none() => {
-                let head = reader.bytes(start, 10.min(length as usize))?;
-                found.size = webp_size(&name, &head);
-            }
-            b"EXIF" => {
-                let block = reader.bytes(start, BLOCK.min(length as usize))?;
-                // Some write it as in a JPEG.
-                let plain = block.strip_prefix(b"Exif\0\0").map(<[u8]>::to_vec);
-                found.exif = Some(plain.unwrap_or(block));
-                return Ok(());
-            }
-            _ => {}
-        }
-        // Parts begin at even places.
-        let behind = start + u64::from(length) + u64::from(length % 2);
-        reader.go_to(behind)?;
-    }
-    Ok(())
-}
-
-/// Goes through the parts of a WebP and holds each size that one of them says to the limits: the decoder believes the one
-/// of a single picture, whatever the whole says. `each` is what a pixel takes.
-pub(crate) fn allow_webp(reader: &mut Reading<'_>, limits: &Limits<'_>, each: u64) -> Result<(), Flaw> {
-    reader.beginning(0)?;
-    reader.skip(12)?;
-    loop {
-        let head = reader.bytes_here(8)?;
-        let Some((name, length)) = part_head(&head) else { return Ok(()) };
-        let start = reader.position()?;
-        if name == *b"ANMF" {
-            // What comes before its picture, and perhaps what is seen through it.
-            reader.skip(16)?;
-            let head = reader.bytes_here(8)?;
-            match part_head(&head) {
-                Some((name, length)) if name == *b"ALPH" => {
-                    reader.skip(u64::from(length) + u64::from(length % 2))?;
-                    let head = reader.bytes_here(8)?;
-                    allow_part(reader, &head, limits, each)?;
-                }
-                _ => allow_part(reader, &head, limits, each)?,
-            }
-        } else {
-            allow_part(reader, &head, limits, each)?;
-        }
-        reader.go_to(start + u64::from(length) + u64::from(length % 2))?;
-    }
-}
-
-fn part_head(head: &[u8]) -> Option<([u8; 4], u32)> {
-    let (name, rest) = head.split_first_chunk::<4>()?;
-    Some((*name, u32::from_le_bytes(*rest.first_chunk()?)))
-}
-
-fn allow_part(reader: &mut Reading<'_>, head: &[u8], limits: &Limits<'_>, each: u64) -> Result<(), Flaw> {
-    let Some((name, _)) = part_head(head) else { return Ok(()) };
-    if !matches!(&name, b"VP8X" | b"VP8 " | b"VP8L") {
-        return Ok(());
-    }
-    let body = reader.bytes_here(10)?;
-    match webp_size(&name, &body) {
-        Some((width, height)) => limits.allow(width, height, each, 0),
-        None => Ok(()),
-    }
-}
-
-fn webp_size(name: &[u8; 4], head: &[u8]) -> Option<(u32, u32)> {
-    let number = |from: usize, bytes: usize| {
-        let bytes = head.get(from..from + bytes)?;
-        Some(bytes.iter().rev().fold(0, |number, byte| number << 8 | u32::from(*byte)))
-    };
-    Some(match name {
-        b"VP8X" => (number(4, 3)? + 1, number(7, 3)? + 1),
-        b"VP8 " => (number(6, 2)? & 0x3fff, number(8, 2)? & 0x3fff),
-        _ => {
-            let bits = number(1, 4)?;
-            ((bits & 0x3fff) + 1, (bits >> 14 & 0x3fff) + 1)
-        }
-    })
 }
 
 /// Fujifilm keeps a JPEG in its raw files, with all facts in it. Canon's are not understood.

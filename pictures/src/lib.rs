@@ -20,6 +20,7 @@ mod preview;
 mod reading;
 mod taken;
 mod thumbnail;
+mod webp;
 
 pub use self::{
     check::check,

@@ -76,6 +76,12 @@ impl<'a> Reading<'a> {
         self.failed.take()
     }
 
+    /// What went wrong with reading is not the picture's fault, though whoever read took it for that.
+    pub(crate) fn blame<T>(&mut self, done: Result<T, Flaw>) -> Result<T, Flaw> {
+        let failure = self.failure();
+        done.map_err(|flaw| failure.unwrap_or(flaw))
+    }
+
     /// The first bytes, as many as there are; reading goes on at the beginning.
     pub(crate) fn beginning(&mut self, most: usize) -> Result<Vec<u8>, Flaw> {
         let bytes = self.bytes(0, most);

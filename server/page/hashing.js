@@ -1,6 +1,7 @@
 // Digests of files: who computes them (a few workers), and how far each file has been read for it.
 
 import { Fault } from "./fault.js";
+import { hex } from "./hex.js";
 
 /** What is read, digested and sent at a time. A file up to this size is one piece, and one request. */
 export const SLICE = 8 * 1024 * 1024;
@@ -17,8 +18,6 @@ export async function read(file, from, to) {
     if (bytes.byteLength !== to - from) throw new Fault("unreadable", { detail: "" });
     return bytes;
 }
-
-export const hex = (bytes) => Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /** Bytes that are all there: the browser does that itself, six times as fast, and on a thread of its own. */
 export const digestOf = async (bytes) => hex(await crypto.subtle.digest("SHA-256", bytes));

@@ -1,5 +1,6 @@
 // Who this browser is to the server. An invite from the link's fragment becomes a session, whose cookie no script sees.
 
+import { hex } from "./hex.js";
 import { json } from "./http.js";
 
 const NONCE = "ferry.nonce";
@@ -37,9 +38,7 @@ export async function nameBy(invite) {
 export async function open(invite, name) {
     let nonce = sessionStorage.getItem(NONCE);
     if (!nonce) {
-        nonce = Array.from(crypto.getRandomValues(new Uint8Array(32)), (byte) =>
-            byte.toString(16).padStart(2, "0"),
-        ).join("");
+        nonce = hex(crypto.getRandomValues(new Uint8Array(32)));
         sessionStorage.setItem(NONCE, nonce);
     }
     try {

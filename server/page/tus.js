@@ -3,6 +3,7 @@
 // Each call answers with a place: `{ url, offset, receipt }`. The receipt is there once the file is durable.
 
 import { Fault } from "./fault.js";
+import { hex } from "./hex.js";
 import { refusal, request } from "./http.js";
 
 const VERSION = { "Tus-Resumable": "1.0.0" };
@@ -78,4 +79,4 @@ export const reprDigest = (digest) => {
 
 const base64 = (bytes) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 
-const hexOf = (base64) => Array.from(atob(base64), (c) => c.charCodeAt(0).toString(16).padStart(2, "0")).join("");
+const hexOf = (base64) => hex(Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)));

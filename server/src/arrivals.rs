@@ -93,10 +93,7 @@ fn as_object(arrival: &Arrival) -> String {
 
 /// The one that every machine can check, where it is known.
 fn digest(kind: &RowKind) -> Option<Digest> {
-    match kind {
-        RowKind::File { digests, .. } => Algorithm::ALL.into_iter().find_map(|by| digests.by(by)),
-        RowKind::Folder | RowKind::Symlink(_) => None,
-    }
+    Algorithm::ALL.into_iter().find_map(|by| kind.digest(by))
 }
 
 /// To the millisecond, as the catalogue has it, with all its digits, so that lines can be sorted.

@@ -9,16 +9,18 @@ use std::{
     time::Duration,
 };
 
-use ferry_proto::{
-    Algorithm, Attributes, Code, Digest, HasherState, Kind, Missing, PathError, RelPath, RunId, Wants,
-};
+use ferry_proto::{Algorithm, Attributes, Code, Digest, HasherState, Kind, Missing, RelPath, RunId, Wants};
 use ferry_session::send::{Backlog, Disproved, Fate, Manifest, Next, Origin, Stage, Task, source_failure};
 use ferry_store::{
-    Digests, Ledger, Lesson, LocalStore, Row, RowKind, Uploads, lock,
+    Digests, Ledger, Lesson, LocalStore, RowKind, Uploads, lock,
     source::{Found, Identity, Item, Shelf, SourceError, Walk},
 };
 
-use crate::{catalogue::ClientId, log::Journal};
+use crate::{
+    catalogue::ClientId,
+    inbox::{self, whole},
+    log::Journal,
+};
 
 /// Lessons that wait to be written down. What does not fit is learned again another time.
 const LESSONS: usize = 1024;
@@ -107,9 +109,7 @@ impl Drop for Share {
 fn learn(uploads: &Uploads<LocalStore>, to_learn: &mpsc::Receiver<Lesson>) {
     while let Ok(first) = to_learn.recv() {
         let lessons: Vec<_> = std::iter::once(first).chain(to_learn.try_iter().take(LESSONS)).collect();
-        if let Err(error) = uploads.learn(&lessons) {
-            tracing::warn!(%error, "what was learned of files cannot be written down");
-        }
+        inbox::write_down(uploads, &lessons);
     }
 }
 
@@ -171,32 +171,13 @@ fn tell_what_is_known(items: &mut [&mut Item], folder: Option<&RelPath>, ledger:
             item.is_unsure = true;
             None
         });
-        let Some(row) = row.filter(|row| speaks_of(row, item)) else { continue };
+        let Some(row) = row.filter(|row| row.speaks_of(&item.stamp(), item.identity.size)) else { continue };
         item.modified = row.modified.unwrap_or(item.modified);
         item.mode = row.mode.unwrap_or(item.mode);
         if let RowKind::File { digests, .. } = row.kind {
             item.known = Some(Box::new(digests));
             item.is_damaged = row.is_damaged;
         }
-    }
-}
-
-fn speaks_of(row: &Row, item: &Item) -> bool {
-    // What has rotted is not well because somebody has touched it since.
-    let has_rotted =
-        row.is_damaged && matches!(row.kind, RowKind::File { size, .. } if size == item.identity.size);
-    row.stamp == item.stamp() || has_rotted
-}
-
-fn tell_of_damage(item: &Item) {
-    tracing::error!(file = %item.path, "a file is not what was received, though nobody has touched it: it is damaged");
-}
-
-/// A client's path below the root of the store.
-fn whole(folder: Option<&RelPath>, path: &RelPath) -> Result<RelPath, PathError> {
-    match folder {
-        Some(folder) => folder.join(path),
-        None => Ok(path.clone()),
     }
 }
 
@@ -250,7 +231,7 @@ impl Manifest for Giving {
             tracing::error!(%path, %error, "what is known of a file cannot be looked up");
             SourceError::Unsure
         })?;
-        let row = row.filter(|row| speaks_of(row, item));
+        let row = row.filter(|row| row.speaks_of(&item.stamp(), item.identity.size));
         Ok(row.map(|row| row.attributes.only(self.wants)).unwrap_or_default())
     }
 
@@ -268,7 +249,7 @@ impl Manifest for Giving {
             self.note(item, found);
         }
         if is_wrong {
-            tell_of_damage(item);
+            inbox::tell_of_damage(&item.path);
             return Err(SourceError::Damaged);
         }
         Ok(())
@@ -282,7 +263,7 @@ impl Manifest for Giving {
 
     fn disproved(&self, item: &Item, found: &Digests) -> Disproved {
         self.note(item, found);
-        tell_of_damage(item);
+        inbox::tell_of_damage(&item.path);
         Disproved::Damaged(SourceError::Damaged.to_string())
     }
 

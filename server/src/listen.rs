@@ -25,8 +25,8 @@ use crate::{
 /// After an accept that failed because this process or the system is out of something.
 pub(crate) const BREATH: Duration = Duration::from_millis(100);
 
-/// How long running sessions get to say goodbye when the server stops.
-pub(crate) const STOPPING: Duration = Duration::from_secs(5);
+/// How long whoever is here gets to say goodbye when the server stops.
+const STOPPING: Duration = Duration::from_secs(5);
 
 /// Binds every address.
 pub(crate) async fn bind(
@@ -87,29 +87,34 @@ pub(crate) async fn run(
     counts: Arc<Counts>,
     stop: watch::Receiver<bool>,
 ) {
+    let (all, told) = (counts.clone(), stop.clone());
+    let greet = move |stream, guest| {
+        handshake(stream, guest, tls.clone(), handler.clone(), all.clone(), told.clone())
+    };
     let mut accepting = JoinSet::new();
     for listener in listeners {
-        let (tls, handler, door) = (tls.clone(), handler.clone(), door.clone());
-        accepting.spawn(accept(listener, tls, handler, door, counts.clone(), stop.clone()));
+        accepting.spawn(accept(listener, door.clone(), counts.clone(), stop.clone(), greet.clone()));
     }
     while accepting.join_next().await.is_some() {}
 }
 
-async fn accept(
+/// Greets whoever comes until `stop` says so; then waits for those who are here to end.
+pub(crate) async fn accept<F>(
     listener: TcpListener,
-    tls: Arc<tls::ServerConfig>,
-    handler: Arc<impl Handler>,
     door: Arc<Door>,
     counts: Arc<Counts>,
     mut stop: watch::Receiver<bool>,
-) {
-    let mut sessions = JoinSet::new();
+    greet: impl Fn(TcpStream, Guest) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
     let accepting = counts.accepts();
     loop {
         let accepted = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
-            Some(ended) = sessions.join_next() => {
+            Some(ended) = connections.join_next() => {
                 report(ended);
                 continue;
             }
@@ -125,32 +130,32 @@ async fn accept(
             }
         };
         counts.accepted.one();
+        // Small answers leave at once; what belongs together is packed by whoever writes it.
+        let _ = stream.set_nodelay(true);
         let (place, is_crowded) = door.enter(address);
         if is_crowded {
             counts.crowded_out.one();
             tracing::debug!(%address, "too many peers are waiting: the oldest makes way");
         }
-        let (tls, handler, counts, stop) = (tls.clone(), handler.clone(), counts.clone(), stop.clone());
-        let guest = Guest { address, place };
-        sessions.spawn(async move { handshake(stream, guest, tls, &*handler, &counts, stop).await });
+        connections.spawn(greet(stream, Guest { address, place }));
     }
     drop(listener);
     drop(accepting);
     let ended = async {
-        while let Some(ended) = sessions.join_next().await {
+        while let Some(ended) = connections.join_next().await {
             report(ended);
         }
     };
     if tokio::time::timeout(STOPPING, ended).await.is_err() {
-        tracing::warn!("sessions that did not end in time are cut");
+        tracing::warn!("connections that did not end in time are cut");
     }
 }
 
-pub(crate) fn report(ended: Result<(), tokio::task::JoinError>) {
+fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
-        tracing::error!(%error, "a session ended in a panic");
+        tracing::error!(%error, "a connection ended in a panic");
     }
 }
 
@@ -158,12 +163,10 @@ async fn handshake(
     stream: TcpStream,
     guest: Guest,
     tls: Arc<tls::ServerConfig>,
-    handler: &impl Handler,
-    counts: &Counts,
+    handler: Arc<impl Handler>,
+    counts: Arc<Counts>,
     stop: watch::Receiver<bool>,
 ) {
-    // Small answers leave at once; the writer packs what belongs together.
-    let _ = stream.set_nodelay(true);
     let address = guest.address;
     let accepted = tokio::select! {
         accepted = tls::accept(stream, tls) => accepted,

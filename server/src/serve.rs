@@ -30,11 +30,12 @@ use crate::{
     gallery::Gallery,
     giving::Givings,
     health::{self, Counts, Health},
+    house::House,
     http::{self, Certificate, Web},
     invite, listen, log,
     reload::Reload,
     seats::Seats,
-    session::{READERS_PER_CLIENT, Sessions},
+    session::READERS_PER_CLIENT,
     shares::Shares,
     state::{self, State},
     systemd,
@@ -152,7 +153,7 @@ async fn run(
         };
         health::start(listener, health)?;
     }
-    let sessions = Arc::new(Sessions {
+    let house = Arc::new(House {
         uploads: uploads.clone(),
         catalogue,
         door,
@@ -169,14 +170,10 @@ async fn run(
     });
     let browsers = match (web, certificate) {
         (Some(listener), Some(certificate)) => {
-            let gallery = Gallery::open(
-                uploads.clone(),
-                sessions.shelf.clone(),
-                sessions.catalogue.clone(),
-                &config.state,
-            );
+            let gallery =
+                Gallery::open(uploads.clone(), house.shelf.clone(), house.catalogue.clone(), &config.state);
             let gallery = Arc::new(gallery.context("what is known of pictures cannot be kept")?);
-            let (config, web) = (certificate.config()?, Web::new(sessions.clone(), gallery));
+            let (config, web) = (certificate.config()?, Web::new(house.clone(), gallery));
             Some(http::run(listener, config, web, waiting_room.clone(), stop.clone()))
         }
         _ => None,
@@ -193,7 +190,7 @@ async fn run(
         false => Announcement::start(&listeners, &hostname(), state.identity.fingerprint())?,
     };
     let browsers = browsers.map(tokio::spawn);
-    let running = tokio::spawn(listen::run(listeners, tls, sessions, waiting_room, counts, stop));
+    let running = tokio::spawn(listen::run(listeners, tls, house, waiting_room, counts, stop));
     systemd::ready();
     let watched = tokio::spawn(systemd::watched(uploads.clone()));
     tokio::select! {

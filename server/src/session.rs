@@ -7,26 +7,22 @@ use ferry_proto::{
     Rejected, Request, RunId, VERSION, Verb, Violation, Welcome, escape, limits,
 };
 use ferry_session::{
-    Arrived, Buffers, Incoming, Outbox, Room, SessionError, greet,
+    Arrived, Incoming, Outbox, SessionError, greet,
     receive::{self, Destination, OpenGate},
     send::{self, Options, Unlimited},
 };
-use ferry_store::{
-    Cut, Lease, LocalStore, Store, Terms, Uploads,
-    source::{Links, Shelf},
-};
-use tokio::{runtime::Handle, sync::watch};
+use ferry_store::{Cut, Lease, LocalStore, Store, source::Links};
+use tokio::sync::watch;
 
 use crate::{
-    catalogue::{Catalogue, Client, ClientId, EnrolError, Enrolled, ShutOut, Spent, Standing},
+    catalogue::{Client, ClientId, EnrolError, Enrolled, ShutOut, Spent, Standing},
     clients,
-    config::Settings,
-    giving::{Givings, Wish},
-    health::{Counts, End},
+    giving::Wish,
+    health::End,
+    house::House,
     listen::{Guest, Handler},
     log::{self, Journal},
-    seats::{Seat, Seats},
-    shares::Shares,
+    seats::Seat,
 };
 
 /// Names this program to its peers.
@@ -38,26 +34,6 @@ const READERS: usize = 64;
 
 /// Those of one client: more than a disk is any faster by.
 pub(crate) const READERS_PER_CLIENT: usize = 16;
-
-/// What every session uses.
-pub(crate) struct Sessions {
-    pub(crate) uploads: Uploads<LocalStore>,
-    pub(crate) catalogue: Arc<Catalogue>,
-    /// Threads that look clients up.
-    pub(crate) door: Handle,
-    pub(crate) room: Room,
-    pub(crate) buffers: Buffers,
-    pub(crate) name: String,
-    pub(crate) settings: watch::Receiver<Settings>,
-    pub(crate) seats: Arc<Seats>,
-    /// The inbox, for those who read.
-    pub(crate) shelf: Shelf,
-    pub(crate) readers: Arc<Shares>,
-    pub(crate) givings: Givings,
-    /// What every client may do; it changes while the server runs, and is half a second old.
-    pub(crate) standings: watch::Receiver<HashMap<ClientId, Standing>>,
-    pub(crate) counts: Arc<Counts>,
-}
 
 /// Why a peer is not let in, in words for it.
 struct Refusal(Code, String);
@@ -90,7 +66,7 @@ impl From<ShutOut> for Refusal {
     }
 }
 
-impl Handler for Sessions {
+impl Handler for House {
     async fn handle(
         &self,
         mut incoming: Incoming,
@@ -175,7 +151,7 @@ impl Handler for Sessions {
     }
 }
 
-impl Sessions {
+impl House {
     /// Hears who it is, and finds it a seat.
     async fn introduce(
         &self,
@@ -328,24 +304,6 @@ impl Sessions {
         let (shelf, uploads) = (self.shelf.clone(), self.uploads.clone());
         let share = self.givings.join((client.id, run, id), wish, shelf, ledger, uploads, journal);
         send::give(incoming, outbox, options, share.giving.clone()).await
-    }
-
-    /// Under which conditions a client puts files.
-    pub(crate) fn terms(&self, client: &Client, put: Put, cut: Cut) -> Terms {
-        Terms {
-            client: client.name.clone(),
-            folder: client.grant.folder.clone(),
-            overwrite: client.grant.overwrite,
-            conflict: put.on_conflict,
-            dry_run: put.dry_run,
-            digest: put.digest,
-            upload: None,
-            asks_ahead: true,
-            max_file: self.settings.borrow().max_file,
-            quota: client.grant.quota,
-            cut,
-            meter: Arc::default(),
-        }
     }
 
     fn destination(&self, client: &Client, put: Put, lease: Arc<Lease>, cut: Cut) -> Destination<LocalStore> {

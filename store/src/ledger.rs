@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use ferry_proto::{Attributes, Digest, HasherState, Mode, RelPath, Timestamp};
+use ferry_proto::{Algorithm, Attributes, Digest, HasherState, Mode, RelPath, Timestamp};
 
 use crate::{Digests, Meta, Revision, StageId, Stamp};
 
@@ -86,6 +86,13 @@ pub struct Row {
 }
 
 impl Row {
+    /// Whether it is about what has this stamp and so many bytes. What has rotted is not well because somebody has touched
+    /// it since.
+    pub fn speaks_of(&self, stamp: &Stamp, bytes: u64) -> bool {
+        let has_rotted = self.is_damaged && matches!(self.kind, RowKind::File { size, .. } if size == bytes);
+        self.stamp == *stamp || has_rotted
+    }
+
     /// What its sender said of it.
     pub(crate) fn meta(&self) -> Meta {
         Meta { modified: self.modified, mode: self.mode, attributes: self.attributes.clone() }
@@ -114,6 +121,14 @@ pub enum RowKind {
 }
 
 impl RowKind {
+    /// The digest by this algorithm, if it is a file and has been digested by that.
+    pub fn digest(&self, by: Algorithm) -> Option<Digest> {
+        match self {
+            RowKind::File { digests, .. } => digests.by(by),
+            RowKind::Folder | RowKind::Symlink(_) => None,
+        }
+    }
+
     /// Whether both speak of the same content.
     pub fn is_same_as(&self, other: &RowKind) -> bool {
         match (self, other) {

@@ -236,7 +236,7 @@ fn hostile_15_a_grant_whose_time_is_over_ends_a_running_session() {
     let source = write(server.beside().join("large"), noise(40 * 1024 * 1024, 1));
     let send = || client.send(&source).args(["--limit-rate", "2MB", "--retry", "forever"]);
     send().run().code(4).says("time of this client's grant is over");
-    send().run().code(4).says(&format!("is over, as it is {}", &jiff::Timestamp::now().to_string()[..10]));
+    send().run().code(4).says(format!("is over, as it is {}", &jiff::Timestamp::now().to_string()[..10]));
     assert!(server.ferryd(&["clients"]).code(0).stdout().contains("  expired  "));
     // A new invite is the owner's word.
     client.pair(&server.invite());

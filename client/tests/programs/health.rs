@@ -14,8 +14,8 @@ use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
-    Client, GIVE_UP, Peer, Server, assert_same_file, bare, eventually, may_trace, noise, run, set_mode,
-    without_privileges, write,
+    Client, GIVE_UP, Peer, Server, Visitor, assert_same_file, bare, digest_header, eventually, may_trace,
+    noise, run, set_mode, without_privileges, write,
 };
 
 /// On a free port of this machine.
@@ -299,6 +299,25 @@ fn a_scrape_tells_what_has_happened() {
     assert!(0.0 < free && free <= size, "{free} of {size}");
     let version = format!("ferryd_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
     assert_eq!(after.at(&version), 1.0);
+}
+
+#[test]
+fn on_the_web_a_file_that_fails_is_no_refusal_and_a_refusal_no_failure() {
+    let server = Server::setup().web().args(METRICS).start();
+    let visitor = Visitor::signed_in(&server);
+    visitor.put("taken", "one").status(201);
+    visitor.get("/files/nothing").status(404);
+    let wrong = digest_header(b"other");
+    visitor.ask("PUT", "/files/new").header("Repr-Digest", wrong).body("bytes").send().status(422);
+    visitor.ask("PUT", "/files/taken").header("If-None-Match", "*").body("two").send().status(412);
+    let after = Numbers::of(&server);
+    assert_eq!(after.at("ferryd_refusals_total{code=\"SourceVanished\"}"), 1.0);
+    assert_eq!(after.sum("ferryd_refusals_total"), 1.0);
+    for code in ["DigestMismatch", "Exists"] {
+        let failures = format!("ferryd_failures_total{{direction=\"receive\",code=\"{code}\"}}");
+        assert_eq!(after.at(&failures), 1.0, "{code}");
+    }
+    assert_eq!(after.sum("ferryd_failures_total"), 2.0);
 }
 
 #[test]

@@ -63,11 +63,7 @@ impl Sent {
 
     /// What the catalogue says is amiss.
     fn findings(&self) -> Vec<(String, String)> {
-        let catalogue = self.server.catalogue();
-        let mut query = catalogue.prepare("SELECT path, what FROM findings ORDER BY path").unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        let rows = query.query_map([], |row| Ok((text(row.get(0)?), row.get(1)?))).unwrap();
-        rows.map(Result::unwrap).collect()
+        self.server.findings()
     }
 
     /// Rows of the catalogue, those of the past included, in the order of names.

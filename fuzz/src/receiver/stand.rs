@@ -98,8 +98,8 @@ impl Store for Stand {
         self.inner.read(key, offset, sink)
     }
 
-    fn list(&self, key: Option<&RelPath>) -> Result<Vec<(Vec<u8>, Entry)>, StoreError> {
-        self.inner.list(key)
+    fn list(&self, key: Option<&RelPath>, most: usize) -> Result<Vec<(Vec<u8>, Entry)>, StoreError> {
+        self.inner.list(key, most)
     }
 
     fn remove(&self, key: &RelPath) -> Result<(), StoreError> {

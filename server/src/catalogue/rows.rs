@@ -150,10 +150,7 @@ fn tell(db: &Connection, id: i64, attributes: &Attributes) -> rusqlite::Result<(
 }
 
 fn digest_of(kind: &RowKind, algorithm: Algorithm) -> Option<[u8; 32]> {
-    match kind {
-        RowKind::File { digests, .. } => digests.by(algorithm).map(|digest| *digest.bytes()),
-        RowKind::Folder | RowKind::Symlink(_) => None,
-    }
+    kind.digest(algorithm).map(|digest| *digest.bytes())
 }
 
 /// Returns the row's number.

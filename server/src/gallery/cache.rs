@@ -13,7 +13,7 @@ use std::{
 use ferry_store::lock;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{GalleryError, Key, Look};
+use super::{Facts, GalleryError, Key};
 
 /// What this version writes; another one begins anew.
 const VERSION: i64 = 1;
@@ -22,7 +22,7 @@ const VERSION: i64 = 1;
 const MOST: i64 = 1024 * 1024 * 1024;
 
 /// Pictures of which is known what they say of themselves, in some hundred bytes each.
-const MOST_LOOKS: i64 = 1_000_000;
+const MOST_FACTS: i64 = 1_000_000;
 
 /// See the module.
 pub(super) struct Cache(Mutex<Connection>);
@@ -42,31 +42,31 @@ impl Cache {
     }
 
     /// What is known of each.
-    pub(super) fn looks(&self, keys: &[Key]) -> rusqlite::Result<Vec<Option<Look>>> {
+    pub(super) fn facts(&self, keys: &[Key]) -> rusqlite::Result<Vec<Option<Facts>>> {
         let db = lock(&self.0);
         let tx = db.unchecked_transaction()?;
         let mut find = tx.prepare_cached("SELECT look FROM looks WHERE key = ?1")?;
         keys.iter()
             .map(|key| {
-                let look: Option<String> = find.query_row([key.0], |row| row.get(0)).optional()?;
+                let facts: Option<String> = find.query_row([key.0], |row| row.get(0)).optional()?;
                 // What makes no sense is looked at again.
-                Ok(look.and_then(|look| serde_json::from_str(&look).ok()))
+                Ok(facts.and_then(|facts| serde_json::from_str(&facts).ok()))
             })
             .collect()
     }
 
-    pub(super) fn keep_looks(&self, looks: &[(Key, Look)]) -> rusqlite::Result<()> {
-        if looks.is_empty() {
+    pub(super) fn keep_facts(&self, facts: &[(Key, Facts)]) -> rusqlite::Result<()> {
+        if facts.is_empty() {
             return Ok(());
         }
         let mut db = lock(&self.0);
         let tx = db.transaction()?;
         {
             let mut keep = tx.prepare_cached("INSERT OR REPLACE INTO looks (key, look) VALUES (?1, ?2)")?;
-            for (key, look) in looks {
-                let look = serde_json::to_string(look)
+            for (key, facts) in facts {
+                let facts = serde_json::to_string(facts)
                     .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-                keep.execute(params![key.0, look])?;
+                keep.execute(params![key.0, facts])?;
             }
         }
         tx.commit()
@@ -90,10 +90,10 @@ impl Cache {
 
     /// Removes the oldest of what is too much.
     pub(super) fn tidy(&self) -> rusqlite::Result<()> {
-        self.tidy_down_to(MOST, MOST_LOOKS)
+        self.tidy_down_to(MOST, MOST_FACTS)
     }
 
-    fn tidy_down_to(&self, most: i64, most_looks: i64) -> rusqlite::Result<()> {
+    fn tidy_down_to(&self, most: i64, most_facts: i64) -> rusqlite::Result<()> {
         let db = lock(&self.0);
         db.execute(
             "DELETE FROM thumbnails WHERE rowid IN (
@@ -103,7 +103,7 @@ impl Cache {
             [most],
         )?;
         // Later ones have higher numbers, and few of them are missing.
-        db.execute("DELETE FROM looks WHERE rowid <= (SELECT max(rowid) FROM looks) - ?1", [most_looks])?;
+        db.execute("DELETE FROM looks WHERE rowid <= (SELECT max(rowid) FROM looks) - ?1", [most_facts])?;
         Ok(())
     }
 }
@@ -151,16 +151,16 @@ mod tests {
     fn what_was_kept_comes_back_and_a_damaged_database_is_begun_anew() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pictures.db");
-        let look =
-            Look { taken: Some("2024-03-16T08:15:01".to_owned()), is_decoded: true, ..Look::default() };
+        let facts =
+            Facts { taken: Some("2024-03-16T08:15:01".to_owned()), is_decoded: true, ..Facts::default() };
         let cache = Cache::open(&path).unwrap();
-        cache.keep_looks(&[(key(1), look.clone()), (key(2), Look::default())]).unwrap();
+        cache.keep_facts(&[(key(1), facts.clone()), (key(2), Facts::default())]).unwrap();
         cache.keep_thumbnail(&key(1), b"jpeg").unwrap();
         cache.keep_thumbnail(&key(2), b"").unwrap();
         drop(cache);
         let cache = Cache::open(&path).unwrap();
-        let looks = cache.looks(&[key(3), key(1), key(2)]).unwrap();
-        assert_eq!(looks, [None, Some(look), Some(Look::default())]);
+        let kept = cache.facts(&[key(3), key(1), key(2)]).unwrap();
+        assert_eq!(kept, [None, Some(facts), Some(Facts::default())]);
         assert_eq!(cache.thumbnail(&key(1)).unwrap().unwrap(), b"jpeg");
         assert_eq!(cache.thumbnail(&key(2)).unwrap().unwrap(), b"");
         assert_eq!(cache.thumbnail(&key(3)).unwrap(), None);
@@ -180,14 +180,14 @@ mod tests {
         let cache = Cache::open(&folder.path().join("pictures.db")).unwrap();
         for number in 0..10 {
             cache.keep_thumbnail(&key(number), &[0; 100]).unwrap();
-            cache.keep_looks(&[(key(number), Look::default())]).unwrap();
+            cache.keep_facts(&[(key(number), Facts::default())]).unwrap();
         }
         cache.tidy_down_to(450, 3).unwrap();
         let kept: Vec<u8> =
             (0..10).filter(|&number| cache.thumbnail(&key(number)).unwrap().is_some()).collect();
         assert_eq!(kept, [6, 7, 8, 9]);
         let keys: Vec<_> = (0..10).map(key).collect();
-        let known: Vec<_> = cache.looks(&keys).unwrap().iter().map(Option::is_some).collect();
+        let known: Vec<_> = cache.facts(&keys).unwrap().iter().map(Option::is_some).collect();
         assert_eq!(known, [[false; 7].as_slice(), &[true; 3]].concat());
     }
 }

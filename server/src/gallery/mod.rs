@@ -4,7 +4,7 @@
 //! files, so that a file may have another name or time and nothing is made again. Whoever removes that database loses time.
 
 mod cache;
-mod look;
+mod facts;
 
 use std::{
     collections::HashMap,
@@ -18,16 +18,19 @@ use std::{
 };
 
 use ferry_pictures::{Flaw, Limits};
-use ferry_proto::{Algorithm, RelPath};
+use ferry_proto::{Algorithm, Digest, RelPath};
 use ferry_store::{
-    Entry, EntryKind, Ledger, LocalStore, Row, RowKind, Store, StoreError, Uploads, lock,
+    Entry, EntryKind, Ledger, LocalStore, Stamp, Store, Uploads, lock,
     source::{Change, Identity, Links, Location, Shelf, Source, SourceError},
 };
 use tokio::sync::Semaphore;
 
 use self::cache::Cache;
-pub(crate) use self::look::Look;
-use crate::catalogue::Catalogue;
+pub(crate) use self::facts::Facts;
+use crate::{
+    catalogue::Catalogue,
+    inbox::{self, InboxError, OpenFile},
+};
 
 /// The longer edge of a small picture, in pixels: what a phone shows of a third of its width.
 const EDGE: u32 = 400;
@@ -56,8 +59,8 @@ pub(crate) struct Gallery {
     shelf: Shelf,
     catalogue: Arc<Catalogue>,
     cache: Cache,
-    /// Who looks into what is listed: one, for it keeps a thread and the disk busy.
-    looker: Semaphore,
+    /// Whose turn it is to look into what is listed: one's, for it keeps a thread and the disk busy.
+    turn: Semaphore,
     makers: Arc<Semaphore>,
     /// Pictures that took too long, and when. Another time the machine may have less to do.
     slow: Mutex<HashMap<Key, Instant>>,
@@ -81,29 +84,20 @@ pub(crate) struct Listed {
     pub(crate) size: u64,
     pub(crate) key: Key,
     /// Present if it was looked into.
-    pub(crate) look: Option<Look>,
+    pub(crate) facts: Option<Facts>,
 }
 
 /// What a file's content is known by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key([u8; 32]);
 
-/// What is known of one file.
-pub(crate) struct File {
-    pub(crate) look: Option<Look>,
-    pub(crate) row: Option<Row>,
-    pub(crate) identity: Identity,
-}
-
 /// Why something cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GalleryError {
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Inbox(#[from] InboxError),
     #[error(transparent)]
     Source(#[from] SourceError),
-    #[error("what is known of files cannot be looked up: {0}")]
-    Catalogue(#[from] ferry_store::LedgerError),
     #[error("what is known of pictures cannot be kept: {0}")]
     Cache(#[from] rusqlite::Error),
     #[error("what is known of pictures cannot be kept: {0}")]
@@ -111,12 +105,9 @@ pub(crate) enum GalleryError {
 }
 
 impl Key {
-    fn of(entry: &ferry_store::Stamp, row: Option<&Row>) -> Self {
-        let digest = row.and_then(|row| match &row.kind {
-            RowKind::File { digests, .. } => digests.by(Algorithm::Sha256),
-            _ => None,
-        });
-        let by_stamp = || Algorithm::Sha256.digest(&[b"stamp", &entry.0[..]].concat());
+    /// By its digest, or else by what the disk says of it.
+    fn of(digest: Option<Digest>, stamp: &Stamp) -> Self {
+        let by_stamp = || Algorithm::Sha256.digest(&[b"stamp", &stamp.0[..]].concat());
         Key(*digest.unwrap_or_else(by_stamp).bytes())
     }
 
@@ -135,13 +126,13 @@ impl Gallery {
         state: &Path,
     ) -> Result<Self, GalleryError> {
         let cache = Cache::open(&state.join("pictures.db"))?;
-        let (looker, makers) = (Semaphore::new(1), Arc::new(Semaphore::new(AT_ONCE)));
-        Ok(Gallery { uploads, shelf, catalogue, cache, looker, makers, slow: Mutex::default() })
+        let (turn, makers) = (Semaphore::new(1), Arc::new(Semaphore::new(AT_ONCE)));
+        Ok(Gallery { uploads, shelf, catalogue, cache, turn, makers, slow: Mutex::default() })
     }
 
-    /// What a folder holds; with `looks` it is looked into pictures, too. Newest first.
-    pub(crate) fn list(&self, folder: Option<&RelPath>, looks: bool) -> Result<Listing, GalleryError> {
-        let mut entries = self.uploads.store().list(folder, ENTRIES + 1)?;
+    /// What a folder holds; with facts it is looked into pictures, too. Newest first.
+    pub(crate) fn list(&self, folder: Option<&RelPath>, with_facts: bool) -> Result<Listing, GalleryError> {
+        let mut entries = self.uploads.store().list(folder, ENTRIES + 1).map_err(InboxError::from)?;
         let has_more = entries.len() > ENTRIES;
         entries.truncate(ENTRIES);
         let (mut folders, mut files) = (Vec::new(), Vec::new());
@@ -162,34 +153,35 @@ impl Gallery {
         let mut listed = Vec::with_capacity(files.len());
         for chunk in files.chunks(ROWS) {
             let paths: Vec<_> = chunk.iter().map(|(path, ..)| path.clone()).collect();
-            let rows = self.catalogue.find_each(&paths)?;
+            let rows = self.catalogue.find_each(&paths).map_err(InboxError::from)?;
             for ((_, name, entry, size), row) in chunk.iter().zip(rows) {
                 let row = row.filter(|row| row.stamp == entry.stamp);
-                let key = Key::of(&entry.stamp, row.as_ref());
+                let key = Key::of(row.and_then(|row| row.kind.digest(Algorithm::Sha256)), &entry.stamp);
                 listed.push(Listed {
                     name: name.clone(),
                     entry: entry.clone(),
                     size: *size,
                     key,
-                    look: None,
+                    facts: None,
                 });
             }
         }
-        let is_looking = looks && self.look_into(&mut listed, folder)?;
+        let is_looking = with_facts && self.look_into(&mut listed, folder)?;
         listed.sort_by_cached_key(|file| std::cmp::Reverse((file.when(), file.name.clone())));
         Ok(Listing { folders, files: listed, is_looking, has_more })
     }
 
     /// Whether there is more to look into than there was time for, or somebody else looks into something meanwhile.
     fn look_into(&self, files: &mut [Listed], folder: Option<&RelPath>) -> Result<bool, GalleryError> {
-        let mut pictures: Vec<_> = files.iter_mut().filter(|file| look::may_be_picture(&file.name)).collect();
+        let mut pictures: Vec<_> =
+            files.iter_mut().filter(|file| facts::may_be_picture(&file.name)).collect();
         let keys: Vec<_> = pictures.iter().map(|file| file.key).collect();
-        for (file, look) in pictures.iter_mut().zip(self.cache.looks(&keys)?) {
-            file.look = look;
+        for (file, facts) in pictures.iter_mut().zip(self.cache.facts(&keys)?) {
+            file.facts = facts;
         }
-        let (turn, since) = (self.looker.try_acquire(), Instant::now());
+        let (turn, since) = (self.turn.try_acquire(), Instant::now());
         let (mut fresh, mut is_looking) = (Vec::new(), false);
-        for file in pictures.iter_mut().filter(|file| file.look.is_none()) {
+        for file in pictures.iter_mut().filter(|file| file.facts.is_none()) {
             if turn.is_err() || since.elapsed() > LOOKING {
                 is_looking = true;
                 break;
@@ -205,11 +197,11 @@ impl Gallery {
             if Some(source.identity()) != Identity::of_stamp(&file.entry.stamp) {
                 continue;
             }
-            let look = Look::of(BufReader::new(source));
-            fresh.push((file.key, look.clone()));
-            file.look = Some(look);
+            let facts = Facts::of(BufReader::new(source));
+            fresh.push((file.key, facts.clone()));
+            file.facts = Some(facts);
         }
-        self.cache.keep_looks(&fresh)?;
+        self.cache.keep_facts(&fresh)?;
         Ok(is_looking)
     }
 
@@ -217,35 +209,27 @@ impl Gallery {
         Source::open(&Location::on(&self.shelf, path), Links::Keep)
     }
 
-    /// Opens a file, with its row if that is of this version, and its key.
-    fn open_file(&self, path: &RelPath) -> Result<(Source, Option<Row>, Key), GalleryError> {
-        match self.shelf.look(path)? {
-            Some(Entry { kind: EntryKind::File(_), .. }) => {}
-            _ => return Err(StoreError::NotFound.into()),
-        }
-        let source = self.source(path)?;
-        let row = self.catalogue.find(path)?;
-        let row = row.filter(|row| Identity::of_stamp(&row.stamp) == Some(source.identity()));
-        let key = Key::of(&source.stamp(), row.as_ref());
-        Ok((source, row, key))
+    fn open_file(&self, path: &RelPath) -> Result<(OpenFile, Key), InboxError> {
+        let file = inbox::open(&self.shelf, &self.catalogue, path)?;
+        let key = Key::of(file.digest(), &file.source.stamp());
+        Ok((file, key))
     }
 
-    /// All that is known of a file.
-    pub(crate) fn file(&self, path: &RelPath) -> Result<File, GalleryError> {
-        let (source, row, key) = self.open_file(path)?;
-        let identity = source.identity();
-        if !look::may_be_picture(path.name()) {
-            return Ok(File { look: None, row, identity });
+    /// A file, and what it says of itself if it may be a picture.
+    pub(crate) fn file(&self, path: &RelPath) -> Result<(OpenFile, Option<Facts>), GalleryError> {
+        let (mut file, key) = self.open_file(path)?;
+        if !facts::may_be_picture(path.name()) {
+            return Ok((file, None));
         }
-        let look = match self.cache.looks(&[key])?.pop().flatten() {
-            Some(look) => look,
+        let facts = match self.cache.facts(&[key])?.pop().flatten() {
+            Some(facts) => facts,
             None => {
-                let look = Look::of(BufReader::new(source));
-                self.cache.keep_looks(&[(key, look.clone())])?;
-                look
+                let facts = Facts::of(BufReader::new(&mut file.source));
+                self.cache.keep_facts(&[(key, facts.clone())])?;
+                facts
             }
         };
-        Ok(File { look: Some(look), row, identity })
+        Ok((file, Some(facts)))
     }
 
     /// A small picture of a file, and its version; `None` where there is none. Whoever does not wait for it any more does not
@@ -257,7 +241,7 @@ impl Gallery {
         let gallery = self.clone();
         let name = path.clone();
         let kept = on_disk(move || {
-            let (_, _, key) = gallery.open_file(&name)?;
+            let (_, key) = gallery.open_file(&name)?;
             Ok((key, gallery.made(&key)?))
         });
         if let (key, Some(jpeg)) = kept.await? {
@@ -279,7 +263,7 @@ impl Gallery {
         path: &RelPath,
         is_unwanted: &AtomicBool,
     ) -> Result<Option<(Vec<u8>, String)>, GalleryError> {
-        let (mut source, _, key) = self.open_file(path)?;
+        let (OpenFile { mut source, .. }, key) = self.open_file(path)?;
         if let Some(jpeg) = self.made(&key)? {
             return Ok((!jpeg.is_empty()).then(|| (jpeg, key.version())));
         }
@@ -331,7 +315,7 @@ impl Gallery {
 impl Listed {
     /// When it was taken, or else when it was last modified: letters that sort by time.
     fn when(&self) -> String {
-        let taken = self.look.as_ref().and_then(|look| look.taken.clone());
+        let taken = self.facts.as_ref().and_then(|facts| facts.taken.clone());
         taken.unwrap_or_else(|| {
             let modified = jiff::Timestamp::from_second(self.entry.modified.seconds()).unwrap_or_default();
             modified.strftime("%Y-%m-%dT%H:%M:%S").to_string()

@@ -1,13 +1,13 @@
 //! What is answered: bodies, refusals, and the headers that every answer has.
 
 use std::{
-    io,
+    io::{self, ErrorKind},
     pin::Pin,
     task::{Context, Poll},
 };
 
 use ferry_proto::{Code, escape};
-use ferry_store::Outcome;
+use ferry_store::{Outcome, StoreError, source::SourceError};
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::{
     Response, StatusCode,
@@ -15,6 +15,8 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
 };
 use serde_json::json;
+
+use crate::inbox::InboxError;
 
 /// A body that may come bit by bit.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -31,11 +33,13 @@ pub(super) struct Refusal {
     detail: String,
     /// What its status wants to be said beside it.
     header: Option<(HeaderName, &'static str)>,
+    /// A file has failed, and is counted as that.
+    pub(super) is_of_file: bool,
 }
 
 impl Refusal {
     pub(super) fn new(code: Code, detail: impl Into<String>) -> Self {
-        Refusal { status: status(code), code, detail: detail.into(), header: None }
+        Refusal { status: status(code), code, detail: detail.into(), header: None, is_of_file: false }
     }
 
     /// The same under another status than its code has of itself.
@@ -77,7 +81,7 @@ impl Refusal {
 
     /// As an answer: RFC 9457.
     pub(super) fn into_response(self) -> Response<Body> {
-        let Refusal { status, code, detail, header: more } = self;
+        let Refusal { status, code, detail, header: more, is_of_file: _ } = self;
         let object = json!({
             "status": status.as_u16(),
             "code": name(code),
@@ -101,8 +105,28 @@ impl Refusal {
 impl From<Outcome> for Refusal {
     fn from(outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Failed(code, detail) => Refusal::new(code, detail),
+            Outcome::Failed(code, detail) => Refusal { is_of_file: true, ..Refusal::new(code, detail) },
             _ => Refusal::internal(),
+        }
+    }
+}
+
+/// What is said of a file that cannot be read.
+impl From<InboxError> for Refusal {
+    fn from(error: InboxError) -> Self {
+        match &error {
+            // A link on the way, or a file where a folder should be.
+            InboxError::Store(StoreError::NotFound | StoreError::Kind | StoreError::Name) => {
+                Refusal::not_found()
+            }
+            InboxError::Source(SourceError::Io(io)) if io.kind() == ErrorKind::NotFound => {
+                Refusal::not_found()
+            }
+            InboxError::Source(SourceError::Damaged) => Refusal::new(Code::StorageFailed, error.to_string()),
+            _ => {
+                tracing::warn!(%error, "a file or folder cannot be read");
+                Refusal::internal()
+            }
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What the page shows of a folder: `GET /list`, `/thumbs` and `/facts`.
 
-use ferry_proto::{Algorithm, RelPath, escape};
-use ferry_store::{RowKind, StoreError, source::SourceError};
+use ferry_proto::{RelPath, escape};
 use hyper::{HeaderMap, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::json;
@@ -11,16 +10,16 @@ use super::{
     Web,
     answer::{self, Answer, Refusal},
     get::is_known,
-    media, place, url,
+    media, place, url, whole,
 };
 use crate::{
     catalogue::Client,
     clients::rfc3339,
-    gallery::{GalleryError, Listed, Listing, Look},
+    gallery::{Facts, GalleryError, Listed, Listing},
 };
 
 /// Requests that look at pictures at a time, of all clients together.
-const LOOKERS: usize = 64;
+const VIEWERS: usize = 64;
 
 /// Listings at a time, of all clients together: one of 50,000 entries takes 25 MB until it has left.
 const LISTINGS: usize = 8;
@@ -28,14 +27,9 @@ const LISTINGS: usize = 8;
 impl From<GalleryError> for Refusal {
     fn from(error: GalleryError) -> Self {
         match error {
-            GalleryError::Store(StoreError::NotFound | StoreError::Kind | StoreError::Name) => {
-                Refusal::not_found()
-            }
-            GalleryError::Source(SourceError::Io(io)) if io.kind() == std::io::ErrorKind::NotFound => {
-                Refusal::not_found()
-            }
+            GalleryError::Inbox(error) => error.into(),
             error => {
-                tracing::warn!(%error, "a folder or picture cannot be shown");
+                tracing::warn!(%error, "a picture cannot be shown");
                 Refusal::internal()
             }
         }
@@ -58,18 +52,18 @@ struct File<'a> {
 
 impl<'a> File<'a> {
     fn of(listed: &'a Listed) -> Self {
-        let Listed { name, entry, size, key, look } = listed;
+        let Listed { name, entry, size, key, facts } = listed;
         let (name, url) = said(name);
         File {
-            kind: kind(listed.name.as_slice(), look.as_ref()),
+            kind: kind(listed.name.as_slice(), facts.as_ref()),
             name,
             url,
             size: *size,
             modified: milliseconds(entry.modified),
             version: key.version(),
-            taken: look.as_ref().and_then(|look| look.taken.as_deref()),
-            width: look.as_ref().and_then(|look| look.width),
-            height: look.as_ref().and_then(|look| look.height),
+            taken: facts.as_ref().and_then(|facts| facts.taken.as_deref()),
+            width: facts.as_ref().and_then(|facts| facts.width),
+            height: facts.as_ref().and_then(|facts| facts.height),
         }
     }
 }
@@ -80,15 +74,15 @@ fn said(name: &[u8]) -> (String, String) {
     (text, url::encode_bytes(name))
 }
 
-fn kind(name: &[u8], look: Option<&Look>) -> &'static str {
-    match look {
-        Some(look) if look.is_decoded => return "picture",
-        Some(look) if look.media_type.is_some() => return "image",
+fn kind(name: &[u8], facts: Option<&Facts>) -> &'static str {
+    match facts {
+        Some(facts) if facts.is_decoded => return "picture",
+        Some(facts) if facts.media_type.is_some() => return "image",
         _ => {}
     }
     match media::of_name(name).media_type.split('/').next() {
         // It has not been looked into yet, or is none.
-        Some("image") if look.is_none() => "picture",
+        Some("image") if facts.is_none() => "picture",
         Some("video") => "video",
         Some("audio") => "audio",
         _ => "other",
@@ -99,22 +93,17 @@ fn milliseconds(time: ferry_proto::Timestamp) -> i64 {
     time.seconds().saturating_mul(1000).saturating_add(i64::from(time.nanos() / 1_000_000))
 }
 
-/// Where a client's path is in the inbox.
-fn whole(client: &Client, path: Option<RelPath>) -> Result<Option<RelPath>, Refusal> {
-    match (&client.grant.folder, path) {
-        (Some(folder), Some(path)) => folder.join(&path).map(Some).map_err(|_| Refusal::not_found()),
-        (Some(folder), None) => Ok(Some(folder.clone())),
-        (None, path) => Ok(path),
-    }
-}
-
 /// `GET /list/PATH`: what a folder holds, newest first.
 pub(super) async fn list(web: &Web, client: &Client, path: Option<RelPath>) -> Answer {
-    let (folder, looks) = (whole(client, path)?, client.grant.get);
+    let folder = match path {
+        Some(path) => Some(whole(client, &path)?),
+        None => client.grant.folder.clone(),
+    };
+    let with_facts = client.grant.get;
     let share = place(&web.listers, client, LISTINGS).await?;
     let gallery = web.gallery.clone();
     let told = spawn_blocking(move || {
-        let Listing { folders, files, is_looking, has_more } = gallery.list(folder.as_ref(), looks)?;
+        let Listing { folders, files, is_looking, has_more } = gallery.list(folder.as_ref(), with_facts)?;
         let folders = folders.iter().map(|name| {
             let (name, url) = said(name);
             json!({ "name": name, "url": url })
@@ -137,8 +126,8 @@ pub(super) async fn thumbnail(
     headers: &HeaderMap,
     query: Option<&str>,
 ) -> Answer {
-    let Some(path) = whole(client, Some(path))? else { return Err(Refusal::not_found()) };
-    let _share = place(&web.lookers, client, LOOKERS).await?;
+    let path = whole(client, &path)?;
+    let _share = place(&web.viewers, client, VIEWERS).await?;
     let (jpeg, version) = web.gallery.thumbnail(path).await?.ok_or_else(Refusal::not_found)?;
     let tag = format!("\"{version}\"");
     let mut response = match is_known(headers, &tag) {
@@ -155,27 +144,24 @@ pub(super) async fn thumbnail(
 
 /// `GET /facts/PATH`: all that is known of a file.
 pub(super) async fn facts(web: &Web, client: &Client, path: RelPath) -> Answer {
-    let Some(path) = whole(client, Some(path))? else { return Err(Refusal::not_found()) };
-    let share = place(&web.lookers, client, LOOKERS).await?;
+    let path = whole(client, &path)?;
+    let share = place(&web.viewers, client, VIEWERS).await?;
     let (gallery, catalogue) = (web.gallery.clone(), web.house.catalogue.clone());
     let told = spawn_blocking(move || {
         // Until it is done, whoever waits for it.
         let _share = share;
-        let file = gallery.file(&path)?;
-        let digest = file.row.as_ref().and_then(|row| match &row.kind {
-            RowKind::File { digests, .. } if !row.is_damaged => digests.by(Algorithm::Sha256),
-            _ => None,
-        });
+        let (file, facts) = gallery.file(&path)?;
+        let digest = file.digest();
         let arrival = digest.and_then(|_| catalogue.arrival_of(&path).ok().flatten());
         let (received, from) = arrival.unzip();
-        let modified = file.row.as_ref().and_then(|row| row.modified).unwrap_or(file.identity.modified);
-        let mut told = json!(file.look.clone().unwrap_or_default());
+        let kind = kind(path.name(), facts.as_ref());
+        let mut told = json!(facts.unwrap_or_default());
         let (name, _) = said(path.name());
         let more = json!({
             "name": name,
-            "kind": kind(path.name(), file.look.as_ref()),
-            "size": file.identity.size,
-            "modified": milliseconds(modified),
+            "kind": kind,
+            "size": file.source.identity().size,
+            "modified": milliseconds(file.modified()),
             "digest": digest.map(|digest| format!("sha256:{}", digest.hex())),
             "received": received.map(rfc3339),
             "from": from,

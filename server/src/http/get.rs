@@ -1,12 +1,7 @@
 //! `GET /files/PATH`: a file as it lies in the inbox. What was uploaded is never run, whatever it is.
 
-use std::io::ErrorKind;
-
-use ferry_proto::{Algorithm, Code, Digest, RelPath, Timestamp};
-use ferry_store::{
-    EntryKind, Ledger, RowKind, StoreError,
-    source::{Identity, Links, Location, Source, SourceError},
-};
+use ferry_proto::{Digest, RelPath, Timestamp};
+use ferry_store::source::Identity;
 use hyper::{HeaderMap, Response, StatusCode, header};
 use tokio::task::spawn_blocking;
 
@@ -16,20 +11,15 @@ use super::{
     headers::{REPR_DIGEST, said_digest},
     media, place,
     reading::Reading,
-    url,
+    url, whole,
 };
-use crate::catalogue::Client;
+use crate::{
+    catalogue::Client,
+    inbox::{self, InboxError},
+};
 
 /// Requests for files that are answered at a time, of all clients together.
 const READERS: usize = 128;
-
-/// What is known of a file before it is read.
-struct Opened {
-    source: Source,
-    /// Where the catalogue knows it as it is.
-    digest: Option<Digest>,
-    modified: Timestamp,
-}
 
 /// Which bytes of a file are wanted.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,17 +42,11 @@ pub(super) async fn get(
     query: Option<&str>,
 ) -> Answer {
     let share = place(&web.readers, client, READERS).await?;
-    let (house, folder, name) = (web.house.clone(), client.grant.folder.clone(), path.clone());
-    let opened = spawn_blocking(move || {
-        let whole = match &folder {
-            Some(folder) => folder.join(&name).map_err(|_| Refusal::not_found())?,
-            None => name,
-        };
-        open(&house, &whole)
-    });
-    let Opened { source, digest, modified } = opened.await.map_err(|_| Refusal::internal())??;
-    let size = source.identity().size;
-    let tag = tag(&source.identity(), digest.as_ref());
+    let (house, whole) = (web.house.clone(), whole(client, &path)?);
+    let opened = spawn_blocking(move || inbox::open(&house.shelf, &house.catalogue, &whole));
+    let file = opened.await.map_err(|_| Refusal::internal())??;
+    let (identity, digest, modified) = (file.source.identity(), file.digest(), file.modified());
+    let (size, tag) = (identity.size, tag(&identity, digest.as_ref()));
     let wanted = match headers.get(header::RANGE).filter(|_| is_same(headers, &tag)) {
         Some(range) => range.to_str().map_or(Wanted::All, |range| part(range, size)),
         None => Wanted::All,
@@ -76,11 +60,10 @@ pub(super) async fn get(
     };
     let mut response = match status {
         StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
-            let told = (web.journal(client), path.clone());
+            let (uploads, told) = (web.house.uploads.clone(), (web.journal(client), path.clone()));
             let part = first..first + length;
-            let reading =
-                Reading::new(source, part, digest, told, web.stays(client), share).map_err(of_source)?;
-            let mut response = Response::new(Body::new(reading));
+            let reading = Reading::new(file, part, uploads, told, web.stays(client), share);
+            let mut response = Response::new(Body::new(reading.map_err(InboxError::from)?));
             answer::put(&mut response, header::CONTENT_LENGTH, &length.to_string());
             response
         }
@@ -111,54 +94,6 @@ pub(super) async fn get(
         answer::put(&mut response, header::LAST_MODIFIED, &date);
     }
     Ok(response)
-}
-
-/// Opens a file, with what the catalogue knows of it as it is.
-fn open(house: &crate::session::Sessions, path: &RelPath) -> Result<Opened, Refusal> {
-    let entry = house.shelf.look(path).map_err(of_store)?.ok_or_else(Refusal::not_found)?;
-    if !matches!(entry.kind, EntryKind::File(_)) {
-        return Err(Refusal::not_found());
-    }
-    let source = Source::open(&Location::on(&house.shelf, path), Links::Keep).map_err(of_source)?;
-    let row = house.catalogue.find(path).map_err(|error| {
-        tracing::error!(%path, %error, "what is known of a file cannot be looked up");
-        Refusal::internal()
-    })?;
-    let identity = source.identity();
-    let row = row.filter(|row| Identity::of_stamp(&row.stamp) == Some(identity));
-    let modified = row.as_ref().and_then(|row| row.modified).unwrap_or(identity.modified);
-    let digest = match row {
-        Some(row) if row.is_damaged => {
-            return Err(Refusal::new(Code::StorageFailed, SourceError::Damaged.to_string()));
-        }
-        Some(row) => match row.kind {
-            RowKind::File { digests, .. } => digests.by(Algorithm::Sha256),
-            _ => None,
-        },
-        None => None,
-    };
-    Ok(Opened { source, digest, modified })
-}
-
-fn of_store(error: StoreError) -> Refusal {
-    match error {
-        // A link on the way, or a file where a folder should be.
-        StoreError::NotFound | StoreError::Kind | StoreError::Name => Refusal::not_found(),
-        error => {
-            tracing::warn!(%error, "a file cannot be looked at");
-            Refusal::internal()
-        }
-    }
-}
-
-fn of_source(error: SourceError) -> Refusal {
-    match &error {
-        SourceError::Io(io) if io.kind() == ErrorKind::NotFound => Refusal::not_found(),
-        _ => {
-            tracing::warn!(%error, "a file cannot be read");
-            Refusal::internal()
-        }
-    }
 }
 
 /// What a version is known by: its digest where that is known, else whatever the disk says of it.

@@ -20,7 +20,6 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Notify, watch},
-    task::JoinSet,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -33,7 +32,7 @@ use super::{
 use crate::{
     catalogue::ClientId,
     door::{Door, Place},
-    listen::{BREATH, STOPPING, report},
+    listen::{Guest, accept},
     log,
     shares::Share,
 };
@@ -82,58 +81,20 @@ pub(crate) async fn run(
     tls: Arc<ServerConfig>,
     web: Arc<Web>,
     door: Arc<Door>,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
-    let mut connections = JoinSet::new();
-    let counts = web.house.counts.clone();
-    let _accepting = counts.accepts();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => break,
-            Some(ended) = connections.join_next() => {
-                report(ended);
-                continue;
-            }
-            accepted = listener.accept() => accepted,
-        };
-        let (stream, address) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
-                counts.accept_has_failed();
-                tokio::time::sleep(BREATH).await;
-                continue;
-            }
-        };
-        counts.accepted.one();
-        let (place, is_crowded) = door.enter(address);
-        if is_crowded {
-            counts.crowded_out.one();
-        }
-        let (tls, web, stop) = (TlsAcceptor::from(tls.clone()), web.clone(), stop.clone());
-        connections.spawn(async move { greet(stream, address, place, tls, web, stop).await });
-    }
-    drop(listener);
-    let ended = async {
-        while let Some(ended) = connections.join_next().await {
-            report(ended);
-        }
-    };
-    if timeout(STOPPING, ended).await.is_err() {
-        tracing::warn!("web connections that did not end in time are cut");
-    }
+    let (tls, counts, told) = (TlsAcceptor::from(tls), web.house.counts.clone(), stop.clone());
+    let greet = |stream, guest| greet(stream, guest, tls.clone(), web.clone(), told.clone());
+    accept(listener, door, counts, stop, greet).await;
 }
 
 async fn greet(
     stream: TcpStream,
-    address: SocketAddr,
-    place: Place,
+    Guest { address, place }: Guest,
     tls: TlsAcceptor,
     web: Arc<Web>,
     stop: watch::Receiver<bool>,
 ) {
-    let _ = stream.set_nodelay(true);
     let first = async {
         let mut first = [0];
         match stream.peek(&mut first).await {

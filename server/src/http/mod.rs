@@ -43,8 +43,9 @@ pub(crate) use self::{certificate::Certificate, listen::run};
 use crate::{
     catalogue::{Client, ClientId, Grant, GrantId, Standing},
     gallery::Gallery,
+    house::House,
+    inbox,
     log::{self, Few, Journal},
-    session::Sessions,
     shares::{Share, Shares},
 };
 
@@ -69,19 +70,19 @@ const OBJECT: usize = 1024 * 1024;
 /// How long such a request takes to come whole, at 100 kB/s.
 const OBJECT_TIME: Duration = Duration::from_secs(10);
 
-/// How often uploads are looked for that nobody goes on with.
-const LOOK: Duration = Duration::from_secs(60);
+/// How often uploads are let go of that nobody goes on with.
+const TIDY: Duration = Duration::from_secs(60);
 
-/// Of so many looks, one is at small pictures, too.
+/// Of so many times, one is for small pictures, too.
 const PICTURES: u64 = 60;
 
 /// What every request uses.
 pub(crate) struct Web {
-    house: Arc<Sessions>,
+    house: Arc<House>,
     /// Connections.
     seats: Arc<Shares>,
     readers: Arc<Shares>,
-    lookers: Arc<Shares>,
+    viewers: Arc<Shares>,
     listers: Arc<Shares>,
     uploads: tus::Desk,
     gallery: Arc<Gallery>,
@@ -91,11 +92,11 @@ pub(crate) struct Web {
 }
 
 impl Web {
-    pub(crate) fn new(house: Arc<Sessions>, gallery: Arc<Gallery>) -> Arc<Self> {
+    pub(crate) fn new(house: Arc<House>, gallery: Arc<Gallery>) -> Arc<Self> {
         let (seats, readers) = (Shares::new(CONNECTIONS), Shares::new(READS));
-        let (lookers, listers) = (Shares::new(READS), Shares::new(LISTINGS));
+        let (viewers, listers) = (Shares::new(READS), Shares::new(LISTINGS));
         let (uploads, failures, cuts) = (tus::Desk::default(), log::failures(), Mutex::default());
-        let web = Arc::new(Web { house, seats, readers, lookers, listers, uploads, gallery, failures, cuts });
+        let web = Arc::new(Web { house, seats, readers, viewers, listers, uploads, gallery, failures, cuts });
         tokio::spawn(tidy(Arc::downgrade(&web)));
         web
     }
@@ -111,7 +112,9 @@ impl Web {
         let answered = tokio::spawn(async move {
             let answered = self.of_anybody(&parts, &mut body, &connection).await;
             let mut response = answered.unwrap_or_else(|refusal| {
-                self.house.counts.refusals.one(refusal.code());
+                if !refusal.is_of_file {
+                    self.house.counts.refusals.one(refusal.code());
+                }
                 refusal.into_response()
             });
             if parts.uri.path().starts_with(tus::AT) {
@@ -265,13 +268,13 @@ impl Drop for Aborted {
 
 /// Lets go of what nobody goes on with, for as long as there is a server.
 async fn tidy(web: Weak<Web>) {
-    let mut looks = tokio::time::interval(LOOK);
-    for look in 0_u64.. {
-        looks.tick().await;
+    let mut times = tokio::time::interval(TIDY);
+    for time in 0_u64.. {
+        times.tick().await;
         let Some(web) = web.upgrade() else { return };
         web.uploads.let_go_of_idle();
         web.forget_cuts();
-        if look % PICTURES == 0 {
+        if time % PICTURES == 0 {
             let gallery = web.gallery.clone();
             tokio::task::spawn_blocking(move || {
                 if let Err(error) = gallery.tidy() {
@@ -301,6 +304,11 @@ fn refuse_without_grant(first: &str, method: &Method, grant: &Grant) -> Result<(
 async fn place(shares: &Arc<Shares>, client: &Client, in_all: usize) -> Result<Share, Refusal> {
     let busy = |_| Refusal::busy("too much else is asked for just now: try again a little later");
     timeout(WAIT, shares.wait(client.id, in_all)).await.map_err(busy)
+}
+
+/// Where a client's path is in the inbox.
+fn whole(client: &Client, path: &RelPath) -> Result<RelPath, Refusal> {
+    inbox::whole(client.grant.folder.as_ref(), path).map_err(|_| Refusal::not_found())
 }
 
 fn path_of(rest: &str) -> Result<Option<RelPath>, Refusal> {

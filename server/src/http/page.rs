@@ -39,6 +39,7 @@ const PARTS: &[Part] = parts! {
     "grid.js": "text/javascript; charset=utf-8",
     "hasher.js": "text/javascript; charset=utf-8",
     "hashing.js": "text/javascript; charset=utf-8",
+    "hex.js": "text/javascript; charset=utf-8",
     "http.js": "text/javascript; charset=utf-8",
     "known.js": "text/javascript; charset=utf-8",
     "memory.js": "text/javascript; charset=utf-8",

@@ -9,11 +9,14 @@ use std::{
 
 use ferry_proto::{Code, Digest, Hasher, Kind, RelPath};
 use ferry_session::send::source_failure;
-use ferry_store::source::{Change, Identity, Source, SourceError};
+use ferry_store::{
+    LocalStore, Uploads,
+    source::{Change, SourceError},
+};
 use hyper::body::{Body, Bytes, Frame};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::{log::Journal, shares::Share};
+use crate::{inbox::OpenFile, log::Journal, shares::Share};
 
 /// Bytes that are read at a time.
 const PIECE: usize = 256 * 1024;
@@ -25,7 +28,6 @@ pub(super) struct Reading {
     reading: Option<JoinHandle<Read>>,
     left: u64,
     is_whole: bool,
-    digest: Option<Digest>,
     /// Whom it is given to, and what.
     journal: (Journal, RelPath),
     /// Whether it may still be given.
@@ -36,34 +38,32 @@ pub(super) struct Reading {
 type Read = (Box<State>, Result<Bytes, SourceError>);
 
 struct State {
-    source: Source,
-    opened: Identity,
+    file: OpenFile,
     left: u64,
     /// Of a whole file whose digest is known: the digest so far, and what it has to be.
     proof: Option<(Hasher, Digest)>,
+    /// Where it is written down what that shows.
+    uploads: Uploads<LocalStore>,
 }
 
 impl Reading {
-    /// `digest` is that of the whole file, where it is known.
     pub(super) fn new(
-        mut source: Source,
+        mut file: OpenFile,
         part: Range<u64>,
-        digest: Option<Digest>,
+        uploads: Uploads<LocalStore>,
         journal: (Journal, RelPath),
         may_go_on: impl Fn() -> bool + Send + 'static,
         share: Share,
     ) -> Result<Self, SourceError> {
-        let opened = source.identity();
-        source.go_to(part.start)?;
-        let (left, is_whole) = (part.end - part.start, part == (0..opened.size));
+        file.source.go_to(part.start)?;
+        let (left, is_whole) = (part.end - part.start, part == (0..file.source.identity().size));
         // Of a part nothing can be proved, of a whole it can.
-        let proof = digest.filter(|_| is_whole).map(|digest| (digest.algorithm().hasher(), digest));
+        let proof = file.digest().filter(|_| is_whole).map(|digest| (digest.algorithm().hasher(), digest));
         Ok(Reading {
-            at_rest: Some(Box::new(State { source, opened, left, proof })),
+            at_rest: Some(Box::new(State { file, left, proof, uploads })),
             reading: None,
             left,
             is_whole,
-            digest,
             journal,
             may_go_on: Box::new(may_go_on),
             _share: share,
@@ -75,7 +75,7 @@ impl State {
     fn read(&mut self) -> Result<Bytes, SourceError> {
         let length = self.left.min(PIECE as u64) as usize;
         let mut bytes = vec![0; length];
-        self.source.read_exact(&mut bytes).map_err(|error| match error.kind() {
+        self.file.source.read_exact(&mut bytes).map_err(|error| match error.kind() {
             ErrorKind::UnexpectedEof => SourceError::Changed,
             _ => error.into(),
         })?;
@@ -92,11 +92,17 @@ impl State {
     /// That what was read is one version, and the one that was received; else the last piece is kept back, and whoever has the
     /// others knows that it has no whole.
     fn prove(&mut self) -> Result<(), SourceError> {
-        if self.source.change_since(&self.opened)? == Change::Changed {
-            return Err(SourceError::Changed);
+        let source = &self.file.source;
+        let change = source.change_since(&source.identity())?;
+        let found = self.proof.take().map(|(hasher, digest)| (hasher.finish(), digest));
+        match (change, found.filter(|(found, digest)| found != digest)) {
+            (Change::None | Change::Grew, None) => Ok(()),
+            (Change::None, Some((found, _))) => {
+                self.file.note_damage(&self.uploads, found);
+                Err(SourceError::Damaged)
+            }
+            _ => Err(SourceError::Changed),
         }
-        let is_proved = self.proof.take().is_none_or(|(hasher, digest)| hasher.finish() == digest);
-        if is_proved { Ok(()) } else { Err(SourceError::Damaged) }
     }
 }
 
@@ -140,7 +146,8 @@ impl Body for Reading {
         };
         journal.gives(bytes.len() as u64);
         if state.left == 0 && self.is_whole {
-            journal.gave(&Kind::File, path, state.opened.size, self.digest.as_ref());
+            let OpenFile { source, .. } = &state.file;
+            journal.gave(&Kind::File, path, source.identity().size, state.file.digest().as_ref());
         }
         self.left = state.left;
         self.at_rest = Some(state);

@@ -6,8 +6,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use super::{SPACE_KEPT_FREE, Uploads};
-use crate::{LedgerError, StageId, Staged, Store, StoreError};
+use super::Uploads;
+use crate::Store;
 
 /// From a lone small file on a fast disk to what a disk in trouble takes; in microseconds.
 const LATENCIES: [u64; 15] = [
@@ -43,17 +43,6 @@ pub struct Histogram {
     pub sum: u64,
 }
 
-/// Why no file would be taken now.
-#[derive(Debug, thiserror::Error)]
-pub enum Unready {
-    /// No body can be begun.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// No row can be written.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-}
-
 impl<S: Store> Uploads<S> {
     /// The figures as they are now. It waits for nothing but a lock that is held for moments.
     pub fn figures(&self) -> Figures {
@@ -65,20 +54,6 @@ impl<S: Store> Uploads<S> {
             commit_micros: commit_micros.read(),
             batches: batches.read(),
         }
-    }
-
-    /// Whether a body could be begun now, found out by beginning one of no bytes and giving it up, and whether there is
-    /// room for more and for its row. It is disk work, and takes as long as the disk takes.
-    pub fn check_ready(&self) -> Result<(), Unready> {
-        let (store, ledger) = (&*self.shared.store, &*self.shared.ledger);
-        if store.free_space().is_some_and(|free| free < SPACE_KEPT_FREE) {
-            return Err(StoreError::Full.into());
-        }
-        let staged = store.stage(StageId::random(), true)?;
-        let id = staged.id();
-        drop(staged);
-        store.discard(id)?;
-        Ok(ledger.check_room()?)
     }
 }
 

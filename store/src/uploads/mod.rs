@@ -16,6 +16,7 @@ mod made;
 mod owners;
 mod quotas;
 mod reads;
+mod ready;
 mod same;
 pub mod scrub;
 mod staging;
@@ -34,9 +35,10 @@ use ferry_proto::{Algorithm, Code, Conflict, Digest, RelPath};
 pub use self::{
     body::{Mark, Ticket, Upload},
     decide::Busy,
-    figures::{Figures, Histogram, Unready},
+    figures::{Figures, Histogram},
     lessons::Lesson,
     owners::Lease,
+    ready::Unready,
 };
 use self::{
     commit::Committer, figures::Tally, hashing::Hashers, made::Made, owners::Owners, quotas::Quotas,

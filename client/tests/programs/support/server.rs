@@ -269,6 +269,16 @@ impl Server {
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("there is a catalogue")
     }
 
+    /// What it knows to be amiss: names, and what is.
+    pub(crate) fn findings(&self) -> Vec<(String, String)> {
+        let catalogue = self.catalogue();
+        let mut query =
+            catalogue.prepare("SELECT path, what FROM findings ORDER BY path").expect("a good query");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let rows = query.query_map([], |row| Ok((text(row.get(0)?), row.get(1)?)));
+        rows.expect("findings can be read").map(|row| row.expect("each is a name and a word")).collect()
+    }
+
     /// How far bodies under way are durable.
     pub(crate) fn checkpoints(&self) -> Vec<u64> {
         let catalogue = self.catalogue();

@@ -207,6 +207,42 @@ fn promise_1_what_changes_while_it_is_read_does_not_come_whole() {
     visitor.get("/files/rotten").status(500);
 }
 
+#[test]
+fn damage_that_is_met_while_a_file_is_read_is_written_down_and_repaired_by_the_next_upload() {
+    let server = Server::setup().web().start();
+    let visitor = Visitor::granted(&server, &["--path", "theirs"]);
+    let (bytes, there) = (noise(MIB, 1), server.inbox().join("theirs/photo.jpg"));
+    let cut = || {
+        let mut get = visitor.ask("GET", "/files/photo.jpg").begin();
+        assert_eq!(get.head().unwrap().status, 200);
+        assert!(get.take(MIB).is_err(), "what has rotted came whole");
+        assert_eq!(server.findings(), [("theirs/photo.jpg".to_owned(), "rotted".to_owned())]);
+    };
+    let nothing_is_given = || {
+        for target in ["/files/photo.jpg", "/thumbs/photo.jpg", "/facts/photo.jpg"] {
+            visitor.get(target).refuses(500, "storage-failed");
+        }
+        visitor.ask("GET", "/files/photo.jpg").header("Range", "bytes=0-9").send().status(500);
+    };
+    visitor.put("photo.jpg", &bytes).status(201);
+    server.rot(&there);
+    // Of a part nothing can be proved.
+    visitor.ask("GET", "/files/photo.jpg").header("Range", "bytes=1-").send().status(206);
+    assert_eq!(server.findings(), []);
+    cut();
+    server.logged(&["ERROR", "it is damaged", "file=theirs/photo.jpg"]);
+    nothing_is_given();
+    let put = visitor.ask("PUT", "/files/photo.jpg").header("Repr-Digest", digest_header(&bytes));
+    put.body(&bytes).send().status(201).has_receipt("sent", "photo.jpg", &bytes);
+    assert_eq!(server.findings(), []);
+    assert!(visitor.get("/files/photo.jpg").status(200).body == bytes);
+    // It is not well because somebody has touched it.
+    server.rot(&there);
+    cut();
+    set_modified(&there, 1_500_000_000, 0);
+    nothing_is_given();
+}
+
 /// Places of readers come back, and others never wait for them.
 #[test]
 fn hostile_13_readers_that_stop_reading_hold_up_nobody_else() {

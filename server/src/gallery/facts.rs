@@ -2,12 +2,12 @@
 
 use std::io::{BufRead, Seek};
 
-use ferry_pictures::{Facts, Kind, Limits};
+use ferry_pictures::{Kind, Limits};
 use serde::{Deserialize, Serialize};
 
 /// See the module. A file that turned out to be no picture is known as such.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub(crate) struct Look {
+pub(crate) struct Facts {
     /// Its kind, if it is a picture.
     pub(crate) media_type: Option<String>,
     /// Whether there can be a small one of it.
@@ -31,17 +31,17 @@ pub(crate) struct Look {
     pub(crate) focal_length_35: Option<u32>,
 }
 
-impl Look {
+impl Facts {
     /// Looks into a file.
     pub(super) fn of(file: impl BufRead + Seek) -> Self {
-        ferry_pictures::facts(file, &Limits::THUMBNAIL).map(Look::from).unwrap_or_default()
+        ferry_pictures::facts(file, &Limits::THUMBNAIL).map(Facts::from).unwrap_or_default()
     }
 }
 
-impl From<Facts> for Look {
-    fn from(facts: Facts) -> Self {
+impl From<ferry_pictures::Facts> for Facts {
+    fn from(facts: ferry_pictures::Facts) -> Self {
         let shown = facts.shown();
-        Look {
+        Facts {
             media_type: Some(facts.kind.media_type().to_owned()),
             is_decoded: facts.kind.is_decoded(),
             taken: facts.taken.map(|taken| taken.at.strftime("%Y-%m-%dT%H:%M:%S").to_string()),
