@@ -12,6 +12,8 @@ const DAYS = 7;
 export class Memory {
     #storage;
     #now;
+    /** Keys of what another visit has left unfinished. */
+    #interrupted = [];
 
     constructor(storage, now = Date.now) {
         this.#storage = storage;
@@ -36,6 +38,27 @@ export class Memory {
 
     clear() {
         this.#write([]);
+    }
+
+    /** Nobody else is at it: whatever is unfinished was interrupted, but for what is on its way here. */
+    lookBack() {
+        this.#interrupted = this.#read().map(([key]) => key);
+    }
+
+    /** How many of these are unfinished still, and wait for their files: `isHere` knows by their keys those that are here. */
+    interrupted(isHere) {
+        if (this.#interrupted.length === 0) return 0;
+        const kept = new Set(this.#read().map(([key]) => key));
+        this.#interrupted = this.#interrupted.filter((key) => kept.has(key));
+        return this.#interrupted.filter((key) => !isHere(key)).length;
+    }
+
+    /** Forgets those that wait, and answers with their addresses. */
+    forgetInterrupted(isHere) {
+        const waits = new Set(this.#interrupted.filter((key) => !isHere(key)));
+        const all = this.#read();
+        this.#write(all.filter(([key]) => !waits.has(key)));
+        return all.flatMap(([key, url]) => (waits.has(key) ? [url] : []));
     }
 
     #read() {

@@ -20,6 +20,7 @@ import { choose, speak } from "./words.js";
 const words = speak(choose(navigator.languages));
 const memory = new Memory(localStorage);
 const known = new Known(session.known, () => queue.waiting());
+const isHere = (key) => queue.has(key);
 const uploads = new Uploads({ tus, hashers: new Hashers(), known, memory });
 
 const queue = new Queue({
@@ -28,6 +29,7 @@ const queue = new Queue({
     changed: () => {
         view.queue(queue);
         vigil.look();
+        tellInterrupted();
     },
 });
 
@@ -70,6 +72,11 @@ const view = new View(words, {
     retryAll: () => queue.retryAll(),
     remove: (item) => queue.remove(item),
     tidy: () => queue.tidy(),
+    forgetInterrupted() {
+        // What cannot be taken back now, the server sweeps away later.
+        for (const url of memory.forgetInterrupted(isHere)) tus.remove(url).catch(() => {});
+        tellInterrupted();
+    },
 });
 
 const photos = new Photos(words, () => {
@@ -84,6 +91,10 @@ const vigil = watchOver(queue);
 history.scrollRestoration = "manual";
 
 addEventListener("hashchange", arrive);
+whenAlone(() => {
+    memory.lookBack();
+    tellInterrupted();
+});
 await arrive();
 
 /** The page was opened, or its address has changed. */
@@ -114,6 +125,22 @@ async function invited() {
     if (invite !== held) return;
     named = name;
     view.join(named ?? session.deviceName(), named !== null);
+}
+
+/** What of an earlier visit waits to go on, as long as anything does. */
+function tellInterrupted() {
+    view.interrupted(memory.interrupted(isHere));
+}
+
+/** Calls once no other tab of this browser has the page open: what one of them is sending is not interrupted. */
+function whenAlone(call) {
+    if (!navigator.locks) return call();
+    const keep = () => {
+        call();
+        // For as long as the page is open.
+        return new Promise(() => {});
+    };
+    navigator.locks.request("ferry.page", keep).catch(call);
 }
 
 /** An invite is accepted. Nothing of it stays in the page or its address once there is a session. */

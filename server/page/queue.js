@@ -104,6 +104,11 @@ export class Queue {
         return added;
     }
 
+    /** Whether there is an item of this key. */
+    has(key) {
+        return this.#byKey.has(key);
+    }
+
     /** The items that wait, next one first. */
     waiting() {
         return this.#waiting;

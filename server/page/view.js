@@ -134,6 +134,12 @@ export class View {
         put("looking", this.#words.unreadFolders(count));
     }
 
+    /** So many uploads were interrupted in an earlier visit. */
+    interrupted(count) {
+        $("interrupted").hidden = count === 0;
+        put("interrupted-told", count === 0 ? "" : this.#words.interrupted(this.#words.number(count), count));
+    }
+
     folder() {
         return $("folder").value;
     }
@@ -282,6 +288,7 @@ export class View {
         press("sign-out", on.signOut);
         press("retry-all", on.retryAll);
         press("tidy", on.tidy);
+        press("interrupted-forget", on.forgetInterrupted);
         press("pause", () => on.pause(!this.#queue.paused));
         $("join").addEventListener("submit", (event) => {
             event.preventDefault();

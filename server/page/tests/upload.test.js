@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { Fault } from "../fault.js";
 import { Hashing, SLICE } from "../hashing.js";
 import { Known } from "../known.js";
-import { Memory } from "../memory.js";
+import { keyOf, Memory } from "../memory.js";
 import { Sha256 } from "../sha256.js";
 import { Uploads } from "../upload.js";
 
@@ -342,6 +342,60 @@ test("what may be there is asked in batches, and asked anew after a failure", as
     fail = false;
     for (const item of items) assert.equal(await known.mayBeHere(item), item.file.size % 2 === 0);
     assert.deepEqual(asked, [1_000, 1_000, 1_000, 500]);
+});
+
+test("what an earlier visit has left is told of until it has gone on, has expired or is forgotten", async () => {
+    let now = 0;
+    const { tus, storage, uploads } = rig();
+    const memory = new Memory(storage, () => now);
+    const [first, second, third] = ["1.mp4", "2.mp4", "3.mp4"].map((name) => chosen(FILM, name));
+    const queue = new Set();
+    const isHere = (key) => queue.has(key);
+    for (const item of [first, second, third]) memory.note(item, `/uploads/${item.name}`);
+    assert.equal(memory.interrupted(isHere), 0, "nobody has looked back: they are this visit's own");
+
+    // What is on its way here is none of them.
+    const next = new Memory(storage, () => now);
+    queue.add(keyOf(third));
+    next.lookBack();
+    assert.equal(next.interrupted(isHere), 2);
+    // A visit of its own notes more, which is not left by anybody.
+    const own = chosen(FILM, "4.mp4");
+    next.note(own, "/uploads/4");
+    assert.equal(next.interrupted(isHere), 2);
+    // Chosen again it goes on, and its end is that of the telling.
+    queue.add(keyOf(first));
+    assert.equal(next.interrupted(isHere), 1);
+    next.forget(first);
+    queue.delete(keyOf(first));
+    assert.equal(next.interrupted(isHere), 1);
+    assert.deepEqual(next.forgetInterrupted(isHere), ["/uploads/2.mp4"]);
+    assert.equal(next.interrupted(isHere), 0);
+    assert.equal(next.recall(second), null);
+    assert.equal(next.recall(own), "/uploads/4", "what is under way is not forgotten");
+
+    // What is too old for the server is no upload any more.
+    const last = new Memory(storage, () => now);
+    last.lookBack();
+    assert.equal(last.interrupted(isHere), 1);
+    now = 8 * 86_400_000;
+    assert.equal(last.interrupted(isHere), 0);
+    storage.set("ferry.uploads", "{{{");
+    last.lookBack();
+    assert.equal(last.interrupted(isHere), 0);
+
+    // As the uploads themselves note and forget it.
+    now = Date.now();
+    storage.clear();
+    tus.before = (call) => {
+        if (call === `append ${SLICE}`) throw new Fault("unreachable");
+    };
+    await assert.rejects(send(uploads, chosen(FILM)), { kind: "unreachable" });
+    last.lookBack();
+    assert.equal(last.interrupted(() => false), 1);
+    tus.before = () => {};
+    await send(uploads, chosen(FILM));
+    assert.equal(last.interrupted(() => false), 0);
 });
 
 test("what is remembered has bounds, and outlives neither its days nor a broken storage", () => {

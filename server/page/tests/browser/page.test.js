@@ -230,14 +230,42 @@ test("after a reload the same file goes on", async () => {
     assert.deepEqual(dialogs, ["beforeunload"], "it asks before it goes");
     await page.locator("#sending").waitFor();
     release();
+    await page.locator("#interrupted").waitFor();
+    assert.match(await page.locator("#interrupted").innerText(), /^An upload was interrupted\. Choose the same file again/);
     const before = mock.received;
     await page.locator("#files-input").setInputFiles([film]);
     await outcome(page);
+    assert.equal(await page.locator("#interrupted").isVisible(), false, "it has gone on");
     assertArrived(folder.digests);
     assert.ok(before > 8_000_000, `${before} bytes had arrived`);
     assert.equal(mock.received, 40_000_000, "no byte came twice");
     await page.reload();
     assert.equal(dialogs.length, 1, "it does not when everything has arrived");
+    await calm();
+});
+
+test("what another tab is sending is not interrupted before that is closed, and may be forgotten", async () => {
+    const film = folder.add("film.mp4", 40_000_000);
+    const { page, context } = await open(browser, url, DESKTOP, { unanswered: true });
+    await board(page, link());
+    const release = holdAfter(16_000_000);
+    await page.locator("#files-input").setInputFiles([film]);
+    await page.waitForFunction(() => document.querySelector("#all").value > 0.4);
+    const { page: second, calm } = await open(browser, url, DESKTOP, { unanswered: true, context });
+    await second.locator("#sending").waitFor();
+    const waits = () => second.evaluate(async () => (await navigator.locks.query()).pending.length);
+    assert.equal(await waits(), 1, "it waits until it is alone");
+    assert.equal(await second.locator("#interrupted").isVisible(), false);
+    await page.close();
+    await second.locator("#interrupted").waitFor();
+    await accessible(second, "interrupted");
+    release();
+    const removed = second.waitForResponse((answer) => answer.request().method() === "DELETE");
+    await second.locator("#interrupted-forget").click();
+    await second.locator("#interrupted").waitFor({ state: "hidden" });
+    assert.equal(await second.evaluate(() => localStorage.getItem("ferry.uploads")), "[]");
+    await removed;
+    assert.equal(mock.uploads.size, 0, "the server need not keep it, either");
     await calm();
 });
 
