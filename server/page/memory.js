@@ -40,12 +40,12 @@ export class Memory {
         this.#write([]);
     }
 
-    /** Nobody else is at it: whatever is unfinished, and is nothing that `isHere` knows by its key, was interrupted. */
-    lookBack(isHere) {
-        this.#interrupted = this.#read().flatMap(([key]) => (isHere(key) ? [] : [key]));
+    /** Nobody else is at it: whatever is unfinished was interrupted, but for what is on its way here. */
+    lookBack() {
+        this.#interrupted = this.#read().map(([key]) => key);
     }
 
-    /** How many of these are unfinished still, and wait for their files to be chosen again. */
+    /** How many of these are unfinished still, and wait for their files: `isHere` knows by their keys those that are here. */
     interrupted(isHere) {
         if (this.#interrupted.length === 0) return 0;
         const kept = new Set(this.#read().map(([key]) => key));

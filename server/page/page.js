@@ -92,7 +92,7 @@ history.scrollRestoration = "manual";
 
 addEventListener("hashchange", arrive);
 whenAlone(() => {
-    memory.lookBack(isHere);
+    memory.lookBack();
     tellInterrupted();
 });
 await arrive();

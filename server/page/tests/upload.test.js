@@ -354,10 +354,10 @@ test("what an earlier visit has left is told of until it has gone on, has expire
     for (const item of [first, second, third]) memory.note(item, `/uploads/${item.name}`);
     assert.equal(memory.interrupted(isHere), 0, "nobody has looked back: they are this visit's own");
 
-    // What is chosen before the look back is none of them.
+    // What is on its way here is none of them.
     const next = new Memory(storage, () => now);
     queue.add(keyOf(third));
-    next.lookBack(isHere);
+    next.lookBack();
     assert.equal(next.interrupted(isHere), 2);
     // A visit of its own notes more, which is not left by anybody.
     const own = chosen(FILM, "4.mp4");
@@ -376,12 +376,12 @@ test("what an earlier visit has left is told of until it has gone on, has expire
 
     // What is too old for the server is no upload any more.
     const last = new Memory(storage, () => now);
-    last.lookBack(() => false);
+    last.lookBack();
     assert.equal(last.interrupted(isHere), 1);
     now = 8 * 86_400_000;
     assert.equal(last.interrupted(isHere), 0);
     storage.set("ferry.uploads", "{{{");
-    last.lookBack(() => false);
+    last.lookBack();
     assert.equal(last.interrupted(isHere), 0);
 
     // As the uploads themselves note and forget it.
@@ -391,7 +391,7 @@ test("what an earlier visit has left is told of until it has gone on, has expire
         if (call === `append ${SLICE}`) throw new Fault("unreachable");
     };
     await assert.rejects(send(uploads, chosen(FILM)), { kind: "unreachable" });
-    last.lookBack(() => false);
+    last.lookBack();
     assert.equal(last.interrupted(() => false), 1);
     tus.before = () => {};
     await send(uploads, chosen(FILM));
