@@ -113,6 +113,16 @@ test(
         for (let i = 0; i < 50; i++) folder.add(`photos/IMG_${i}.jpg`, 1_000_000 + i);
         const { page, calm, shot } = await open(browser, ferryd.url, DESKTOP, { unanswered: true });
         await board(page, ferryd.invite());
+        // Slowly enough that there is a middle, whatever the machine has to do.
+        const network = await page.context().newCDPSession(page);
+        const limit = (uploadThroughput) =>
+            network.send("Network.emulateNetworkConditions", {
+                offline: false,
+                latency: 0,
+                downloadThroughput: -1,
+                uploadThroughput,
+            });
+        await limit(5_000_000);
         await drop(page, [join(folder.path, "photos")]);
         await page.waitForFunction(
             () => document.querySelectorAll(".row.sent").length > 0 || document.querySelector("#all").value > 0.1,
@@ -121,6 +131,7 @@ test(
         await page.locator("#state.bad").waitFor();
         await shot("ferryd-killed");
         assert.ok(ferryd.files().size < 50, "it was killed in the middle");
+        await limit(-1);
         await ferryd.start();
         assert.match(await outcome(page), /Everything has arrived/);
         await shot("ferryd-arrived");
