@@ -132,7 +132,7 @@ pub struct Choice {
 pub enum Images {
     /// What is one by its content.
     Real,
-    /// And what should be one by its name: it is looked for flawed ones.
+    /// And what only its name calls one: flawed ones are looked for.
     FlawedToo,
 }
 
@@ -530,7 +530,7 @@ fn choice(args: ChoiceArgs, here: Option<HereArgs>) -> Result<Choice, Failure> {
     })
 }
 
-/// With `--check-images`, what its name alone calls an image is looked into as well.
+/// With `--check-images`, `--images` takes what only its name calls an image as well.
 fn looked_into(choice: Choice, check_images: bool) -> Choice {
     let images = choice.images.map(|images| if check_images { Images::FlawedToo } else { images });
     Choice { images, ..choice }

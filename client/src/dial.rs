@@ -150,7 +150,7 @@ impl Dialer {
         Ok(Dialer { addresses, remotes, fingerprint, tls, run, invite, patience, listener: None })
     }
 
-    /// Tells what takes its time.
+    /// With somebody who is told what takes its time.
     pub(crate) fn telling(self, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let listener = Listener { tell: Box::new(tell), told: Mutex::default() };
         Dialer { listener: Some(Arc::new(listener)), ..self }
@@ -233,7 +233,7 @@ impl Dialer {
         Err(DialError::Later(format!("cannot reach the server ({})", problems.join("; "))))
     }
 
-    /// Does some work, of which is told what it is if it is not done by then.
+    /// Does some work; if it is not done by then, tells what it is.
     async fn told_from<T>(
         &self,
         then: Instant,

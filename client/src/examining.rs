@@ -88,8 +88,9 @@ impl Examiner {
         }
     }
 
-    /// What is wrong with it. What could not be looked into is no worse for that. What is no picture is not remembered: it is
-    /// one look at its beginning, and whether it should be one, its name tells, of which a file may have several.
+    /// What is wrong with it. What could not be looked into is no worse for that. That a file is no
+    /// picture is not remembered: to find it out takes one look at the beginning, and whether it should be one is told by its
+    /// name, of which the same file may have several.
     fn decode(&self, item: &Item) -> Option<String> {
         // What cannot be read is told of when it is sent.
         let source = Source::open(&item.source, self.links).ok()?;

@@ -261,7 +261,7 @@ fn example(format: &str) -> Result<String, jiff::Error> {
     strtime::format(format, datetime(2000, 1, 1, 0, 0, 0, 0))
 }
 
-/// What of a format cannot be told: the first of its letters that cannot alone, with what belongs to it.
+/// Which part of a format cannot be told: the first letter that fails by itself, with its sign, flags and width.
 fn untold(format: &str) -> BadLayout {
     let mut rest = format;
     while let Some(at) = rest.find('%') {

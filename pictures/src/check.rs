@@ -14,10 +14,10 @@ use crate::{
 /// of something.
 ///
 /// # Errors
-/// [`Flaw::CutOff`] and [`Flaw::Damaged`] if it is ill, [`Flaw::Empty`] and [`Flaw::NoPicture`] if nothing of the kind was
-/// there that was promised. With any other it is not known: with [`Flaw::Unknown`] it is of a kind, or coded in a way, that
-/// cannot be decoded here, or no picture, with [`Flaw::TooLarge`] and [`Flaw::TooSlow`] the limits do not allow a look, and
-/// with [`Flaw::Unreadable`] it could not be read.
+/// [`Flaw::CutOff`] and [`Flaw::Damaged`] if it is ill, [`Flaw::Empty`] and [`Flaw::NoPicture`] if a picture was promised and
+/// it is none of any kind. With any other it is not known: with [`Flaw::Unknown`] it is of a kind, or coded in a way, that
+/// cannot be decoded here, or no picture and none was promised, with [`Flaw::TooLarge`] and [`Flaw::TooSlow`] the limits do
+/// not allow a look, and with [`Flaw::Unreadable`] it could not be read.
 pub fn check(reader: impl BufRead + Seek, promised: Option<Kind>, limits: &Limits<'_>) -> Result<(), Flaw> {
     let mut reader = reader;
     let mut reader = Reading::new(&mut reader, u64::MAX, limits);

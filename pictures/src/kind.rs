@@ -82,7 +82,7 @@ impl Kind {
     }
 
     /// What is wrong with a file that begins like this, if its name promises a picture of this kind and it is none of any.
-    /// Of kinds that are not decoded here, not all beginnings are known: nothing is said of them but where there is none.
+    /// Of kinds that are not decoded here, not all beginnings are known: of those nothing is said but that a file is empty.
     pub fn broken_by(self, beginning: &[u8]) -> Option<Flaw> {
         match self.word() {
             _ if beginning.is_empty() => Some(Flaw::Empty),

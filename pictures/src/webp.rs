@@ -26,7 +26,8 @@ impl Part {
         u64::from(self.length) + u64::from(self.length % 2)
     }
 
-    /// The size that it says, if it is one that does; it begins here. What it says of its length makes nobody blind to that.
+    /// The size that it says, if it is one that does; it begins here. A part that
+    /// claims to be shorter does not get around the limits by that.
     fn size(&self, reader: &mut Reading<'_>) -> Result<Option<(u32, u32)>, Flaw> {
         if !matches!(&self.name, b"VP8X" | b"VP8 " | b"VP8L") {
             return Ok(None);

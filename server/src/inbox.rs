@@ -63,7 +63,8 @@ impl OpenFile {
         said.unwrap_or(self.source.identity().modified)
     }
 
-    /// Tells that all of it was read, while nobody touched it, and had another digest than its own.
+    /// Writes down, and tells the log, that all of it was read while nobody touched it, and has this digest in place of the
+    /// one that the catalogue knows.
     pub(crate) fn note_damage(&self, uploads: &Uploads<LocalStore>, found: Digest) {
         tell_of_damage(&self.path);
         let (path, identity, mode) = (self.path.clone(), self.source.identity(), self.source.mode());

@@ -83,7 +83,7 @@ pub trait Store: Send + Sync + 'static {
     fn read(&self, key: &RelPath, offset: u64, sink: &mut dyn FnMut(&[u8]) -> bool)
     -> Result<(), StoreError>;
 
-    /// The names in a folder, `None` being the root; where there are more than `most`, so many of them.
+    /// The names in a folder, `None` being the root; where there are more than `most`, any so many of them.
     fn list(&self, key: Option<&RelPath>, most: usize) -> Result<Vec<(Vec<u8>, Entry)>, StoreError>;
 
     /// Removes a file, a link or an empty folder.

@@ -1,4 +1,4 @@
-//! What is an image, by its first bytes and not by its name; or by both.
+//! What is an image, by its first bytes and not by its name; or, where flawed ones are looked for, by either.
 
 use std::{io::Read, os::unix::ffi::OsStrExt};
 

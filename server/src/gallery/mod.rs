@@ -130,7 +130,7 @@ impl Gallery {
         Ok(Gallery { uploads, shelf, catalogue, cache, turn, makers, slow: Mutex::default() })
     }
 
-    /// What a folder holds; with facts it is looked into pictures, too. Newest first.
+    /// What a folder holds, newest first; `with_facts` looks into its pictures, too.
     pub(crate) fn list(&self, folder: Option<&RelPath>, with_facts: bool) -> Result<Listing, GalleryError> {
         let mut entries = self.uploads.store().list(folder, ENTRIES + 1).map_err(InboxError::from)?;
         let has_more = entries.len() > ENTRIES;

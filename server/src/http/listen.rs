@@ -134,8 +134,8 @@ async fn greet(
     }
 }
 
-/// Whether a peer went because it does not know the certificate: every browser does, on a first visit to an own one, several
-/// times over before it asks its user.
+/// Whether a peer went because it does not know the certificate: browsers do so several times over on a first visit to a
+/// server with a certificate of its own, before they ask their user.
 fn is_distrust(error: &io::Error) -> bool {
     let error = error.get_ref().and_then(|error| error.downcast_ref());
     matches!(

@@ -1,9 +1,10 @@
 //! Who is behind a request: a browser that has spent an invite and keeps a cookie, or whoever has a token. What may be done
 //! is decided by the grant of a client, as everywhere.
 //!
-//! A browser's invite stands in the fragment of its link, which browsers never send; the page presents it once, with a
+//! A browser's invite stands in the fragment of its link, which browsers never send; the page spends it, with a
 //! number of its own. Both together make the cookie, so that to present them again, where the answer was lost, gives the same
-//! one. Before, it asks by the secret alone whether the invite names this browser, which spends nothing. A token is the secret of an invite that is presented with each request; the first one spends it.
+//! one. Before that it asks, by the secret alone, whether the invite names this browser, which spends nothing.
+//! A token is the secret of an invite that is presented with each request; the first one spends it.
 
 use std::time::SystemTime;
 

@@ -316,9 +316,9 @@ impl<S: Store> Shared<S> {
         Ok(None)
     }
 
-    /// What gives a row to a file that has the name, or one beside it, and turns out to be what has just come: its server
-    /// was stopped before the row was written, or its owner has put it there. It was offered without a digest, so nobody could
-    /// compare it any earlier. It keeps its time and mode, as one does that has a row.
+    /// The work that gives a row to a file which has the name, or one beside it, and turns out to hold what has just come: the
+    /// server was stopped before the row was written, or somebody has put it there by hand. The offer had no digest, so nobody
+    /// could compare the two any earlier. The file that is there keeps its time and mode, as one does that has a row.
     pub(super) fn recognise(
         &self,
         target: &Target,
