@@ -37,8 +37,8 @@ pub(crate) enum Sub {
     Discover(DiscoverArgs),
     /// Tell why a server is not found or not reached, and what to do
     ///
-    /// Ends with 0 if there is a server that is paired with, and each that was asked for can be used; otherwise as a run would:
-    /// with 2 where none is paired with, 3 where one is not reached, 4 where one is not trusted or does not allow it.
+    /// Ends with 0 if a server is paired, and each that was asked for can be used; otherwise as a run would: with 2 where none
+    /// is paired, 3 where one is not reached, 4 where one is not trusted, or does not trust or allow this client.
     Doctor(DoctorArgs),
     /// Show the servers that are known here
     Remotes {

@@ -108,7 +108,7 @@ pub(crate) struct PlaceArgs {
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen; may be given several times. A port alone is that of all addresses [default: [::]:7117]
+    /// Where to listen; may be given several times. A port alone means all addresses [default: [::]:7117]
     #[arg(long, value_name = "ADDR", env = "FERRYD_LISTEN", value_delimiter = ',', value_parser = address)]
     pub(crate) listen: Vec<SocketAddr>,
     /// Serve browsers, too, over HTTPS [default with --web alone: [::]:7118]
@@ -225,7 +225,7 @@ pub(crate) struct InviteArgs {
     pub(crate) qr: bool,
 }
 
-/// An address with a port, or a port of all addresses.
+/// An address with a port; a port alone is one of all addresses.
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
     let port = text.parse().map(|port: u16| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
     port.or_else(|_| text.parse())
