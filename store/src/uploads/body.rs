@@ -332,10 +332,10 @@ impl<S: Store> Upload<S> {
                 reply.give(fault.into());
             }
             Ok(staged) => {
-                let Upload { shared, target, header, length, .. } = &self;
-                let (target, work) = match shared.recognise(target, header, *length, sent) {
+                let Upload { shared, target, header, length, reserved, .. } = &mut self;
+                let (target, work) = match shared.recognise(target, header, *length, sent, reserved) {
                     Some(recognised) => {
-                        shared.discard(self.ownership.as_ref(), staged.id());
+                        self.shared.discard(self.ownership.as_ref(), staged.id());
                         recognised
                     }
                     None => {

@@ -10,6 +10,7 @@ use super::{
     fault::{Fault, Step},
     lessons::damage,
     owners::{Claimed, Question},
+    quotas::Reserved,
     target::Target,
 };
 use crate::{
@@ -325,23 +326,26 @@ impl<S: Store> Shared<S> {
         header: &Header,
         size: u64,
         digest: Digest,
+        reserved: &mut Option<Reserved>,
     ) -> Option<(Target, Work<S>)> {
         if header.digest.is_some() || target.terms.conflict != Conflict::KeepBoth {
             return None;
         }
         let header = Header { size: Some(size), digest: Some(digest), ..header.clone() };
-        let terms = Arc::new(Terms { overwrite: false, ..Terms::clone(&target.terms) });
-        let target = Target { terms, ..target.clone() };
+        // It needs no room beside that of the bytes that have come.
+        let terms = Terms { overwrite: false, quota: None, ..Terms::clone(&target.terms) };
+        let target = Target { terms: Arc::new(terms), ..target.clone() };
         let names = iter::once(target.path.clone()).chain(target.siblings());
         match self.held_among(names, &target, &header) {
             Ok(Some(Decision::Commit(mut work))) => {
-                // Its bytes have come, so it gets a receipt.
-                if let Work::Refresh { outcome, path, .. } = &mut *work {
+                if let Work::Refresh { outcome, path, reserved: room, .. } = &mut *work {
+                    // Its bytes have come, so it gets a receipt.
                     *outcome = Outcome::Stored(Some(digest), size, target.shown(path));
+                    *room = reserved.take();
                 }
                 Some((target, *work))
             }
-            // One with a row is found by that. What cannot be compared is another file.
+            // One with a row is found by that. What cannot be read, or not now, is taken for another file.
             _ => None,
         }
     }

@@ -1,6 +1,11 @@
 //! What becomes of a file whose name is taken.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs::{self, File},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use ferry_proto::{Conflict, Header, Mode};
 use ferry_store::{Outcome, RowKind};
@@ -130,14 +135,17 @@ fn promise_3_the_same_sent_twice_at_once_makes_no_second_copy() {
 fn promise_3_what_has_no_row_is_recognised_when_it_has_come_again() {
     let inbox = inbox_with(b"one");
     let client = Client::on_conflict(Conflict::KeepBoth).with(|terms| terms.asks_ahead = false);
+    let old = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
     for name in ["dir/b.jpg", "dir/a (2).jpg"] {
         fs::write(inbox.on_disk(name), b"two").unwrap();
+        File::options().write(true).open(inbox.on_disk(name)).unwrap().set_modified(old).unwrap();
     }
     for (offered, held) in [("dir/b.jpg", "dir/b.jpg"), ("dir/a.jpg", "dir/a (2).jpg")] {
         let told = inbox.put(&client, unhashed(offered, b"two"), b"two");
         let name = (offered != held).then(|| key(held));
         assert_eq!(told, Outcome::Stored(Some(digest(b"two")), 3, name));
         assert!(inbox.row(held).is_some(), "{held}");
+        assert_eq!(fs::metadata(inbox.on_disk(held)).unwrap().modified().unwrap(), old);
     }
     // What only has the same size is another file.
     assert_eq!(inbox.put(&client, unhashed("dir/b.jpg", b"333"), b"333"), stored_at(b"333", "dir/b (2).jpg"));
