@@ -1,10 +1,6 @@
 //! The command line of ferryd. Nothing outside this module and `config` sees it.
 
-use std::{
-    ffi::OsString,
-    net::{Ipv6Addr, SocketAddr},
-    path::PathBuf,
-};
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 
@@ -109,18 +105,11 @@ pub(crate) struct PlaceArgs {
 #[derive(Debug, Default, Args)]
 pub(crate) struct ServeArgs {
     /// Where to listen; may be given several times. A port alone means all addresses [default: [::]:7117]
-    #[arg(long, value_name = "ADDR", env = "FERRYD_LISTEN", value_delimiter = ',', value_parser = address)]
-    pub(crate) listen: Vec<SocketAddr>,
+    #[arg(long, value_name = "ADDR", env = "FERRYD_LISTEN", value_delimiter = ',')]
+    pub(crate) listen: Vec<String>,
     /// Serve browsers, too, over HTTPS [default with --web alone: [::]:7118]
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "FERRYD_WEB",
-        num_args = 0..=1,
-        default_missing_value = "[::]:7118",
-        value_parser = address
-    )]
-    pub(crate) web: Option<SocketAddr>,
+    #[arg(long, value_name = "ADDR", env = "FERRYD_WEB", num_args = 0..=1, default_missing_value = "[::]:7118")]
+    pub(crate) web: Option<String>,
     /// The certificate that browsers see, in PEM, for a real name; read again on SIGHUP [default: one of its own]
     #[arg(long, value_name = "FILE", env = "FERRYD_WEB_CERTIFICATE")]
     pub(crate) web_certificate: Option<PathBuf>,
@@ -223,28 +212,4 @@ pub(crate) struct InviteArgs {
     /// Show the link as a QR code too
     #[arg(long)]
     pub(crate) qr: bool,
-}
-
-/// An address with a port; a port alone is one of all addresses.
-fn address(text: &str) -> Result<SocketAddr, &'static str> {
-    let port = text.parse().map(|port: u16| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
-    port.or_else(|_| text.parse())
-        .map_err(|_| "neither a port nor an address with one, such as 192.168.1.7:7117")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_alone_is_one_of_all_addresses() {
-        for (text, expected) in
-            [("7119", "[::]:7119"), ("0", "[::]:0"), ("127.0.0.1:1", "127.0.0.1:1"), ("[::1]:1", "[::1]:1")]
-        {
-            assert_eq!(address(text).unwrap().to_string(), expected);
-        }
-        for text in ["", "nowhere", "70000", "127.0.0.1", "localhost:1", "::1"] {
-            address(text).unwrap_err();
-        }
-    }
 }

@@ -156,7 +156,7 @@ struct File {
     root: Option<PathBuf>,
     state: Option<PathBuf>,
     #[serde(default)]
-    listen: Vec<SocketAddr>,
+    listen: Vec<String>,
     web: Option<Web>,
     web_certificate: Option<PathBuf>,
     web_key: Option<PathBuf>,
@@ -174,7 +174,7 @@ struct File {
 #[serde(untagged, expecting = "`web` is true, false, or an address such as \"[::]:7118\"")]
 enum Web {
     Wanted(bool),
-    At(SocketAddr),
+    At(String),
 }
 
 impl Cli {
@@ -218,16 +218,18 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
     let state = place.state.or(file.state).unwrap_or_else(|| root.join(".ferry"));
     let serves = serve.is_some();
     let serve = serve.unwrap_or_default();
-    let mut listen = if serve.listen.is_empty() { file.listen } else { serve.listen };
+    let listen = if serve.listen.is_empty() { file.listen } else { serve.listen };
+    let listen = listen.iter().map(|text| address(text, "listen", Ipv6Addr::UNSPECIFIED.into()));
+    let mut listen = listen.collect::<Result<Vec<_>, _>>()?;
     let listen_is_default = listen.is_empty();
     if listen_is_default {
         listen.push(SocketAddr::from((Ipv6Addr::UNSPECIFIED, PORT)));
     }
-    let web = serve.web.or(match file.web {
+    let web = match serve.web.map(Web::At).or(file.web) {
         None | Some(Web::Wanted(false)) => None,
         Some(Web::Wanted(true)) => Some(WEB),
-        Some(Web::At(address)) => Some(address),
-    });
+        Some(Web::At(text)) => Some(address(&text, "web", Ipv6Addr::UNSPECIFIED.into())?),
+    };
     let certificate = serve.web_certificate.or(file.web_certificate);
     let web_files = match (certificate, serve.web_key.or(file.web_key)) {
         (Some(certificate), Some(key)) => Some(WebFiles { certificate, key }),
@@ -237,7 +239,8 @@ fn config(place: PlaceArgs, serve: Option<ServeArgs>) -> anyhow::Result<Config> 
     if serves && web.is_none() && web_files.is_some() {
         bail!("--web-certificate without --web: nothing would be served to browsers");
     }
-    let metrics = serve.metrics.or(file.metrics).map(|text| address_here(&text, "metrics")).transpose()?;
+    let metrics = serve.metrics.or(file.metrics);
+    let metrics = metrics.map(|text| address(&text, "metrics", Ipv4Addr::LOCALHOST.into())).transpose()?;
     let mut settings = Settings::default();
     if let Some(text) = serve.retain_staging.or(file.retain_staging) {
         settings.retain_staging = duration(&text, "retain-staging")?;
@@ -334,12 +337,15 @@ pub(crate) fn with_port(host: &str, port: u16) -> String {
     }
 }
 
-/// An address, or a port of this machine alone.
-fn address_here(text: &str, flag: &str) -> anyhow::Result<SocketAddr> {
-    let port = text.parse().map(|port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    port.or_else(|_| text.parse())
-        .ok()
-        .with_context(|| format!("--{flag} {}: neither a port nor an address with one", escape::text(text)))
+/// An address with its port; a port alone is one of `host`.
+fn address(text: &str, flag: &str, host: IpAddr) -> anyhow::Result<SocketAddr> {
+    let port = text.parse().map(|port: u16| SocketAddr::from((host, port)));
+    port.or_else(|_| text.parse()).ok().with_context(|| {
+        format!(
+            "--{flag} {}: neither a port nor an address with one, such as 192.168.1.7:7117",
+            escape::text(text)
+        )
+    })
 }
 
 fn duration(text: &str, flag: &str) -> anyhow::Result<Duration> {
@@ -379,4 +385,23 @@ fn point_in_time(text: &str, flag: &str) -> anyhow::Result<SystemTime> {
 
 fn size(text: &str, flag: &str) -> anyhow::Result<u64> {
     ferry_proto::units::size(text).with_context(|| format!("--{flag} {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_alone_is_an_address() {
+        let told =
+            |text| address(text, "web", Ipv6Addr::UNSPECIFIED.into()).map(|address| address.to_string());
+        for (text, expected) in
+            [("7119", "[::]:7119"), ("0", "[::]:0"), ("127.0.0.1:1", "127.0.0.1:1"), ("[::1]:1", "[::1]:1")]
+        {
+            assert_eq!(told(text).unwrap(), expected);
+        }
+        for text in ["", "nowhere", "70000", "127.0.0.1", "localhost:1", "::1"] {
+            assert!(told(text).unwrap_err().to_string().contains("--web"), "{text}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io::ErrorKind,
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -29,16 +29,12 @@ pub(crate) const BREATH: Duration = Duration::from_millis(100);
 const STOPPING: Duration = Duration::from_secs(5);
 
 /// Binds every address.
-pub(crate) async fn bind(
-    addresses: &[SocketAddr],
-    flag: &str,
-    is_default: bool,
-) -> anyhow::Result<Vec<TcpListener>> {
+pub(crate) async fn bind(addresses: &[SocketAddr], flag: &str) -> anyhow::Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
     for address in addresses {
         let bound = match TcpListener::bind(address).await {
             // A machine without IPv6.
-            Err(error) if is_default && error.kind() != ErrorKind::AddrInUse => {
+            Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse => {
                 TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
             }
             bound => bound,
