@@ -57,6 +57,11 @@ pub fn invite(config: &Config, terms: InviteTerms) -> anyhow::Result<()> {
                 certificate.at(config.web.unwrap_or(config::WEB))
             }
         };
+        if site.pin.is_none() && site.name.is_none() && terms.hosts.is_empty() {
+            advice = Some(
+                "the certificate is for no single host: say with --host what the link is to call this one",
+            );
+        }
         let (secret, host) = (new_secret()?, host(&site, &terms.hosts)?);
         let link = format!("https://{host}/{FRAGMENT}{}", secret.to_text());
         let line = curl(&host, &secret, site.pin.as_deref());

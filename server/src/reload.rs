@@ -3,6 +3,7 @@
 
 use std::{
     io::{ErrorKind, IsTerminal, stderr, stdin, stdout},
+    net::SocketAddr,
     sync::Arc,
 };
 
@@ -14,6 +15,7 @@ use tokio::{
 
 use crate::{
     Config,
+    catalogue::Catalogue,
     config::{self, Settings},
     http::Certificate,
     serve, systemd,
@@ -27,7 +29,8 @@ const REPLACED: &str = "; a confined ferryd may read the file that was there whe
 pub(crate) struct Reload {
     started: Config,
     settings: watch::Sender<Settings>,
-    certificate: Option<Arc<Certificate>>,
+    /// Where browsers are served, and what they see there.
+    site: Option<(SocketAddr, Arc<Certificate>)>,
     asked: Signal,
     /// Which of standard input, output and error were terminals at the start.
     terminals: [bool; 3],
@@ -38,14 +41,14 @@ impl Reload {
     pub(crate) fn of(
         started: Config,
         settings: watch::Sender<Settings>,
-        certificate: Option<Arc<Certificate>>,
+        site: Option<(SocketAddr, Arc<Certificate>)>,
     ) -> anyhow::Result<Self> {
         let asked = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
-        Ok(Reload { started, settings, certificate, asked, terminals: terminals() })
+        Ok(Reload { started, settings, site, asked, terminals: terminals() })
     }
 
     /// Reloads each time that somebody asks. Ends where nobody has: the terminal that this was started in is closed.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(mut self, catalogue: &Catalogue) {
         while self.asked.recv().await.is_some() {
             if self.terminals != terminals() {
                 break;
@@ -53,7 +56,7 @@ impl Reload {
             systemd::reloading();
             let read = tokio::task::spawn_blocking(config::again).await;
             match read.unwrap_or_else(|panic| Err(panic.into())) {
-                Ok(now) => self.take(now),
+                Ok(now) => self.take(now, catalogue),
                 Err(error) => {
                     let hint = if is_denied(&error) && !self.started.no_confine { REPLACED } else { "" };
                     tracing::error!("nothing is reloaded: {error:#}{hint}");
@@ -63,7 +66,7 @@ impl Reload {
         }
     }
 
-    fn take(&self, now: Config) {
+    fn take(&self, now: Config, catalogue: &Catalogue) {
         let started = &self.started;
         for (setting, is_same) in [
             ("root", now.root == started.root),
@@ -84,8 +87,11 @@ impl Reload {
         let Settings { retain_staging, max_connections, max_file } = settings;
         tracing::info!(?retain_staging, max_connections, max_file, "reloaded");
         self.settings.send_replace(settings);
-        if let Some(certificate) = &self.certificate {
+        if let Some((address, certificate)) = &self.site {
             certificate.reload();
+            if let Err(error) = catalogue.set_site(Some(&certificate.at(*address))) {
+                tracing::error!(%error, "links for browsers may have another name than the certificate");
+            }
         }
     }
 }

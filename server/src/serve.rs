@@ -24,7 +24,7 @@ use crate::{
     Config,
     announce::Announcement,
     catalogue::{Catalogue, ClientId, Standing},
-    config::{self, Settings},
+    config::Settings,
     confine::{self, ConfineError, Confinement},
     door::Door,
     gallery::Gallery,
@@ -109,12 +109,12 @@ async fn run(
     let mut listeners = passed.context("cannot listen where the service manager does")?;
     // What was passed takes the place of an address that nobody has chosen.
     if listeners.is_empty() || !config.listen_is_default {
-        listeners.extend(listen::bind(&config.listen, "--listen", config.listen_is_default).await?);
+        listeners.extend(listen::bind(&config.listen, "--listen").await?);
     }
     let addresses = listen::addresses(&listeners)?;
     state.catalogue.set_listen(&addresses)?;
     let web = match config.web {
-        Some(address) => listen::bind(&[address], "--web", address == config::WEB).await?.pop(),
+        Some(address) => listen::bind(&[address], "--web").await?.pop(),
         None => None,
     };
     let web_address = web.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -122,14 +122,14 @@ async fn run(
         Some(_) => Some(Certificate::load(config.web_files.clone(), &config.state)?),
         None => None,
     };
-    let site = web_address.zip(certificate.as_deref()).map(|(address, shown)| shown.at(address));
-    state.catalogue.set_site(site.as_ref())?;
+    let site = web_address.zip(certificate.clone());
+    state.catalogue.set_site(site.as_ref().map(|(address, shown)| shown.at(*address)).as_ref())?;
     let metrics = config.metrics.map(health::bind).transpose()?;
     let (stop_now, stop) = watch::channel(false);
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let (change, settings) = watch::channel(fitting(config.settings.clone()));
-    let reload = Reload::of(config.clone(), change, certificate.clone())?;
+    let reload = Reload::of(config.clone(), change, site)?;
     welcome_first_client(&config, &state, &listeners)?;
 
     let catalogue = Arc::new(state.catalogue);
@@ -155,7 +155,7 @@ async fn run(
     }
     let house = Arc::new(House {
         uploads: uploads.clone(),
-        catalogue,
+        catalogue: catalogue.clone(),
         door,
         room,
         buffers: Buffers::default(),
@@ -196,7 +196,7 @@ async fn run(
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
-        () = reload.run() => {}
+        () = reload.run(&catalogue) => {}
     }
     tracing::info!("stopping");
     systemd::stopping();
