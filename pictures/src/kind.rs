@@ -84,11 +84,10 @@ impl Kind {
     /// What is wrong with a file that begins like this, if its name promises a picture of this kind and it is none of any.
     /// Of kinds that are not decoded here, not all beginnings are known: of those nothing is said but that a file is empty.
     pub fn broken_by(self, beginning: &[u8]) -> Option<Flaw> {
-        match self.word() {
-            _ if beginning.is_empty() => Some(Flaw::Empty),
-            Some(word) if Kind::of(beginning).is_none() => Some(Flaw::NoPicture(word)),
-            _ => None,
+        if beginning.is_empty() {
+            return Some(Flaw::Empty);
         }
+        self.word().filter(|_| Kind::of(beginning).is_none()).map(Flaw::NoPicture)
     }
 
     /// What people call it, if it is decoded here.

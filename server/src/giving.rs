@@ -18,7 +18,7 @@ use ferry_store::{
 
 use crate::{
     catalogue::ClientId,
-    inbox::{self, whole},
+    inbox::{self, beneath},
     log::Journal,
 };
 
@@ -116,7 +116,7 @@ fn learn(uploads: &Uploads<LocalStore>, to_learn: &mpsc::Receiver<Lesson>) {
 impl Giving {
     /// A file was read and had these digests: its row may want to know. Never waits.
     fn note(&self, item: &Item, found: &Digests) {
-        if let Ok(path) = whole(self.folder.as_ref(), &item.path) {
+        if let Ok(path) = beneath(self.folder.as_ref(), &item.path) {
             let lesson = Lesson { path, identity: item.identity, mode: item.mode, found: *found };
             let _ = self.lessons.try_send(lesson);
         }
@@ -133,14 +133,16 @@ impl Giving {
                 let next = match found {
                     Found::Item(item) => Next::Task(Task::new(Origin::Tree(item))),
                     // As when sending, such things are passed over; but not without a word about what was asked for.
-                    Found::Skipped(path, what) => match root.map(|root| whole(wish.folder.as_ref(), root)) {
-                        Some(Ok(asked)) if path.as_os_str().as_bytes() == asked.as_bytes() => {
-                            let (code, detail) = (Code::SourceUnreadable, format!("it is {what}"));
-                            Next::Missing(Missing { path: root.cloned(), code, detail })
+                    Found::Skipped(path, what) => {
+                        match root.map(|root| beneath(wish.folder.as_ref(), root)) {
+                            Some(Ok(asked)) if path.as_os_str().as_bytes() == asked.as_bytes() => {
+                                let (code, detail) = (Code::SourceUnreadable, format!("it is {what}"));
+                                Next::Missing(Missing { path: root.cloned(), code, detail })
+                            }
+                            _ if self.backlog.is_stopped() => return,
+                            _ => continue,
                         }
-                        _ if self.backlog.is_stopped() => return,
-                        _ => continue,
-                    },
+                    }
                     // Everything in a store is chosen.
                     Found::LeftOut(..) => continue,
                     Found::Problem(path, error) => {
@@ -158,7 +160,7 @@ impl Giving {
 
 /// What the catalogue says of an entry counts as long as nobody has touched it.
 fn tell_what_is_known(items: &mut [&mut Item], folder: Option<&RelPath>, ledger: &dyn Ledger) {
-    let named = items.iter_mut().filter_map(|item| Some((whole(folder, &item.path).ok()?, item)));
+    let named = items.iter_mut().filter_map(|item| Some((beneath(folder, &item.path).ok()?, item)));
     let (paths, items): (Vec<_>, Vec<_>) = named.unzip();
     let rows = match ledger.find_each(&paths) {
         Ok(rows) => rows.into_iter().map(Ok).collect(),
@@ -226,7 +228,7 @@ impl Manifest for Giving {
         if !self.wants.attributes() {
             return Ok(Attributes::default());
         }
-        let path = whole(self.folder.as_ref(), &item.path)?;
+        let path = beneath(self.folder.as_ref(), &item.path)?;
         let row = self.ledger.find(&path).map_err(|error| {
             tracing::error!(%path, %error, "what is known of a file cannot be looked up");
             SourceError::Unsure

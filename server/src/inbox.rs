@@ -29,7 +29,7 @@ pub(crate) enum InboxError {
 }
 
 /// Where in the inbox a client's path is whose root is this folder.
-pub(crate) fn whole(folder: Option<&RelPath>, path: &RelPath) -> Result<RelPath, PathError> {
+pub(crate) fn beneath(folder: Option<&RelPath>, path: &RelPath) -> Result<RelPath, PathError> {
     match folder {
         Some(folder) => folder.join(path),
         None => Ok(path.clone()),

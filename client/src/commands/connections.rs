@@ -264,11 +264,12 @@ impl<W: Work> Connections<W> {
 
     /// What can be done where the server is not reached, and is not tried any more.
     fn way_out(&self) -> String {
-        match self.dialer.name() {
-            _ if self.work.goes_on() => "; the same command goes on from here".to_owned(),
-            Some(name) => format!("; `ferry doctor {name}` looks for reasons"),
-            None => String::new(),
+        if self.work.goes_on() {
+            return "; the same command goes on from here".to_owned();
         }
+        self.dialer
+            .name()
+            .map_or_else(String::new, |name| format!("; `ferry doctor {name}` looks for reasons"))
     }
 
     /// How the session came to stand, if there is anything to say of that.

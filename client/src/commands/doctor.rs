@@ -115,7 +115,7 @@ struct Finding {
 
 impl Finding {
     /// What is amiss with an address costs a run nothing if it comes to the server before.
-    fn is_not_needed(&mut self) {
+    fn only_note(&mut self) {
         if self.health != Health::Ok {
             self.health = Health::Note;
             self.advice = "it is not needed: the server answers at an address that is tried before it";
@@ -139,12 +139,12 @@ impl Visit<'_> {
         self.interfaces().await?;
         let announced = self.announced().await?;
         if patients.is_empty() {
-            self.tell(None, "pairing", Health::Fail, "no server is paired with", PAIRING)?;
+            self.tell(None, "pairing", Health::Fail, "no server is paired", PAIRING)?;
             // As a run that does not know where to.
             return Ok(Exit::Usage);
         }
         if announced.iter().any(|found| self.looks_like(found).is_none()) {
-            let sentence = "a server that is announced and not paired with takes a link";
+            let sentence = "a server is announced that is not paired here";
             self.tell(None, "pairing", Health::Note, sentence, PAIRING)?;
         }
         let mut worst = Exit::Well;
@@ -304,7 +304,7 @@ impl Visit<'_> {
         for address in &remote.addresses {
             let mut looked = look(address, true).look().await;
             if usable == Exit::Well && matches!(looked.end, End::Away) {
-                looked.findings.iter_mut().for_each(Finding::is_not_needed);
+                looked.findings.iter_mut().for_each(Finding::only_note);
             }
             self.tell_all(name, &looked.findings)?;
             match looked.end {
@@ -365,8 +365,10 @@ impl Visit<'_> {
             }
         }
         if let Some(more) = addresses.len().checked_sub(CANDIDATES).filter(|more| *more > 0) {
-            let sentence =
-                format!("of the addresses at which {name} is announced, so many were not tried: {more}");
+            let sentence = format!(
+                "{name} is announced at {} addresses, of which {more} were not tried",
+                addresses.len()
+            );
             let advice =
                 "no server has so many, and runs do not try them either: somebody on this network lies";
             self.tell(Some(name), "announced", Health::Warn, &sentence, advice)?;

@@ -155,7 +155,8 @@ impl Gallery {
             let paths: Vec<_> = chunk.iter().map(|(path, ..)| path.clone()).collect();
             let rows = self.catalogue.find_each(&paths).map_err(InboxError::from)?;
             for ((_, name, entry, size), row) in chunk.iter().zip(rows) {
-                let row = row.filter(|row| row.stamp == entry.stamp);
+                // What is known to be damaged is not known by what was received.
+                let row = row.filter(|row| row.stamp == entry.stamp && !row.is_damaged);
                 let key = Key::of(row.and_then(|row| row.kind.digest(Algorithm::Sha256)), &entry.stamp);
                 listed.push(Listed {
                     name: name.clone(),

@@ -10,7 +10,7 @@ use super::{
     Web,
     answer::{self, Answer, Refusal},
     get::is_known,
-    media, place, url, whole,
+    in_inbox, media, place, url,
 };
 use crate::{
     catalogue::Client,
@@ -96,7 +96,7 @@ fn milliseconds(time: ferry_proto::Timestamp) -> i64 {
 /// `GET /list/PATH`: what a folder holds, newest first.
 pub(super) async fn list(web: &Web, client: &Client, path: Option<RelPath>) -> Answer {
     let folder = match path {
-        Some(path) => Some(whole(client, &path)?),
+        Some(path) => Some(in_inbox(client, &path)?),
         None => client.grant.folder.clone(),
     };
     let with_facts = client.grant.get;
@@ -126,7 +126,7 @@ pub(super) async fn thumbnail(
     headers: &HeaderMap,
     query: Option<&str>,
 ) -> Answer {
-    let path = whole(client, &path)?;
+    let path = in_inbox(client, &path)?;
     let _share = place(&web.viewers, client, VIEWERS).await?;
     let (jpeg, version) = web.gallery.thumbnail(path).await?.ok_or_else(Refusal::not_found)?;
     let tag = format!("\"{version}\"");
@@ -144,7 +144,7 @@ pub(super) async fn thumbnail(
 
 /// `GET /facts/PATH`: all that is known of a file.
 pub(super) async fn facts(web: &Web, client: &Client, path: RelPath) -> Answer {
-    let path = whole(client, &path)?;
+    let path = in_inbox(client, &path)?;
     let share = place(&web.viewers, client, VIEWERS).await?;
     let (gallery, catalogue) = (web.gallery.clone(), web.house.catalogue.clone());
     let told = spawn_blocking(move || {

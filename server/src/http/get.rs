@@ -9,9 +9,9 @@ use super::{
     Web,
     answer::{self, Answer, Body, Refusal},
     headers::{REPR_DIGEST, said_digest},
-    media, place,
+    in_inbox, media, place,
     reading::Reading,
-    url, whole,
+    url,
 };
 use crate::{
     catalogue::Client,
@@ -42,8 +42,8 @@ pub(super) async fn get(
     query: Option<&str>,
 ) -> Answer {
     let share = place(&web.readers, client, READERS).await?;
-    let (house, whole) = (web.house.clone(), whole(client, &path)?);
-    let opened = spawn_blocking(move || inbox::open(&house.shelf, &house.catalogue, &whole));
+    let (house, there) = (web.house.clone(), in_inbox(client, &path)?);
+    let opened = spawn_blocking(move || inbox::open(&house.shelf, &house.catalogue, &there));
     let file = opened.await.map_err(|_| Refusal::internal())??;
     let (identity, digest, modified) = (file.source.identity(), file.digest(), file.modified());
     let (size, tag) = (identity.size, tag(&identity, digest.as_ref()));

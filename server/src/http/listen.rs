@@ -141,7 +141,9 @@ fn is_distrust(error: &io::Error) -> bool {
     matches!(
         error,
         Some(rustls::Error::AlertReceived(
-            AlertDescription::CertificateUnknown | AlertDescription::UnknownCA
+            AlertDescription::CertificateUnknown
+                | AlertDescription::UnknownCA
+                | AlertDescription::BadCertificate
         ))
     )
 }

@@ -154,7 +154,7 @@ impl Web {
                 visitor::sign_in(self, headers, &object(body, INTRODUCTION).await?).await
             }
             "/invite" if parts.method == Method::POST => {
-                visitor::name(self, headers, &object(body, INTRODUCTION).await?).await
+                visitor::name_by_invite(self, headers, &object(body, INTRODUCTION).await?).await
             }
             path => match path.strip_prefix("/page/") {
                 Some(name) if is_read => page::part(name, headers),
@@ -307,8 +307,8 @@ async fn place(shares: &Arc<Shares>, client: &Client, in_all: usize) -> Result<S
 }
 
 /// Where a client's path is in the inbox.
-fn whole(client: &Client, path: &RelPath) -> Result<RelPath, Refusal> {
-    inbox::whole(client.grant.folder.as_ref(), path).map_err(|_| Refusal::not_found())
+fn in_inbox(client: &Client, path: &RelPath) -> Result<RelPath, Refusal> {
+    inbox::beneath(client.grant.folder.as_ref(), path).map_err(|_| Refusal::not_found())
 }
 
 fn path_of(rest: &str) -> Result<Option<RelPath>, Refusal> {

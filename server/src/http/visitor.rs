@@ -123,10 +123,16 @@ fn known(client: Client, peer: Peer) -> Result<Visitor, Refusal> {
 
 pub(super) fn of_shut_out(shut_out: ShutOut) -> Refusal {
     match shut_out {
-        ShutOut::Revoked => Refusal::new(Code::Revoked, "this access was revoked by the server's owner"),
+        ShutOut::Revoked => Refusal::new(
+            Code::Revoked,
+            "this access was revoked by the server's owner: only a new invite lets in again",
+        ),
         ShutOut::Expired => Refusal::new(
             Code::Expired,
-            "the time of this access is over: ask the server's owner for a new invite",
+            format!(
+                "the time of this access is over, as it is {} on the server: ask its owner for a new invite",
+                rfc3339(SystemTime::now())
+            ),
         ),
     }
 }
@@ -198,15 +204,15 @@ fn refuse_of_others(headers: &HeaderMap) -> Result<(), Refusal> {
 /// What a page asks about that has an invite.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Held {
+struct Asked {
     invite: String,
 }
 
 /// `POST /invite`: what an invite calls the browser that presents it, so that nobody is asked for a name that does not count.
 /// Only who has the secret hears it, and could have it by spending the invite.
-pub(super) async fn name(web: &Web, headers: &HeaderMap, body: &[u8]) -> Answer {
+pub(super) async fn name_by_invite(web: &Web, headers: &HeaderMap, body: &[u8]) -> Answer {
     refuse_of_others(headers)?;
-    let Held { invite } = serde_json::from_slice(body).map_err(|_| no_invite())?;
+    let Asked { invite } = serde_json::from_slice(body).map_err(|_| no_invite())?;
     let (invite, catalogue) = (secret(&invite)?, web.house.catalogue.clone());
     let named = web.house.door.spawn_blocking(move || catalogue.name_by(&invite, SystemTime::now())).await;
     let name = named.map_err(|_| Refusal::internal())?.map_err(not_enrolled)?;
