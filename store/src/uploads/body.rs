@@ -332,27 +332,19 @@ impl<S: Store> Upload<S> {
                 reply.give(fault.into());
             }
             Ok(staged) => {
-                let Upload { shared, target, header, length, reserved, .. } = &mut self;
-                let (target, work) = match shared.recognise(target, header, *length, sent, reserved) {
-                    Some(recognised) => {
-                        self.shared.discard(self.ownership.as_ref(), staged.id());
-                        recognised
-                    }
-                    None => {
-                        let work = Work::Body {
-                            staged,
-                            ownership: self.ownership.take(),
-                            reserved: self.reserved.take(),
-                            meta: Meta::of(&self.header),
-                            size: self.length,
-                            digest: sent,
-                            twin: None,
-                            open: self.open.take(),
-                        };
-                        (self.target.clone(), work)
-                    }
+                let found = self.shared.recognise(&self.target, &self.header, self.length, sent);
+                let work = Work::Body {
+                    staged,
+                    ownership: self.ownership.take(),
+                    reserved: self.reserved.take(),
+                    meta: Meta::of(&self.header),
+                    size: self.length,
+                    digest: sent,
+                    twin: None,
+                    found,
+                    open: self.open.take(),
                 };
-                self.shared.committer.hand_in(Job { target, work, reply });
+                self.shared.committer.hand_in(Job { target: self.target.clone(), work, reply });
             }
         }
     }

@@ -58,6 +58,8 @@ pub(super) enum Work<S: Store> {
         digest: Digest,
         /// Present where it is another name of a file that is here.
         twin: Option<Twin>,
+        /// Present where a file without a row was seen to hold the same.
+        found: Option<Found>,
         /// Present where it is none: it has bytes of its own, which count until it has its name.
         open: Option<OpenBody>,
     },
@@ -78,6 +80,12 @@ pub(super) enum Work<S: Store> {
         kind: RowKind,
         outcome: Outcome,
     },
+}
+
+/// A file that was there, and what it was like when it was read.
+pub(super) struct Found {
+    pub(super) path: RelPath,
+    pub(super) entry: Entry,
 }
 
 /// The thread that commits, and the line before it.
@@ -198,6 +206,8 @@ enum Placed {
     At(RelPath, Stamp),
     /// This sibling holds the same already.
     Twin(RelPath, Stamp),
+    /// So does this one, which has no row yet, and is as it was found.
+    Found(RelPath, Stamp, Meta),
 }
 
 impl<S: Store> Worker<S> {
@@ -353,12 +363,13 @@ impl<S: Store> Worker<S> {
         let there = |path, stamp, outcome| Named::new(What::There(path, stamp), outcome);
         match work {
             // It counts among the open ones until this ends.
-            Work::Body { mut staged, ownership, reserved, meta, size, digest, twin, open: _open } => {
+            Work::Body { mut staged, ownership, reserved, meta, size, digest, twin, found, open: _open } => {
                 let id = staged.id();
                 let kind = RowKind::File { size, digests: digest.into() };
                 let placed = hold(ownership.as_ref(), || {
-                    let placed =
-                        self.place(target, &kind, |path, replace| store.publish(&mut staged, path, replace));
+                    let placed = self.place(target, &kind, found.as_ref(), |path, replace| {
+                        store.publish(&mut staged, path, replace)
+                    });
                     if !matches!(placed, Ok(Placed::At(..))) {
                         // Nothing has taken its name, so nothing of it stays.
                         discard(store, ledger, id);
@@ -370,6 +381,11 @@ impl<S: Store> Worker<S> {
                     Placed::Twin(path, stamp) => {
                         let outcome = Outcome::Stored(Some(digest), size, target.shown(&path));
                         Ok(there(path, stamp, outcome))
+                    }
+                    Placed::Found(path, stamp, meta) => {
+                        let outcome = Outcome::Stored(Some(digest), size, target.shown(&path));
+                        let row = filed(path, kind, meta, stamp, None);
+                        Ok(Named { reserved, ..new(row, outcome) })
                     }
                     Placed::At(path, stamp) => {
                         let outcome = match &twin {
@@ -401,10 +417,10 @@ impl<S: Store> Worker<S> {
             }
             Work::Link { link, meta } => {
                 let kind = RowKind::Symlink(link.clone());
-                match self.place(target, &kind, |path, replace| {
+                match self.place(target, &kind, None, |path, replace| {
                     store.make_link(path, &link, meta.clone(), replace)
                 })? {
-                    Placed::Twin(path, stamp) => {
+                    Placed::Twin(path, stamp) | Placed::Found(path, stamp, _) => {
                         let outcome = Outcome::Held(None, target.shown(&path));
                         Ok(there(path, stamp, outcome))
                     }
@@ -456,6 +472,7 @@ impl<S: Store> Worker<S> {
         &self,
         target: &Target,
         kind: &RowKind,
+        found: Option<&Found>,
         mut put: impl FnMut(&RelPath, bool) -> Result<Stamp, StoreError>,
     ) -> Result<Placed, Fault> {
         const STEP: &str = "give a file its name";
@@ -482,6 +499,12 @@ impl<S: Store> Worker<S> {
             if let Some(entry) = self.store.stat(&path).step("look at a name", &path)? {
                 if holds(&*self.ledger, &path, &entry, kind)? {
                     return Ok(Placed::Twin(path, entry.stamp));
+                }
+                if found.is_some_and(|found| found.path == path && found.entry == entry)
+                    // Nothing is set; it is made durable like what is, and left alone if somebody touches it now.
+                    && let Ok(stamp) = self.store.set_meta(&path, Meta::default(), Some(&entry.stamp))
+                {
+                    return Ok(Placed::Found(path, stamp, entry.meta()));
                 }
                 continue;
             }

@@ -6,11 +6,10 @@ use ferry_proto::{Code, Conflict, Digest, Header, Kind, Leaving, RelPath};
 
 use super::{
     Begin, Lease, Outcome, Reply, Shared, Terms, Ticket, Uploads,
-    commit::{Job, Work, holds_damaged},
+    commit::{Found, Job, Work, holds_damaged},
     fault::{Fault, Step},
     lessons::damage,
     owners::{Claimed, Question},
-    quotas::Reserved,
     target::Target,
 };
 use crate::{
@@ -163,7 +162,7 @@ impl<S: Store> Shared<S> {
         }
         target.refuse_conflict()?;
         if target.terms.conflict == Conflict::KeepBoth {
-            if let Some(decision) = self.held_among(target.siblings(), target, header)? {
+            if let Some(decision) = self.held_by_sibling(target, header)? {
                 return Ok(decision);
             }
             self.take_a_name(target)?;
@@ -293,15 +292,9 @@ impl<S: Store> Shared<S> {
         Ok(())
     }
 
-    /// Looks among a name's siblings, `name (2)`, `name (3)`, …, for the offered content, so that a lost receipt makes no
-    /// second copy.
-    fn held_among(
-        &self,
-        names: impl Iterator<Item = RelPath>,
-        target: &Target,
-        header: &Header,
-    ) -> Result<Option<Decision<S>>, Fault> {
-        for path in names {
+    /// Looks among `name (2)`, `name (3)`, … for the offered content, so that a lost receipt makes no second copy.
+    fn held_by_sibling(&self, target: &Target, header: &Header) -> Result<Option<Decision<S>>, Fault> {
+        for path in target.siblings() {
             let Some(entry) = self.store.stat(&path).step("look at a name", &path)? else { break };
             if !matches!(entry.kind, EntryKind::File(size) if Some(size) == header.size) {
                 continue;
@@ -317,37 +310,31 @@ impl<S: Store> Shared<S> {
         Ok(None)
     }
 
-    /// The work that gives a row to a file which has the name, or one beside it, and turns out to hold what has just come: the
-    /// server was stopped before the row was written, or somebody has put it there by hand. The offer had no digest, so nobody
-    /// could compare the two any earlier. The file that is there keeps its time and mode, as one does that has a row.
+    /// Finds the file without a row that has the name, or one beside it, and holds what has just come: the server was stopped
+    /// before the row was written, or somebody has put it there by hand. The offer had no digest, so nobody could compare the
+    /// two any earlier. No more is read for that than has come; what cannot be read, or not now, is taken for another file.
     pub(super) fn recognise(
         &self,
         target: &Target,
         header: &Header,
         size: u64,
         digest: Digest,
-        reserved: &mut Option<Reserved>,
-    ) -> Option<(Target, Work<S>)> {
+    ) -> Option<Found> {
         if header.digest.is_some() || target.terms.conflict != Conflict::KeepBoth {
             return None;
         }
-        let header = Header { size: Some(size), digest: Some(digest), ..header.clone() };
-        // It needs no room beside that of the bytes that have come.
-        let terms = Terms { overwrite: false, quota: None, ..Terms::clone(&target.terms) };
-        let target = Target { terms: Arc::new(terms), ..target.clone() };
-        let names = iter::once(target.path.clone()).chain(target.siblings());
-        match self.held_among(names, &target, &header) {
-            Ok(Some(Decision::Commit(mut work))) => {
-                if let Work::Refresh { outcome, path, reserved: room, .. } = &mut *work {
-                    // Its bytes have come, so it gets a receipt.
-                    *outcome = Outcome::Stored(Some(digest), size, target.shown(path));
-                    *room = reserved.take();
-                }
-                Some((target, *work))
+        for path in iter::once(target.path.clone()).chain(target.siblings()) {
+            let entry = self.store.stat(&path).ok()??;
+            let row = self.ledger.find(&path).ok()?;
+            // What a row speaks of is found by that.
+            if entry.kind != EntryKind::File(size) || row.is_some_and(|row| row.stamp == entry.stamp) {
+                continue;
             }
-            // One with a row is found by that. What cannot be read, or not now, is taken for another file.
-            _ => None,
+            let _reading = self.reads.begin(&target.terms.client, size)?;
+            let digests = self.read_digests(target, &path, None).ok()?;
+            return (digests.by(digest.algorithm()) == Some(digest)).then_some(Found { path, entry });
         }
+        None
     }
 
     fn decide_folder(

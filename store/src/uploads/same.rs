@@ -61,6 +61,7 @@ impl<S: Store> Shared<S> {
             size,
             digest,
             twin,
+            found: None,
             open: None,
         }))))
     }

@@ -139,13 +139,15 @@ fn promise_3_what_has_no_row_is_recognised_when_it_has_come_again() {
     for name in ["dir/b.jpg", "dir/a (2).jpg"] {
         fs::write(inbox.on_disk(name), b"two").unwrap();
         File::options().write(true).open(inbox.on_disk(name)).unwrap().set_modified(old).unwrap();
+        fs::set_permissions(inbox.on_disk(name), fs::Permissions::from_mode(0o444)).unwrap();
     }
     for (offered, held) in [("dir/b.jpg", "dir/b.jpg"), ("dir/a.jpg", "dir/a (2).jpg")] {
         let told = inbox.put(&client, unhashed(offered, b"two"), b"two");
         let name = (offered != held).then(|| key(held));
         assert_eq!(told, Outcome::Stored(Some(digest(b"two")), 3, name));
         assert!(inbox.row(held).is_some(), "{held}");
-        assert_eq!(fs::metadata(inbox.on_disk(held)).unwrap().modified().unwrap(), old);
+        let found = fs::metadata(inbox.on_disk(held)).unwrap();
+        assert_eq!((found.modified().unwrap(), found.permissions().mode() & 0o777), (old, 0o444));
     }
     // What only has the same size is another file.
     assert_eq!(inbox.put(&client, unhashed("dir/b.jpg", b"333"), b"333"), stored_at(b"333", "dir/b (2).jpg"));
