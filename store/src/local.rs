@@ -49,6 +49,10 @@ const SPARE: u64 = 16;
 /// How the names of links begin that are being made in staging.
 const LINK: &str = "link-";
 
+/// The mode that a body begins with, and keeps where its sender says none: what the process's umask leaves of it. Until it has
+/// its name, it lies where nobody else comes.
+const AS_ANY_FILE: fs::Mode = fs::Mode::from_raw_mode(0o666);
+
 /// Who has this file locked has the folder.
 const LOCK: &str = "lock";
 
@@ -236,8 +240,7 @@ impl Store for LocalStore {
             Some(file) => (file, unnamed),
             // Where it failed, this tells why.
             None => {
-                let (flags, mode) =
-                    (OFlags::CREATE | OFlags::EXCL | OFlags::RDWR, fs::Mode::from_raw_mode(0o600));
+                let (flags, mode) = (OFlags::CREATE | OFlags::EXCL | OFlags::RDWR, AS_ANY_FILE);
                 (self.staging.open_at(id.to_string().as_bytes(), flags, mode)?, None)
             }
         };

@@ -11,7 +11,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{LocalStaged, LocalStore};
+use super::{AS_ANY_FILE, LocalStaged, LocalStore};
 use crate::{StoreError, folder::Folder, lock::lock};
 
 /// That files can be made without a name here, and be given one when they are whole: half the work in the folders, and
@@ -38,7 +38,7 @@ impl Unnamed {
     }
 
     pub(super) fn make(staging: &Folder) -> Result<OwnedFd, Errno> {
-        staging.open_at(b".", OFlags::TMPFILE | OFlags::RDWR, fs::Mode::from_raw_mode(0o600))
+        staging.open_at(b".", OFlags::TMPFILE | OFlags::RDWR, AS_ANY_FILE)
     }
 
     /// Gives a file that is open one more name.
