@@ -9,7 +9,10 @@
 mod created;
 mod desk;
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use ferry_proto::{Algorithm, Code, Conflict, Digest, Header, Kind, RelPath};
 use ferry_store::{Cut, Ticket};
@@ -130,11 +133,9 @@ pub(super) async fn uploads(
         };
     };
     let created = Created::of_id(id).ok_or_else(Refusal::not_found)?;
-    if created.is_over(web.house.settings.borrow().retain_staging) {
-        return Err(Refusal::not_found().with_status(StatusCode::GONE));
-    }
     let slot = slot(web, client, id);
     let mut visit = Visit::of(web, client, &created, &slot, cut).await;
+    visit.refuse_when_over().await?;
     match *method {
         Method::HEAD | Method::GET => visit.head().await,
         Method::PATCH => visit.patch(headers, body).await,
@@ -329,6 +330,25 @@ impl<'a> Visit<'a> {
         Ok(answer::nothing(StatusCode::NO_CONTENT))
     }
 
+    /// Its time is over if it was created long ago, and nothing is here that could be gone on with.
+    async fn refuse_when_over(&mut self) -> Result<(), Refusal> {
+        if !self.created.is_over(self.retention()) {
+            return Ok(());
+        }
+        self.begin().await?;
+        if self.state.offset(self.created) > 0 {
+            return Ok(());
+        }
+        *self.state = State::Unknown;
+        let detail = "its time is over: create the upload anew";
+        Err(Refusal::new(Code::Expired, detail).with_status(StatusCode::GONE))
+    }
+
+    /// How long what nobody goes on with is kept.
+    fn retention(&self) -> Duration {
+        self.web.house.settings.borrow().retain_staging
+    }
+
     fn refuse_when_gone(&self) -> Result<(), Refusal> {
         match *self.state {
             State::Gone => Err(Refusal::not_found().with_status(StatusCode::GONE)),
@@ -338,12 +358,15 @@ impl<'a> Visit<'a> {
 
     /// Says until when the upload can be gone on with, what is here of it, and, if it is a file, its receipt.
     fn describe(&self, response: &mut Response<Body>) {
+        let offset = self.state.offset(self.created);
+        // From the last part on, or from the beginning where there is none.
+        let since = if offset > 0 { SystemTime::now() } else { self.created.at() };
         if let State::Done(receipt) = &*self.state {
             receipt.put_into(response);
-        } else if let Some(date) = self.created.expires(self.web.house.settings.borrow().retain_staging) {
+        } else if let Some(date) = created::end(since, self.retention()) {
             answer::put(response, UPLOAD_EXPIRES, &date);
         }
-        answer::put(response, UPLOAD_OFFSET, &self.state.offset(self.created).to_string());
+        answer::put(response, UPLOAD_OFFSET, &offset.to_string());
     }
 }
 

@@ -459,6 +459,14 @@ fn an_upload_is_over_when_its_time_is_over() {
     visitor.part(&upload, 0, "abc").send().status(410);
     visitor.tus("DELETE", &upload).send().status(410);
     assert_eq!(server.names(), [""; 0]);
+    // What somebody goes on with lasts longer than that.
+    let upload = visitor.created("file", 3);
+    let begun = visitor.part(&upload, 0, "ab").send().status(204).header("upload-expires").map(str::to_owned);
+    eventually("a later end", || {
+        let told = visitor.tus("HEAD", &upload).send().status(200);
+        (told.header("upload-expires").map(str::to_owned) != begun).then_some(())
+    });
+    visitor.part(&upload, 2, "c").send().status(204).has_receipt("sent", "file", b"abc");
 }
 
 #[test]

@@ -108,20 +108,21 @@ impl Created {
         Some(Created { number, at, path, size, modified, digest })
     }
 
-    /// Whether it has been too long ago to be gone on with.
+    /// Whether it has been so long ago that only what has come by it keeps it.
     pub(super) fn is_over(&self, retention: Duration) -> bool {
-        self.end(retention).is_none_or(|end| end < SystemTime::now())
+        self.at().checked_add(retention).is_none_or(|end| end < SystemTime::now())
     }
 
-    /// When it will be, as HTTP says it.
-    pub(super) fn expires(&self, retention: Duration) -> Option<String> {
-        let end = self.end(retention)?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        date(Timestamp::new(end.as_secs().try_into().ok()?, 0).ok()?)
+    /// When it was created.
+    pub(super) fn at(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.at)).unwrap_or(SystemTime::UNIX_EPOCH)
     }
+}
 
-    fn end(&self, retention: Duration) -> Option<SystemTime> {
-        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.at))?.checked_add(retention)
-    }
+/// When a retention is over, as HTTP says it.
+pub(super) fn end(since: SystemTime, retention: Duration) -> Option<String> {
+    let end = since.checked_add(retention)?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    date(Timestamp::new(end.as_secs().try_into().ok()?, 0).ok()?)
 }
 
 /// Seconds since 1970 UTC.
