@@ -56,17 +56,19 @@ impl Reload {
             systemd::reloading();
             let read = tokio::task::spawn_blocking(config::again).await;
             match read.unwrap_or_else(|panic| Err(panic.into())) {
-                Ok(now) => self.take(now, catalogue),
+                Ok(now) => self.take(now),
                 Err(error) => {
                     let hint = if is_denied(&error) && !self.started.no_confine { REPLACED } else { "" };
                     tracing::error!("nothing is reloaded: {error:#}{hint}");
                 }
             }
+            // Whatever became of the rest.
+            self.renew(catalogue);
             systemd::ready();
         }
     }
 
-    fn take(&self, now: Config, catalogue: &Catalogue) {
+    fn take(&self, now: Config) {
         let started = &self.started;
         for (setting, is_same) in [
             ("root", now.root == started.root),
@@ -87,11 +89,14 @@ impl Reload {
         let Settings { retain_staging, max_connections, max_file } = settings;
         tracing::info!(?retain_staging, max_connections, max_file, "reloaded");
         self.settings.send_replace(settings);
-        if let Some((address, certificate)) = &self.site {
-            certificate.reload();
-            if let Err(error) = catalogue.set_site(Some(&certificate.at(*address))) {
-                tracing::error!(%error, "links for browsers may have another name than the certificate");
-            }
+    }
+
+    /// Reads the certificate again, whose name is that of links for browsers.
+    fn renew(&self, catalogue: &Catalogue) {
+        let Some((address, certificate)) = &self.site else { return };
+        certificate.reload();
+        if let Err(error) = catalogue.set_site(Some(&certificate.at(*address))) {
+            tracing::error!(%error, "links for browsers may have another name than the certificate");
         }
     }
 }
