@@ -45,12 +45,17 @@ export class Memory {
         this.#interrupted = this.#read().map(([key]) => key);
     }
 
-    /** How many of these are unfinished still, and wait for their files: `isHere` knows by their keys those that are here. */
+    /** Whatever was interrupted is spoken of no longer. */
+    lookAway() {
+        this.#interrupted = [];
+    }
+
+    /** The names of those that are unfinished still, and wait for their files: `isHere` knows by their keys those that are here. */
     interrupted(isHere) {
-        if (this.#interrupted.length === 0) return 0;
+        if (this.#interrupted.length === 0) return [];
         const kept = new Set(this.#read().map(([key]) => key));
         this.#interrupted = this.#interrupted.filter((key) => kept.has(key));
-        return this.#interrupted.filter((key) => !isHere(key)).length;
+        return this.#interrupted.filter((key) => !isHere(key)).map(nameOf);
     }
 
     /** Forgets those that wait, and answers with their addresses. */
@@ -82,3 +87,5 @@ export class Memory {
 
 /** What tells one chosen file from another: a browser shows no more of it. */
 export const keyOf = ({ name, file }) => JSON.stringify([name, file.size, file.lastModified]);
+
+const nameOf = (key) => JSON.parse(key)[0];

@@ -17,6 +17,9 @@ import { View } from "./view.js";
 import { watchOver } from "./vigil.js";
 import { choose, speak } from "./words.js";
 
+/** The lock that the first of a browser's tabs holds. */
+const ALONE = "ferry.page";
+
 const words = speak(choose(navigator.languages));
 const memory = new Memory(localStorage);
 const known = new Known(session.known, () => queue.waiting());
@@ -72,7 +75,9 @@ const view = new View(words, {
     retryAll: () => queue.retryAll(),
     remove: (item) => queue.remove(item),
     tidy: () => queue.tidy(),
-    forgetInterrupted() {
+    async forgetInterrupted() {
+        // A tab that was opened since may have gone on with some of them: then they are no longer spoken of, and nothing else.
+        if (await hasCompany()) memory.lookAway();
         // What cannot be taken back now, the server sweeps away later.
         for (const url of memory.forgetInterrupted(isHere)) tus.remove(url).catch(() => {});
         tellInterrupted();
@@ -140,7 +145,13 @@ function whenAlone(call) {
         // For as long as the page is open.
         return new Promise(() => {});
     };
-    navigator.locks.request("ferry.page", keep).catch(call);
+    navigator.locks.request(ALONE, keep).catch(call);
+}
+
+/** Whether another tab of this browser has the page open, and waits for this one to be gone. */
+async function hasCompany() {
+    const { pending = [] } = (await navigator.locks?.query()) ?? {};
+    return pending.some(({ name }) => name === ALONE);
 }
 
 /** An invite is accepted. Nothing of it stays in the page or its address once there is a session. */

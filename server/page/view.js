@@ -16,6 +16,9 @@ const REASONS = 3;
 
 const $ = (id) => document.getElementById(id);
 
+/** Names that are told of interrupted uploads. */
+const NAMED = 3;
+
 export class View {
     #words;
     #on;
@@ -134,10 +137,13 @@ export class View {
         put("looking", this.#words.unreadFolders(count));
     }
 
-    /** So many uploads were interrupted in an earlier visit. */
-    interrupted(count) {
+    /** Uploads of these names were interrupted in an earlier visit. */
+    interrupted(names) {
+        const count = names.length;
+        const some = names.slice(0, NAMED).map(shown).concat(count > NAMED ? ["…"] : []);
         $("interrupted").hidden = count === 0;
-        put("interrupted-told", count === 0 ? "" : this.#words.interrupted(this.#words.number(count), count));
+        const told = () => this.#words.interrupted(some.join(this.#words.comma), this.#words.number(count), count);
+        put("interrupted-told", count === 0 ? "" : told());
     }
 
     folder() {

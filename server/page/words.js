@@ -46,10 +46,11 @@ const en = {
     folder: "Into a folder (optional)",
     folderHint: "e.g. Holiday 2026",
     looking: (n) => `Looking through folders: ${n} ${plural("en", n, "file", "files")} so far`,
-    interrupted: (count, n) =>
+    comma: ", ",
+    interrupted: (names, count, n) =>
         n === 1
-            ? "An upload was interrupted. Choose the same file again, and it goes on where it stopped."
-            : `${count} uploads were interrupted. Choose the same files again, and they go on where they stopped.`,
+            ? `An upload was interrupted: ${names}. Choose the same file again, into the same folder, and it goes on where it stopped.`
+            : `${count} uploads were interrupted: ${names}. Choose the same files again, into the same folder, and they go on where they stopped.`,
     forget: "Forget",
     summary: "All files",
     files: "Files",
@@ -174,7 +175,9 @@ const zh = {
     folder: "存入文件夹（可选）",
     folderHint: "如：2026假期",
     looking: (n) => `正在查看文件夹：已找到 ${n} 个文件`,
-    interrupted: (count) => `有 ${count} 个上传中断。重新选择相同的文件，即可从中断处继续。`,
+    comma: "、",
+    interrupted: (names, count) =>
+        `有 ${count} 个上传中断：${names}。重新选择相同的文件，存入相同的文件夹，即可从中断处继续。`,
     forget: "不再继续",
     summary: "全部文件",
     files: "文件",

@@ -352,37 +352,45 @@ test("what an earlier visit has left is told of until it has gone on, has expire
     const queue = new Set();
     const isHere = (key) => queue.has(key);
     for (const item of [first, second, third]) memory.note(item, `/uploads/${item.name}`);
-    assert.equal(memory.interrupted(isHere), 0, "nobody has looked back: they are this visit's own");
+    assert.equal(memory.interrupted(isHere).length, 0, "nobody has looked back: they are this visit's own");
 
     // What is on its way here is none of them.
     const next = new Memory(storage, () => now);
     queue.add(keyOf(third));
     next.lookBack();
-    assert.equal(next.interrupted(isHere), 2);
+    assert.equal(next.interrupted(isHere).length, 2);
     // A visit of its own notes more, which is not left by anybody.
     const own = chosen(FILM, "4.mp4");
     next.note(own, "/uploads/4");
-    assert.equal(next.interrupted(isHere), 2);
+    assert.equal(next.interrupted(isHere).length, 2);
     // Chosen again it goes on, and its end is that of the telling.
     queue.add(keyOf(first));
-    assert.equal(next.interrupted(isHere), 1);
+    assert.equal(next.interrupted(isHere).length, 1);
     next.forget(first);
     queue.delete(keyOf(first));
-    assert.equal(next.interrupted(isHere), 1);
+    assert.equal(next.interrupted(isHere).length, 1);
     assert.deepEqual(next.forgetInterrupted(isHere), ["/uploads/2.mp4"]);
-    assert.equal(next.interrupted(isHere), 0);
+    assert.equal(next.interrupted(isHere).length, 0);
     assert.equal(next.recall(second), null);
     assert.equal(next.recall(own), "/uploads/4", "what is under way is not forgotten");
+
+    // What may be on its way elsewhere is not spoken of, and nothing happens to it.
+    const away = new Memory(storage, () => now);
+    away.lookBack();
+    const before = storage.get("ferry.uploads");
+    away.lookAway();
+    assert.deepEqual([away.interrupted(isHere), away.forgetInterrupted(isHere)], [[], []]);
+    assert.equal(storage.get("ferry.uploads"), before);
 
     // What is too old for the server is no upload any more.
     const last = new Memory(storage, () => now);
     last.lookBack();
-    assert.equal(last.interrupted(isHere), 1);
+    assert.equal(last.interrupted(isHere).length, 1);
     now = 8 * 86_400_000;
-    assert.equal(last.interrupted(isHere), 0);
+    assert.equal(last.interrupted(isHere).length, 0);
     storage.set("ferry.uploads", "{{{");
     last.lookBack();
-    assert.equal(last.interrupted(isHere), 0);
+    assert.equal(last.interrupted(isHere).length, 0);
 
     // As the uploads themselves note and forget it.
     now = Date.now();
@@ -392,10 +400,10 @@ test("what an earlier visit has left is told of until it has gone on, has expire
     };
     await assert.rejects(send(uploads, chosen(FILM)), { kind: "unreachable" });
     last.lookBack();
-    assert.equal(last.interrupted(() => false), 1);
+    assert.equal(last.interrupted(() => false).length, 1);
     tus.before = () => {};
     await send(uploads, chosen(FILM));
-    assert.equal(last.interrupted(() => false), 0);
+    assert.equal(last.interrupted(() => false).length, 0);
 });
 
 test("what is remembered has bounds, and outlives neither its days nor a broken storage", () => {
