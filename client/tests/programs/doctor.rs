@@ -166,7 +166,7 @@ fn where_nothing_is_paired_the_network_is_looked_at() {
     let client = Client::new();
     // As a run that does not know where to.
     let told = client.wrapped(&network.there(), "doctor").arg("--json").run().code(2);
-    assert_finding(&told, "pairing", "fail", "no server is paired with: `ferryd invite`");
+    assert_finding(&told, "pairing", "fail", "no server is paired: `ferryd invite`");
     let told = client.wrapped(&network.there(), "doctor").arg("nas").run().code(2);
     told.says("no server is known as `nas` here: `ferryd invite` on the server prints a link");
     // One that is announced changes nothing about that before it is paired with.
