@@ -403,7 +403,7 @@ fn send(home: Home, args: SendArgs) -> Result<Send, Failure> {
     Ok(Send {
         home,
         sources: Sources { command: args.from_command, ..sources },
-        choice: looked_into(choice(args.choice, Some(args.here))?, check_images),
+        choice: choice(args.choice, Some(args.here), check_images)?,
         links: links(args.links),
         moves: args.moves,
         layout,
@@ -427,10 +427,7 @@ fn watch(home: Home, args: WatchArgs) -> Result<Watch, Failure> {
     Ok(Watch {
         home,
         sources: sources(words, place, name)?,
-        choice: looked_into(
-            choice(ChoiceArgs { rules, from_file: None, null: false }, Some(here))?,
-            check_images,
-        ),
+        choice: choice(ChoiceArgs { rules, from_file: None, null: false }, Some(here), check_images)?,
         links: self::links(links),
         settle,
         layout,
@@ -466,7 +463,7 @@ fn get(home: Home, args: GetArgs) -> Result<Get, Failure> {
         home,
         words: args.words,
         name,
-        choice: choice(args.choice, None)?,
+        choice: choice(args.choice, None, false)?,
         run: run(args.run, Conflict::Replace)?,
     })
 }
@@ -481,7 +478,7 @@ fn verify(home: Home, args: VerifyArgs) -> Result<Verify, Failure> {
     Ok(Verify {
         home,
         sources: sources(args.words, args.place, args.name)?,
-        choice: choice(args.choice, Some(args.here))?,
+        choice: choice(args.choice, Some(args.here), false)?,
         reread: args.reread,
         checksum: args.checksum,
         digest: algorithm(args.digest),
@@ -503,7 +500,8 @@ fn sources(words: Vec<OsString>, place: PlaceArgs, name: Option<OsString>) -> Re
     })
 }
 
-fn choice(args: ChoiceArgs, here: Option<HereArgs>) -> Result<Choice, Failure> {
+/// With `--check-images`, `--images` takes what only its name calls an image as well.
+fn choice(args: ChoiceArgs, here: Option<HereArgs>, check_images: bool) -> Result<Choice, Failure> {
     let ChoiceArgs { rules, from_file, null } = args;
     let RuleArgs { patterns, min_size, max_size, newer_than } = rules;
     let size = |text: Option<String>, flag| {
@@ -513,7 +511,8 @@ fn choice(args: ChoiceArgs, here: Option<HereArgs>) -> Result<Choice, Failure> {
     let newer_than = newer_than.map(|text| past(&text).map(|time| (time, text))).transpose()?;
     let (gitignore, one_file_system, images) = here.map_or((false, false, None), |here| {
         let HereArgs { gitignore, one_file_system, images } = here;
-        (gitignore, one_file_system, images.then_some(Images::Real))
+        let wanted = if check_images { Images::FlawedToo } else { Images::Real };
+        (gitignore, one_file_system, images.then_some(wanted))
     });
     let (min_size, max_size) = (size(min_size, "--min-size")?, size(max_size, "--max-size")?);
     let patterns = patterns.0;
@@ -528,12 +527,6 @@ fn choice(args: ChoiceArgs, here: Option<HereArgs>) -> Result<Choice, Failure> {
         one_file_system,
         images,
     })
-}
-
-/// With `--check-images`, `--images` takes what only its name calls an image as well.
-fn looked_into(choice: Choice, check_images: bool) -> Choice {
-    let images = choice.images.map(|images| if check_images { Images::FlawedToo } else { images });
-    Choice { images, ..choice }
 }
 
 /// A moment, or how long ago it was.

@@ -6,7 +6,6 @@
 use std::{
     collections::HashMap,
     io::BufReader,
-    os::unix::ffi::OsStrExt,
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -23,7 +22,7 @@ use ferry_store::{
     source::{Identity, Item, Links, Source},
 };
 
-use crate::{digests::Digests, output::Narrator};
+use crate::{choosing::promised, digests::Digests, output::Narrator};
 
 /// Pictures that are decoded at a time: each may take what [`Limits::CHECK`] allows.
 const AT_ONCE: usize = 2;
@@ -88,16 +87,14 @@ impl Examiner {
         }
     }
 
-    /// What is wrong with it. What could not be looked into is no worse for that. That a file is no
-    /// picture is not remembered: to find it out takes one look at the beginning, and whether it should be one is told by its
-    /// name, of which the same file may have several.
+    /// What is wrong with it. What could not be looked into is no worse for that. That a file is no picture is not remembered:
+    /// to find it out takes one look at the beginning, and whether it should be one is told by its name, of which the same file
+    /// may have several.
     fn decode(&self, item: &Item) -> Option<String> {
         // What cannot be read is told of when it is sent.
         let source = Source::open(&item.source, self.links).ok()?;
         let identity = source.identity();
-        let name = item.source.path().file_name().unwrap_or_default();
-        let promised = ferry_pictures::Kind::promised_by(name.as_bytes());
-        let flaw = match check(BufReader::new(source), promised, &Limits::CHECK) {
+        let flaw = match check(BufReader::new(source), promised(&item.source), &Limits::CHECK) {
             Ok(()) => None,
             Err(flaw @ (Flaw::Empty | Flaw::NoPicture(_))) => return Some(flaw.to_string()),
             Err(flaw) if flaw.is_of_the_picture() => Some(flaw.to_string()),

@@ -11,9 +11,11 @@ use crate::config::Images;
 pub(super) fn is_image(source: &Location, wanted: Images) -> Option<bool> {
     let mut bytes = Vec::with_capacity(Kind::BEGINNING);
     Source::open(source, Links::Follow).ok()?.take(Kind::BEGINNING as u64).read_to_end(&mut bytes).ok()?;
-    let is_flawed = || {
-        let name = source.path().file_name().unwrap_or_default();
-        Kind::promised_by(name.as_bytes()).is_some_and(|promised| promised.broken_by(&bytes).is_some())
-    };
+    let is_flawed = || promised(source).is_some_and(|promised| promised.broken_by(&bytes).is_some());
     Some(Kind::of(&bytes).is_some() || (wanted == Images::FlawedToo && is_flawed()))
+}
+
+/// The kind of image that a file's name promises, if it does.
+pub(crate) fn promised(source: &Location) -> Option<Kind> {
+    Kind::promised_by(source.path().file_name()?.as_bytes())
 }

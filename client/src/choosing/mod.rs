@@ -19,8 +19,8 @@ use std::{
 use ferry_proto::{Header, Kind, RelPath, Timestamp, units};
 use ferry_store::source::{Choose, Item, Links, Location, Pick, Walk};
 
-pub(crate) use self::patterns::Pattern;
 use self::{gitignore::Gitignores, listed::Listed, patterns::Patterns};
+pub(crate) use self::{images::promised, patterns::Pattern};
 use crate::{config::Choice, exit::Failure, place};
 
 /// See the module.
