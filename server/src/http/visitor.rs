@@ -9,7 +9,7 @@
 use std::time::SystemTime;
 
 use data_encoding::HEXLOWER_PERMISSIVE;
-use ferry_proto::{Algorithm, Code, Fingerprint, Secret};
+use ferry_proto::{Algorithm, Code, Fingerprint, Secret, limits};
 use ferry_store::Ledger;
 use hyper::{HeaderMap, Method, Response, StatusCode, header};
 use serde::Deserialize;
@@ -279,13 +279,14 @@ pub(super) async fn told(web: &Web, visitor: &Visitor) -> Result<Response<Body>,
     let (catalogue, client) = (web.house.catalogue.clone(), name.clone());
     let held = web.house.door.spawn_blocking(move || catalogue.held_by(&client)).await;
     let held = held.ok().and_then(Result::ok).map(|held| held.rows);
+    let max_file = web.house.settings.borrow().max_file;
     Ok(answer::object(&json!({
         "server": web.house.name,
         "version": env!("CARGO_PKG_VERSION"),
         "client": name,
         "folder": grant.folder.as_ref().map(|folder| String::from_utf8_lossy(folder.as_bytes()).into_owned()),
         "may": { "put": grant.put, "get": grant.get, "list": grant.list, "overwrite": grant.overwrite },
-        "max_file": web.house.settings.borrow().max_file,
+        "max_file": (max_file < limits::FILE).then_some(max_file),
         "quota": grant.quota,
         "held": held,
         "expires": grant.expires.map(rfc3339),

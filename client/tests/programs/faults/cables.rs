@@ -194,12 +194,16 @@ impl Line {
         Line { server, client, first, second, file, size }
     }
 
-    /// A run whose cable is cut in the middle of 200 MiB, without any of the two ends being told.
+    /// A run whose cable is cut in the middle of 200 MiB, without any of the two ends being told. All that had passed
+    /// until then has been heard: nothing that comes later can be taken for a sign of life.
     fn cut() -> (Self, Running) {
         let line = Line::new(200 * MIB);
         line.first.set(Plan::SilentAfter(110 * MIB));
         let mut first = line.client.send(&line.file).start();
+        line.first.falls_silent();
         line.reaches(96 * MIB, &mut first);
+        let heard = || line.server.staged().iter().any(|&(_, length)| length >= 108 * MIB);
+        until("what had passed is staged", &mut first, heard);
         (line, first)
     }
 

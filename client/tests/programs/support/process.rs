@@ -20,7 +20,9 @@ const FERRY: &str = env!("CARGO_BIN_EXE_ferry");
 /// `ferryd`, built into the same folder and in the same profile.
 fn ferryd() -> &'static Path {
     static FERRYD: OnceLock<PathBuf> = OnceLock::new();
-    FERRYD.get_or_init(|| built(escargot::CargoBuild::new().package("ferry-server").bin("ferryd")))
+    // With the features of both, as they are built for use, the demo's.
+    let packages = escargot::CargoBuild::new().package("ferry-client").package("ferry-server");
+    FERRYD.get_or_init(|| built(packages.bin("ferryd")))
 }
 
 /// One of the client's examples, too.

@@ -118,6 +118,11 @@ impl Proxy {
         lock(&self.state).connections
     }
 
+    /// Waits until a plan to fall silent has come true.
+    pub(crate) fn falls_silent(&self) {
+        eventually("silence", || is_silent(&self.state).then_some(()));
+    }
+
     /// Waits until this many bytes in all have gone to the server.
     pub(crate) fn wait_for(&self, bytes: u64) {
         eventually("bytes on their way to the server", || (self.to_server() >= bytes).then_some(()));

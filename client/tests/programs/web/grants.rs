@@ -160,6 +160,7 @@ fn hostile_15_a_quota_is_kept_to_the_byte_by_every_route() {
         way(&visitor, "four", &noise(1, 5)).refuses(507, "quota-exceeded");
         let told = visitor.get("/session").json();
         assert_eq!((&told["quota"], &told["held"]), (&1000.into(), &1000.into()));
+        assert!(told["max_file"].is_null(), "nothing is set: {told}");
         assert_eq!(server.names(), ["one", "three"]);
         assert_eq!(server.staged(), []);
     }
