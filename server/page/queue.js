@@ -60,10 +60,11 @@ export class Queue {
     over = null;
     /** Nobody answers: since when, how often that was noticed, when it is tried next, and what was said. */
     outage = null;
-    /** When the first of the current files began, and the last one ended. */
-    began = null;
-    ended = null;
-    /** Bytes that have left since then. */
+    /** When the first of the current files began and the last one ended, and how long earlier ones took, in milliseconds. */
+    #began = null;
+    #ended = null;
+    #earlier = 0;
+    /** Bytes that have left in all of that time. */
     moved = 0;
     pace = new Pace();
 
@@ -139,9 +140,9 @@ export class Queue {
 
     retry(item) {
         if (item.state !== "failed") return;
+        if (this.#finished()) this.#beginAnew();
         Object.assign(item, { state: "waiting", tries: 0, fault: null, due: 0, done: 0 });
         this.#waiting.push(item);
-        this.ended = null;
         this.#turn();
     }
 
@@ -166,7 +167,10 @@ export class Queue {
     tidy() {
         for (const item of this.items) if (isThere(item)) this.#byKey.delete(keyOf(item));
         this.items = this.items.filter((item) => !isThere(item));
-        if (this.#finished()) this.#beginAnew();
+        if (this.#finished()) {
+            this.#beginAnew();
+            this.#earlier = this.moved = 0;
+        }
         this.#changed();
     }
 
@@ -186,7 +190,7 @@ export class Queue {
         sums.rate = this.pace.rate(now);
         sums.left = sums.rate > 0 ? (sums.bytes - sums.failedBytes - sums.done) / sums.rate : null;
         sums.unfinished = sums.waiting + sums.working;
-        sums.seconds = this.began === null ? 0 : ((this.ended ?? now) - this.began) / 1000;
+        sums.seconds = (this.#earlier + this.#current(now)) / 1000;
         return sums;
     }
 
@@ -194,9 +198,14 @@ export class Queue {
         return this.#waiting.length === 0 && this.#working.size === 0;
     }
 
+    #current(now) {
+        return this.#began === null ? 0 : (this.#ended ?? now) - this.#began;
+    }
+
+    /** More comes after all was done: what was idle in between is no part of the time that it takes. */
     #beginAnew() {
-        this.began = this.ended = null;
-        this.moved = 0;
+        this.#earlier += this.#current(this.#clock.now());
+        this.#began = this.#ended = null;
         this.pace = new Pace();
     }
 
@@ -223,7 +232,7 @@ export class Queue {
                 }
             }
         }
-        if (this.#finished() && this.began !== null) this.ended ??= now;
+        if (this.#finished() && this.#began !== null) this.#ended ??= now;
         this.#changed();
     }
 
@@ -245,7 +254,7 @@ export class Queue {
         const outages = this.outage?.times ?? 0;
         Object.assign(item, { state: "working", step: "", checked: 0, reported: false, abort, pace: new Pace() });
         this.#working.add(item);
-        this.began ??= this.#clock.now();
+        this.#began ??= this.#clock.now();
         let fault = null;
         try {
             item.receipt = await this.#send(item, (told) => this.#progress(item, abort, told), abort.signal);

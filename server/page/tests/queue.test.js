@@ -283,3 +283,27 @@ test("ten thousand files cost no more than their number", { timeout: 20_000 }, a
     assert.equal(queue.totals().sent, 10_000);
     assert.equal(queue.totals().unfinished, 0);
 });
+
+test("the time of it all is that of every choice, without the pauses between them", async () => {
+    const { clock, queue, sending } = rig();
+    const takes = async (name, milliseconds) => {
+        await clock.pass(milliseconds);
+        sending.get(name).report({ done: 0 });
+        sending.get(name).report({ done: 100 });
+        sending.get(name).sent();
+        await settled();
+    };
+    queue.add([file("a"), file("b")]);
+    await takes("a", 2_000);
+    sending.get("b").fails("refused");
+    await clock.pass(60_000);
+    queue.add([file("c")]);
+    await takes("c", 3_000);
+    await clock.pass(60_000);
+    queue.retryAll();
+    await takes("b", 4_000);
+    await clock.pass(60_000);
+    assert.deepEqual([queue.totals().sent, queue.totals().seconds, queue.moved], [3, 9, 300]);
+    queue.tidy();
+    assert.deepEqual([queue.totals().seconds, queue.moved], [0, 0]);
+});
