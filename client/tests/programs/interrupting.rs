@@ -53,6 +53,7 @@ impl Halfway {
         prepare(&source);
         proxy.set(Plan::SilentAfter(70 * MIB as u64));
         let running = client.send(&source).args(flags).start();
+        proxy.falls_silent();
         eventually("the second checkpoint", || (server.checkpoints() == [2 * CHECKPOINT]).then_some(()));
         Halfway { server, client, proxy, source, running: Some(running) }
     }

@@ -299,6 +299,7 @@ fn promise_3_a_killed_watch_goes_on_where_it_was() {
     watched.has_parted();
     proxy.set(Plan::SilentAfter(70 * MIB as u64));
     write(watched.path("large"), noise(LENGTH, 1));
+    proxy.falls_silent();
     let is_halfway = |watched: &Watched| watched.server.checkpoints() == [2 * CHECKPOINT];
     eventually("the second checkpoint", || is_halfway(&watched).then_some(()));
     let running = watched.running.take().unwrap();

@@ -82,7 +82,11 @@ mod tests {
 
     /// Bytes that differ from checkpoint to checkpoint.
     fn part(number: u64, length: usize) -> Vec<u8> {
-        (0..length).map(|index| (index as u64 * 31 + number * 17 + (index as u64 >> 8)) as u8).collect()
+        let pattern: Vec<u8> =
+            (0..4099_u64).map(|index| (index * 31 + number * 17 + (index >> 8)) as u8).collect();
+        let mut bytes = pattern.repeat(length / pattern.len() + 1);
+        bytes.truncate(length);
+        bytes
     }
 
     #[test]

@@ -165,26 +165,13 @@ enum Step {
     Hold,
 }
 
+/// An end comes behind the last byte, and is held up like one.
 fn pass(from: &mut TcpStream, to: &mut TcpStream, is_upward: bool, state: &Mutex<State>) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let read = match from.read(&mut buffer) {
-            Ok(0) => {
-                if !is_silent(state) {
-                    let _ = to.shutdown(Shutdown::Write);
-                }
-                return hold_while_silent(state);
-            }
-            Ok(read) => read,
-            Err(_) => {
-                if !is_silent(state) {
-                    let _ = to.shutdown(Shutdown::Both);
-                }
-                return hold_while_silent(state);
-            }
-        };
-        let mut rest = &buffer[..read];
-        while !rest.is_empty() {
+        let read = from.read(&mut buffer);
+        let mut rest = &buffer[..*read.as_ref().unwrap_or(&0)];
+        loop {
             let (passed, cut) = match next(rest.len(), is_upward, state) {
                 Step::Pass(passed) => (passed, false),
                 Step::PassAndCut(passed) => (passed, true),
@@ -204,7 +191,17 @@ fn pass(from: &mut TcpStream, to: &mut TcpStream, is_upward: bool, state: &Mutex
                 return;
             }
             rest = &rest[passed..];
+            if rest.is_empty() {
+                break;
+            }
         }
+        let end = match read {
+            Ok(0) => Shutdown::Write,
+            Ok(_) => continue,
+            Err(_) => Shutdown::Both,
+        };
+        let _ = to.shutdown(end);
+        return;
     }
 }
 
@@ -257,11 +254,4 @@ fn count(bytes: &[u8], is_upward: bool, state: &Mutex<State>) {
 fn is_silent(state: &Mutex<State>) -> bool {
     let state = lock(state);
     matches!(state.plan, Plan::SilentAfter(limit) if state.passed >= limit)
-}
-
-/// A silent network does not tell one end that the other has gone.
-fn hold_while_silent(state: &Mutex<State>) {
-    while is_silent(state) {
-        sleep(Duration::from_millis(50));
-    }
 }
