@@ -167,7 +167,7 @@ fn promise_1_no_name_is_seen_before_its_file_is_whole() {
     let source = write(server.beside().join("large"), noise(40_000_000, 3));
     proxy.set(Plan::SilentAfter(36_000_000));
     let running = client.send(&source).start();
-    proxy.wait_for(36_000_000);
+    proxy.falls_silent();
     assert_eq!(server.names(), [""; 0]);
     assert_eq!(server.staged().len(), 1);
     proxy.set(Plan::Forward);

@@ -162,10 +162,9 @@ impl Held {
             write(server.beside().join("source").join(name), noise(*length, *length as u64))
         };
         let sources: Vec<PathBuf> = [("large", LARGE)].iter().chain(others).map(source).collect();
-        let start = proxy.to_server();
         proxy.set(Plan::SilentAfter(1_000_000));
         let running = client.ferry("send").args(&sources).arg("box").args(flags).start();
-        proxy.wait_for(start + 1_000_000);
+        proxy.falls_silent();
         Held { server, proxy, running, sources }
     }
 
